@@ -1,0 +1,17 @@
+# A unit test is one program for one source file; it links the archive that holds the file, and base.
+
+EXTRA_DIST += tests/lsan.supp
+
+if HAVE_CRITERION
+
+UNIT_TESTS = \
+	%D%/test-bytes \
+	%D%/test-rangeset
+
+check_PROGRAMS += $(UNIT_TESTS)
+TESTS += $(UNIT_TESTS)
+
+%C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
+
+endif
