@@ -2,16 +2,27 @@
 
 EXTRA_DIST += tests/lsan.supp
 
+# Without Criterion, so that it can run under ThreadSanitizer.
+check_PROGRAMS += %D%/threads-worker
+TESTS += %D%/threads-worker
+%C%_threads_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS)
+
 if HAVE_CRITERION
 
 UNIT_TESTS = \
 	%D%/test-bytes \
-	%D%/test-rangeset
+	%D%/test-log \
+	%D%/test-rangeset \
+	%D%/test-size \
+	%D%/test-worker
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif
