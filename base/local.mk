@@ -12,7 +12,11 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 
 %C%_libbase_sys_a_SOURCES = \
 	%D%/clock.h \
+	%D%/fdpass.c %D%/fdpass.h \
+	%D%/httpc.c %D%/httpc.h \
+	%D%/httpd.c %D%/httpd.h \
 	%D%/log.c %D%/log.h \
+	%D%/unixsock.c %D%/unixsock.h \
 	%D%/worker.c %D%/worker.h
 
 # What a program that links libbase_sys.a links, too; the archives are for its LDADD.

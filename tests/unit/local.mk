@@ -11,18 +11,26 @@ if HAVE_CRITERION
 
 UNIT_TESTS = \
 	%D%/test-bytes \
+	%D%/test-fdpass \
+	%D%/test-httpc \
+	%D%/test-httpd \
 	%D%/test-log \
 	%D%/test-rangeset \
 	%D%/test-size \
+	%D%/test-unixsock \
 	%D%/test-worker
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif
