@@ -4,6 +4,7 @@ PURE_ARCHIVES += %D%/libbase.a
 %C%_libbase_a_SOURCES = \
 	%D%/bytes.c %D%/bytes.h \
 	%D%/cleanup.h \
+	%D%/container.h \
 	%D%/error.h \
 	%D%/rangeset.c %D%/rangeset.h \
 	%D%/size.c %D%/size.h
