@@ -11,11 +11,13 @@ PURE_ARCHIVES += %D%/libbase.a
 AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 
 %C%_libbase_sys_a_SOURCES = \
+	%D%/ask.c %D%/ask.h \
 	%D%/clock.h \
 	%D%/copy.c %D%/copy.h \
 	%D%/fdpass.c %D%/fdpass.h \
 	%D%/httpc.c %D%/httpc.h \
 	%D%/httpd.c %D%/httpd.h \
+	%D%/jobs.c %D%/jobs.h \
 	%D%/log.c %D%/log.h \
 	%D%/unixsock.c %D%/unixsock.h \
 	%D%/worker.c %D%/worker.h

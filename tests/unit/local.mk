@@ -1,6 +1,6 @@
 # A unit test is one program for one source file; it links the archive that holds the file, and base.
 
-EXTRA_DIST += tests/lsan.supp
+EXTRA_DIST += tests/lsan.supp %D%/rings.h
 
 # Without Criterion, so that it can run under ThreadSanitizer.
 check_PROGRAMS += %D%/threads-worker
@@ -12,11 +12,14 @@ if HAVE_CRITERION
 UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-copy \
+	%D%/test-channel \
 	%D%/test-fdpass \
 	%D%/test-httpc \
 	%D%/test-httpd \
+	%D%/test-ic \
 	%D%/test-log \
 	%D%/test-rangeset \
+	%D%/test-ring \
 	%D%/test-size \
 	%D%/test-unixsock \
 	%D%/test-worker
@@ -26,11 +29,14 @@ TESTS += $(UNIT_TESTS)
 
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
