@@ -14,6 +14,8 @@ UNIT_TESTS = \
 	%D%/test-copy \
 	%D%/test-channel \
 	%D%/test-fdpass \
+	%D%/test-heartbeat \
+	%D%/test-heartbeat_host \
 	%D%/test-httpc \
 	%D%/test-httpd \
 	%D%/test-ic \
@@ -31,6 +33,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
