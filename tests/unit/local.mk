@@ -10,6 +10,7 @@ TESTS += %D%/threads-worker
 if HAVE_CRITERION
 
 UNIT_TESTS = \
+	%D%/test-balancer \
 	%D%/test-bytes \
 	%D%/test-copy \
 	%D%/test-channel \
@@ -29,6 +30,7 @@ UNIT_TESTS = \
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
+%C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
