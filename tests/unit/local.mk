@@ -10,9 +10,13 @@ TESTS += %D%/threads-worker
 if HAVE_CRITERION
 
 UNIT_TESTS = \
+	%D%/test-balancer \
 	%D%/test-bytes \
+	%D%/test-copy \
 	%D%/test-channel \
 	%D%/test-fdpass \
+	%D%/test-heartbeat \
+	%D%/test-heartbeat_host \
 	%D%/test-httpc \
 	%D%/test-httpd \
 	%D%/test-ic \
@@ -29,9 +33,13 @@ UNIT_TESTS = \
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
+%C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
