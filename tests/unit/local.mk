@@ -21,6 +21,8 @@ UNIT_TESTS = \
 	%D%/test-ring \
 	%D%/test-size \
 	%D%/test-unixsock \
+	%D%/test-vss \
+	%D%/test-vss-host \
 	%D%/test-worker
 
 check_PROGRAMS += $(UNIT_TESTS)
@@ -37,6 +39,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif
