@@ -13,10 +13,12 @@ UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-channel \
 	%D%/test-fdpass \
+	%D%/test-freezer-proto \
 	%D%/test-httpc \
 	%D%/test-httpd \
 	%D%/test-ic \
 	%D%/test-log \
+	%D%/test-plan \
 	%D%/test-rangeset \
 	%D%/test-ring \
 	%D%/test-size \
@@ -31,10 +33,12 @@ TESTS += $(UNIT_TESTS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_freezer_proto_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
