@@ -1,5 +1,8 @@
-noinst_LIBRARIES += %D%/libhost.a
+noinst_LIBRARIES += %D%/libhost.a %D%/libhost_sys.a
 PURE_ARCHIVES += %D%/libhost.a
 
 %C%_libhost_a_SOURCES = \
 	%D%/vss_host.c %D%/vss_host.h
+
+%C%_libhost_sys_a_SOURCES = \
+	%D%/lab.c %D%/lab.h
