@@ -12,9 +12,10 @@ if HAVE_CRITERION
 UNIT_TESTS = \
 	%D%/test-balancer \
 	%D%/test-bytes \
-	%D%/test-copy \
 	%D%/test-channel \
+	%D%/test-copy \
 	%D%/test-fdpass \
+	%D%/test-freezer-proto \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
 	%D%/test-httpc \
@@ -23,11 +24,14 @@ UNIT_TESTS = \
 	%D%/test-lab \
 	%D%/test-link \
 	%D%/test-log \
+	%D%/test-plan \
 	%D%/test-rangeset \
 	%D%/test-ring \
 	%D%/test-shm-wire \
 	%D%/test-size \
 	%D%/test-unixsock \
+	%D%/test-vss \
+	%D%/test-vss-host \
 	%D%/test-worker
 
 check_PROGRAMS += $(UNIT_TESTS)
@@ -35,9 +39,10 @@ TESTS += $(UNIT_TESTS)
 
 %C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
-%C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_freezer_proto_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
@@ -46,11 +51,14 @@ TESTS += $(UNIT_TESTS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif
