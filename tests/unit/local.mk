@@ -2,6 +2,9 @@
 
 EXTRA_DIST += tests/lsan.supp
 
+# The tests that have threads: ./quickstart test runs these under ThreadSanitizer too.
+TSAN_TESTS =
+
 if HAVE_CRITERION
 
 UNIT_TESTS = \
