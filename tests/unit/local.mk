@@ -2,25 +2,44 @@
 
 EXTRA_DIST += tests/lsan.supp %D%/rings.h
 
+# Without Criterion, so that it can run under ThreadSanitizer.
+check_PROGRAMS += %D%/threads-worker
+TESTS += %D%/threads-worker
+%C%_threads_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS)
+
 # The tests that have threads: ./quickstart test runs these under ThreadSanitizer too.
-TSAN_TESTS =
+TSAN_TESTS = %D%/threads-worker
 
 if HAVE_CRITERION
 
 UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-channel \
+	%D%/test-fdpass \
+	%D%/test-httpc \
+	%D%/test-httpd \
 	%D%/test-ic \
+	%D%/test-log \
 	%D%/test-rangeset \
-	%D%/test-ring
+	%D%/test-ring \
+	%D%/test-size \
+	%D%/test-unixsock \
+	%D%/test-worker
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif
