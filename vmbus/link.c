@@ -4,10 +4,10 @@
  * Links: channels in an event loop.
  *
  * The doorbell is level-triggered: reading the eventfd first and the ring afterwards cannot miss
- * anything. One round reads the ring until it is empty, or until an answer meets a full ring; then
- * the other side has been asked for a signal, and that signal starts the next round. To keep one
- * busy channel from starving the others, a round ends after a bounded number of messages and is
- * continued from the loop.
+ * anything. A round sends what was kept, if it fits by now, and reads the ring until it is empty.
+ * It reads even while a message is kept: two sides that both stop reading until the other has made
+ * room would wait for each other for ever. To keep one busy channel from starving the others, a
+ * round ends after a bounded number of messages and is continued from the loop.
  *
  * The user may free the link from inside any call that the link makes; the round notices, because
  * freeing marks the link and the memory goes when the round is over.
@@ -38,29 +38,25 @@ struct link {
 	_Alignas(8) uint8_t received[LINK_MESSAGE_MAX];
 };
 
-/* Sends the kept message. False if it still does not fit. */
-static bool send_kept(struct link *link)
+/* Sends the kept message, if it fits by now. */
+static void send_kept(struct link *link)
 {
-	if (link->kept_size == 0)
-		return true;
-	if (vmbus_channel_send(&link->port.channel, link->kept_trans_id, link->kept,
+	if (link->kept_size == 0 ||
+	    vmbus_channel_send(&link->port.channel, link->kept_trans_id, link->kept,
 			       link->kept_size) == VMBUS_CHANNEL_FULL)
-		return false;
+		return;
 
 	link->kept_size = 0;
 	if (!link->port.channel.corrupt)
 		link->ops->on_room(link->user);
-	return !link->freed && link->kept_size == 0;
 }
 
-/* Reads what is there. True if the round stopped because of the bound, not because of the ring. */
+/* Reads what is there. True if it stopped because of the bound, not because of the ring. */
 static bool read_messages(struct link *link)
 {
 	struct vmbus_message message;
 
 	for (int n = 0; n < MESSAGES_PER_ROUND; n++) {
-		if (!send_kept(link) || link->freed)
-			return false;
 		if (vmbus_channel_receive(&link->port.channel, link->received,
 					  sizeof(link->received), &message))
 			return false;
@@ -83,14 +79,16 @@ static void tell_corrupt(struct link *link)
 /* One round, and what follows from it. */
 static void run_round(struct link *link)
 {
-	bool more = read_messages(link);
+	bool more;
 
+	send_kept(link);
+	if (link->freed)
+		return;
+	more = read_messages(link);
 	if (link->freed)
 		return;
 
-	/* With a message kept, what is left in the ring waits until there is room for answers. */
-	if (!vmbus_channel_sleep(&link->port.channel) && link->kept_size == 0)
-		more = true;
+	more |= !vmbus_channel_sleep(&link->port.channel);
 	vmbus_port_flush(&link->port);
 	if (link->port.channel.corrupt)
 		tell_corrupt(link);

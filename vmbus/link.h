@@ -10,8 +10,7 @@
 
 /*
  * A link: an open channel in an event loop. It takes messages from the ring and hands them to its
- * user, and keeps one message that met a full ring until there is room. While it keeps one it reads
- * nothing, so that a host that floods us waits in its own ring.
+ * user, and keeps one message that met a full ring until there is room.
  */
 
 struct link;
