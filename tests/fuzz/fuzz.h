@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  */
 static inline uint8_t *fuzz_copy(const uint8_t *data, size_t size)
 {
-	uint8_t *copy = malloc(size);
+	uint8_t *copy = calloc(1, size);
 
 	fuzz_require(copy || size == 0);
 	if (size > 0)

@@ -3,7 +3,8 @@
 
 FUZZ_TARGETS = \
 	%D%/fuzz-ic \
-	%D%/fuzz-ring
+	%D%/fuzz-ring \
+	%D%/fuzz-shm-wire
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 EXTRA_DIST += tests/data/fuzz
@@ -22,3 +23,7 @@ endif
 %C%_fuzz_ring_SOURCES = %D%/fuzz-ring.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ring_LDADD = vmbus/libvmbus.a base/libbase.a
 %C%_fuzz_ring_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_shm_wire_SOURCES = %D%/fuzz-shm-wire.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a
+%C%_fuzz_shm_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
