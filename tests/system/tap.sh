@@ -128,10 +128,14 @@ tap_exit() {
 trap tap_exit EXIT
 trap 'exit 143' INT TERM HUP
 
+need_private_mounts() {
+    unshare -m --propagation private true 2>/dev/null || skip_all "needs a mount namespace of its own"
+}
+
 # in_private_mounts "$@": goes on in a mount namespace of its own, from the test's first line
 in_private_mounts() {
     [ "${tap_is_private:-}" != yes ] || return 0
-    unshare -m --propagation private true 2>/dev/null || skip_all "needs a mount namespace of its own"
+    need_private_mounts
     trap - EXIT
     rm -rf "$tap_dir"
     tap_is_private=yes exec unshare -m --propagation private bash "$0" "$@"

@@ -7,6 +7,7 @@
 . "$(dirname "$0")/images.sh"
 need_root
 need_programs fsfreeze losetup setsid
+need_private_mounts
 image_possible ext4 || skip_all "needs ext4 and loop devices"
 
 # A test that freezes a file system and does not end by itself.
@@ -45,8 +46,8 @@ let_go() {
 victim() {
     local mark=$tap_dir/frozen
     rm -f "$mark"
-    TMPDIR=$tap_dir bash "$tap_dir/victim.sh" "$(dirname "$0")" "$mark" "$2" &
-    soon test -s "$mark" || bail_out "the victim does not freeze"
+    TMPDIR=$tap_dir bash "$tap_dir/victim.sh" "$(dirname "$0")" "$mark" "$2" >"$mark.log" 2>&1 &
+    soon test -s "$mark" || bail_out "the victim does not freeze: $(cat "$mark.log")"
     if [ -n "${3:-}" ]; then
         attached || bail_out "the victim has nothing attached"
         kill "-$3" "$(cat "$mark")"
