@@ -2,9 +2,14 @@
 
 EXTRA_DIST += tests/lsan.supp %D%/rings.h
 
-# Without Criterion, so that it can run under ThreadSanitizer.
-check_PROGRAMS += %D%/threads-worker
-TESTS += %D%/threads-worker
+# Without Criterion, so that they can run under ThreadSanitizer: ./quickstart test does that.
+TSAN_TESTS = \
+	%D%/threads-channel \
+	%D%/threads-worker
+
+check_PROGRAMS += $(TSAN_TESTS)
+TESTS += $(TSAN_TESTS)
+%C%_threads_channel_LDADD = vmbus/libvmbus.a base/libbase.a -lpthread
 %C%_threads_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS)
 
 if HAVE_CRITERION
