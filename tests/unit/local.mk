@@ -6,12 +6,14 @@ if HAVE_CRITERION
 
 UNIT_TESTS = \
 	%D%/test-bytes \
+	%D%/test-dynmem-wire \
 	%D%/test-rangeset
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 
 endif

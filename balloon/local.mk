@@ -1,0 +1,5 @@
+noinst_LIBRARIES += %D%/libballoon.a
+PURE_ARCHIVES += %D%/libballoon.a
+
+%C%_libballoon_a_SOURCES = \
+	%D%/dynmem_wire.c %D%/dynmem_wire.h
