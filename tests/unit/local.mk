@@ -6,6 +6,7 @@ if HAVE_CRITERION
 
 UNIT_TESTS = \
 	%D%/test-bytes \
+	%D%/test-dynmem \
 	%D%/test-dynmem-wire \
 	%D%/test-rangeset
 
@@ -13,6 +14,7 @@ check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 
