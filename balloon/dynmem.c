@@ -42,6 +42,8 @@
 
 #include "balloon/dynmem.h"
 
+#include "balloon/dynmem_machine.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,78 +57,10 @@ enum {
 	RANGES_MAX = 1 << 20,
 };
 
-/* How far the caller is with taking pages. */
-enum take {
-	TAKE_NONE,
-	TAKE_DUE,     /* to be handed out by dynmem_next_action() */
-	TAKE_RUNNING, /* handed out, not finished */
-};
-
-enum report_stage {
-	REPORT_NONE,
-	REPORT_DUE,
-	REPORT_SAMPLING, /* the figures were asked for */
-	REPORT_COMPLETE, /* to be sent */
-};
-
-struct dynmem {
-	struct dynmem_config config;
-	enum dynmem_state state;
-	uint32_t last_trans_id;
-	struct dynmem_message out;
-
-	/* start-up */
-	size_t attempt; /* index in versions[] */
-	uint32_t version;
-	bool hello_due; /* the message that begins this state has not been taken */
-	uint64_t deadline_ns;
-	enum dynmem_close_reason reason;
-	bool close_due;
-
-	/* status reports */
-	enum report_stage report;
-	uint64_t next_report_ns;
-	bool reports_suppressed;
-	struct dynmem_status_report figures;
-
-	/* memory */
-	struct rangeset ballooned;
-	struct rangeset collected;
-	struct rangeset returning;
-	enum take take;
-	uint64_t take_wanted; /* pages */
-	uint64_t take_done;   /* pages */
-	bool return_running;  /* the pages of `returning` were handed out */
-	bool sequence_open; /* the last unballoon request said "more" */
-
-	/* ranges that were taken and not yet told to the host: [answered, n_answers) */
-	struct page_range *answers;
-	size_t answered;
-	size_t n_answers;
-	size_t answers_capacity;
-
-	/* how many of each are owed to the host */
-	uint64_t unballoon_responses;
-	uint64_t balloon_refusals;
-	uint64_t hot_add_refusals;
-	uint64_t hot_add_postponements;
-
-	uint32_t notes_due;   /* bit per enum dynmem_note */
-	uint32_t notes_given;
-	bool has_max_pages;
-	uint64_t max_pages;
-	struct dynmem_operation operation;
-	struct dynmem_stats stats;
-};
-
-static const uint32_t versions[] = {
+const uint32_t dynmem_versions[DYNMEM_N_VERSIONS] = {
 	DYNMEM_VERSION_2_0,
 	DYNMEM_VERSION_1_0,
 	DYNMEM_VERSION_0_3,
-};
-
-enum {
-	LAST_ATTEMPT = sizeof(versions) / sizeof(versions[0]) - 1,
 };
 
 static const char *const state_names[DYNMEM_N_STATES] = {
@@ -152,7 +86,7 @@ static const uint32_t transitions[DYNMEM_N_STATES] = {
 	[DYNMEM_STATE_FAILED] = TO(CLOSED),
 };
 
-static void set_state(struct dynmem *dm, enum dynmem_state state)
+void dynmem_set_state(struct dynmem *dm, enum dynmem_state state)
 {
 	assert(transitions[dm->state] & 1u << state);
 	dm->state = state;
@@ -279,10 +213,10 @@ int dynmem_open(struct dynmem *dm, uint64_t now_ns)
 {
 	assert(dm->state == DYNMEM_STATE_CLOSED);
 
-	if (dm->take != TAKE_NONE || dm->return_running || dm->collected.pages > 0)
+	if (dm->take != DYNMEM_TAKE_NONE || dm->return_running || dm->collected.pages > 0)
 		return DYNMEM_BUSY;
 
-	set_state(dm, DYNMEM_STATE_VERSION);
+	dynmem_set_state(dm, DYNMEM_STATE_VERSION);
 	dm->attempt = 0;
 	dm->version = 0;
 	dm->hello_due = true;
@@ -297,12 +231,12 @@ void dynmem_close(struct dynmem *dm)
 	if (dm->state == DYNMEM_STATE_CLOSED)
 		return;
 
-	set_state(dm, DYNMEM_STATE_CLOSED);
+	dynmem_set_state(dm, DYNMEM_STATE_CLOSED);
 	dm->hello_due = false;
 	dm->close_due = false;
-	dm->report = REPORT_NONE;
-	if (dm->take == TAKE_DUE)
-		dm->take = TAKE_NONE;
+	dm->report = DYNMEM_REPORT_NONE;
+	if (dm->take == DYNMEM_TAKE_DUE)
+		dm->take = DYNMEM_TAKE_NONE;
 	dm->sequence_open = false;
 	dm->answered = 0;
 	dm->n_answers = 0;
@@ -323,7 +257,7 @@ void dynmem_forget(struct dynmem *dm)
 
 static void fail(struct dynmem *dm, enum dynmem_close_reason reason)
 {
-	set_state(dm, DYNMEM_STATE_FAILED);
+	dynmem_set_state(dm, DYNMEM_STATE_FAILED);
 	dm->hello_due = false;
 	dm->reason = reason;
 	dm->close_due = true;
@@ -358,11 +292,11 @@ static int receive_version_response(struct dynmem *dm, const struct dynmem_frame
 		return malformed(dm);
 
 	if (response.accepted) {
-		dm->version = versions[dm->attempt];
-		set_state(dm, DYNMEM_STATE_CAPABILITIES);
+		dm->version = dynmem_versions[dm->attempt];
+		dynmem_set_state(dm, DYNMEM_STATE_CAPABILITIES);
 		dm->hello_due = true;
 		dm->deadline_ns = now_ns + START_BUDGET_NS;
-	} else if (dm->attempt < LAST_ATTEMPT) {
+	} else if (dm->attempt < DYNMEM_N_VERSIONS - 1) {
 		dm->attempt++;
 		dm->hello_due = true;
 	} else {
@@ -385,7 +319,7 @@ static int receive_capabilities_response(struct dynmem *dm, const struct dynmem_
 		fail(dm, DYNMEM_CLOSE_CAPABILITIES_REFUSED);
 		return 0;
 	}
-	set_state(dm, DYNMEM_STATE_READY);
+	dynmem_set_state(dm, DYNMEM_STATE_READY);
 	dm->reports_suppressed = response.suppress_reports;
 	dm->next_report_ns = now_ns + dm->config.first_status_ns;
 	return 0;
@@ -412,8 +346,8 @@ static int receive_balloon_request(struct dynmem *dm, const struct dynmem_frame 
 		return 0;
 	}
 
-	set_state(dm, DYNMEM_STATE_BALLOONING);
-	dm->take = TAKE_DUE;
+	dynmem_set_state(dm, DYNMEM_STATE_BALLOONING);
+	dm->take = DYNMEM_TAKE_DUE;
 	dm->take_wanted = pages;
 	dm->take_done = 0;
 	dm->operation = (struct dynmem_operation){
@@ -481,7 +415,7 @@ static int collect_range(struct dynmem *dm, struct page_range range, uint64_t *c
 static void begin_sequence(struct dynmem *dm, uint64_t now_ns)
 {
 	if (dm->state == DYNMEM_STATE_READY) {
-		set_state(dm, DYNMEM_STATE_UNBALLOONING);
+		dynmem_set_state(dm, DYNMEM_STATE_UNBALLOONING);
 		dm->operation = (struct dynmem_operation){
 			.kind = DYNMEM_OPERATION_UNBALLOON,
 			.started_ns = now_ns,
@@ -612,8 +546,8 @@ static void tick_report(struct dynmem *dm, uint64_t now_ns)
 	if (dm->reports_suppressed || now_ns < dm->next_report_ns)
 		return;
 
-	if (dm->report == REPORT_NONE)
-		dm->report = REPORT_DUE;
+	if (dm->report == DYNMEM_REPORT_NONE)
+		dm->report = DYNMEM_REPORT_DUE;
 	else
 		dm->stats.status_dropped++;
 
@@ -666,11 +600,11 @@ uint64_t dynmem_deadline_ns(const struct dynmem *dm)
 
 void dynmem_set_figures(struct dynmem *dm, const struct dynmem_status_report *figures)
 {
-	if (dm->report != REPORT_SAMPLING)
+	if (dm->report != DYNMEM_REPORT_SAMPLING)
 		return;
 
 	dm->figures = *figures;
-	dm->report = REPORT_COMPLETE;
+	dm->report = DYNMEM_REPORT_COMPLETE;
 }
 
 /* Makes room for @n more answers. DYNMEM_FULL, -ENOMEM. */
@@ -736,14 +670,14 @@ int dynmem_complete_take(struct dynmem *dm, const struct page_range *ranges, siz
 {
 	int r;
 
-	assert(dm->take == TAKE_RUNNING);
+	assert(dm->take == DYNMEM_TAKE_RUNNING);
 	if (dm->state == DYNMEM_STATE_BALLOONING)
 		r = n > 0 ? accept_slice(dm, ranges, n) : 0;
 	else
 		r = DYNMEM_STALE;
 
 	if (finished) {
-		dm->take = TAKE_NONE;
+		dm->take = DYNMEM_TAKE_NONE;
 		dm->operation.ended_ns = now_ns;
 	}
 	return r;
@@ -758,249 +692,6 @@ void dynmem_complete_return(struct dynmem *dm, uint64_t now_ns)
 	rangeset_clear(&dm->returning);
 	if (dm->operation.kind == DYNMEM_OPERATION_UNBALLOON)
 		dm->operation.ended_ns = now_ns;
-}
-
-/* Hands out what has been written to dm->out. */
-static int send_message(struct dynmem *dm, struct dynmem_action *action)
-{
-	action->type = DYNMEM_ACTION_SEND;
-	action->message = &dm->out;
-	dm->stats.messages_out++;
-	return 0;
-}
-
-static uint32_t next_trans_id(struct dynmem *dm)
-{
-	return ++dm->last_trans_id;
-}
-
-static int next_note(struct dynmem *dm, struct dynmem_action *action)
-{
-	enum dynmem_note note = 0;
-
-	if (!dm->notes_due)
-		return DYNMEM_IDLE;
-
-	while (!(dm->notes_due & 1u << note))
-		note++;
-	dm->notes_due &= ~(1u << note);
-	dm->notes_given |= 1u << note;
-	action->type = DYNMEM_ACTION_NOTE;
-	action->note = note;
-	return 0;
-}
-
-/* The message that begins the state VERSION or CAPABILITIES. */
-static int next_hello(struct dynmem *dm, struct dynmem_action *action)
-{
-	struct dynmem_version_request request = {
-		.version = versions[dm->attempt],
-		.last = dm->attempt == LAST_ATTEMPT,
-	};
-
-	if (!dm->hello_due)
-		return DYNMEM_IDLE;
-
-	dm->hello_due = false;
-	if (dm->state == DYNMEM_STATE_VERSION)
-		dynmem_encode_version_request(&dm->out, next_trans_id(dm), &request);
-	else
-		dynmem_encode_capabilities(&dm->out, next_trans_id(dm), &dm->config.capabilities);
-	return send_message(dm, action);
-}
-
-static int next_hot_add_response(struct dynmem *dm, struct dynmem_action *action)
-{
-	struct dynmem_hot_add_response response = {0};
-
-	if (dm->hot_add_refusals > 0) {
-		dm->hot_add_refusals--;
-		response.result = DYNMEM_HOT_ADD_DONE;
-	} else if (dm->hot_add_postponements > 0) {
-		dm->hot_add_postponements--;
-		response.result = DYNMEM_HOT_ADD_LATER;
-	} else {
-		return DYNMEM_IDLE;
-	}
-	dynmem_encode_hot_add_response(&dm->out, next_trans_id(dm), &response);
-	return send_message(dm, action);
-}
-
-static int next_balloon_refusal(struct dynmem *dm, struct dynmem_action *action)
-{
-	if (dm->balloon_refusals == 0)
-		return DYNMEM_IDLE;
-
-	dm->balloon_refusals--;
-	dynmem_encode_balloon_response(&dm->out, next_trans_id(dm), false, NULL, 0);
-	return send_message(dm, action);
-}
-
-/* The balloon operation's last response has been written. */
-static void end_balloon(struct dynmem *dm)
-{
-	if (!dm->sequence_open && dm->unballoon_responses == 0) {
-		set_state(dm, DYNMEM_STATE_READY);
-		return;
-	}
-	set_state(dm, DYNMEM_STATE_UNBALLOONING);
-	dm->operation = (struct dynmem_operation){
-		.kind = DYNMEM_OPERATION_UNBALLOON,
-		.asked_pages = dm->collected.pages,
-		.done_pages = dm->collected.pages,
-		.started_ns = dm->operation.ended_ns,
-	};
-}
-
-/* Moves the next ranges that fit one message out of the answers. */
-static size_t cut_answers(struct dynmem *dm, struct page_range *ranges)
-{
-	size_t n = 0;
-
-	while (n < dm->config.ranges_per_message && dm->answered < dm->n_answers) {
-		ranges[n++] = dynmem_range_cut(&dm->answers[dm->answered]);
-		if (dm->answers[dm->answered].count == 0)
-			dm->answered++;
-	}
-	if (dm->answered == dm->n_answers)
-		dm->answered = dm->n_answers = 0;
-	return n;
-}
-
-static int next_balloon_response(struct dynmem *dm, struct dynmem_action *action)
-{
-	struct page_range ranges[DYNMEM_RANGES_MAX];
-	bool last;
-	size_t n;
-
-	if (dm->take == TAKE_DUE) {
-		dm->take = TAKE_RUNNING;
-		action->type = DYNMEM_ACTION_TAKE_PAGES;
-		action->pages = dm->take_wanted;
-		return 0;
-	}
-	if (dm->n_answers == 0 && dm->take != TAKE_NONE)
-		return DYNMEM_IDLE;
-
-	n = cut_answers(dm, ranges);
-	last = dm->take == TAKE_NONE && dm->n_answers == 0 &&
-	       (n == 0 || dm->take_done == dm->take_wanted);
-	dynmem_encode_balloon_response(&dm->out, next_trans_id(dm), !last, ranges, n);
-	if (last)
-		end_balloon(dm);
-	return send_message(dm, action);
-}
-
-static int next_unballoon_response(struct dynmem *dm, struct dynmem_action *action)
-{
-	if (dm->unballoon_responses == 0)
-		return DYNMEM_IDLE;
-
-	dm->unballoon_responses--;
-	if (dm->unballoon_responses == 0 && !dm->sequence_open)
-		set_state(dm, DYNMEM_STATE_READY);
-	dynmem_encode_unballoon_response(&dm->out, next_trans_id(dm));
-	return send_message(dm, action);
-}
-
-/* Puts what was collected back into use; after a close as well, for the host gave it back before. */
-static int next_return(struct dynmem *dm, struct dynmem_action *action)
-{
-	struct rangeset empty = dm->returning;
-
-	if (dm->return_running || dm->collected.pages == 0)
-		return DYNMEM_IDLE;
-
-	assert(empty.pages == 0);
-	dm->returning = dm->collected;
-	dm->collected = empty;
-	dm->return_running = true;
-	action->type = DYNMEM_ACTION_RETURN_PAGES;
-	action->ranges = dm->returning.ranges;
-	action->n_ranges = dm->returning.n_ranges;
-	return 0;
-}
-
-/* Sequences that have ended are given back and answered one by one. */
-static int next_unballoon_step(struct dynmem *dm, struct dynmem_action *action)
-{
-	if (dm->return_running || dm->unballoon_responses == 0)
-		return DYNMEM_IDLE;
-	if (next_return(dm, action) == 0)
-		return 0;
-	return next_unballoon_response(dm, action);
-}
-
-static int next_report(struct dynmem *dm, struct dynmem_action *action)
-{
-	switch (dm->report) {
-	case REPORT_DUE:
-		dm->report = REPORT_SAMPLING;
-		action->type = DYNMEM_ACTION_SAMPLE;
-		return 0;
-	case REPORT_COMPLETE:
-		dm->report = REPORT_NONE;
-		dm->stats.status_reports++;
-		dynmem_encode_status_report(&dm->out, next_trans_id(dm), &dm->figures);
-		return send_message(dm, action);
-	case REPORT_NONE:
-	case REPORT_SAMPLING:
-		break;
-	}
-	return DYNMEM_IDLE;
-}
-
-static int next_close(struct dynmem *dm, struct dynmem_action *action)
-{
-	if (!dm->close_due)
-		return DYNMEM_IDLE;
-
-	dm->close_due = false;
-	action->type = DYNMEM_ACTION_CLOSE_CHANNEL;
-	action->reason = dm->reason;
-	return 0;
-}
-
-/* What the state is about. */
-static int next_state_action(struct dynmem *dm, struct dynmem_action *action)
-{
-	switch (dm->state) {
-	case DYNMEM_STATE_CLOSED:
-		return next_return(dm, action);
-	case DYNMEM_STATE_VERSION:
-	case DYNMEM_STATE_CAPABILITIES:
-		return next_hello(dm, action);
-	case DYNMEM_STATE_READY:
-		return next_balloon_refusal(dm, action);
-	case DYNMEM_STATE_BALLOONING:
-		return next_balloon_response(dm, action);
-	case DYNMEM_STATE_UNBALLOONING:
-		return next_unballoon_step(dm, action);
-	case DYNMEM_STATE_FAILED:
-		return next_close(dm, action);
-	case DYNMEM_N_STATES:
-		break;
-	}
-	return DYNMEM_IDLE;
-}
-
-int dynmem_next_action(struct dynmem *dm, struct dynmem_action *ret_action)
-{
-	struct dynmem_action action = {0};
-	int r;
-
-	r = next_note(dm, &action);
-	if (r)
-		r = next_hot_add_response(dm, &action);
-	if (r)
-		r = next_state_action(dm, &action);
-	if (r)
-		r = next_report(dm, &action);
-	if (r)
-		return r;
-
-	*ret_action = action;
-	return 0;
 }
 
 const struct rangeset *dynmem_ballooned(const struct dynmem *dm)
