@@ -8,6 +8,9 @@ UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-dynmem \
 	%D%/test-dynmem-wire \
+	%D%/test-frames \
+	%D%/test-pages \
+	%D%/test-pin \
 	%D%/test-rangeset
 
 check_PROGRAMS += $(UNIT_TESTS)
@@ -16,6 +19,9 @@ TESTS += $(UNIT_TESTS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_frames_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
+%C%_test_pages_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_pin_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 
 endif
