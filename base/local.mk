@@ -1,8 +1,25 @@
-noinst_LIBRARIES += %D%/libbase.a
+noinst_LIBRARIES += %D%/libbase.a %D%/libbase_sys.a
 PURE_ARCHIVES += %D%/libbase.a
 
 %C%_libbase_a_SOURCES = \
 	%D%/bytes.c %D%/bytes.h \
 	%D%/cleanup.h \
 	%D%/error.h \
-	%D%/rangeset.c %D%/rangeset.h
+	%D%/rangeset.c %D%/rangeset.h \
+	%D%/size.c %D%/size.h
+
+AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
+
+%C%_libbase_sys_a_SOURCES = \
+	%D%/ask.c %D%/ask.h \
+	%D%/clock.h \
+	%D%/fdpass.c %D%/fdpass.h \
+	%D%/httpc.c %D%/httpc.h \
+	%D%/httpd.c %D%/httpd.h \
+	%D%/jobs.c %D%/jobs.h \
+	%D%/log.c %D%/log.h \
+	%D%/unixsock.c %D%/unixsock.h \
+	%D%/worker.c %D%/worker.h
+
+# What a program that links libbase_sys.a links, too; the archives are for its LDADD.
+BASE_SYS_LIBS = $(LIBEVENT_LIBS) $(JANSSON_LIBS) $(AIO_LIBS) $(URCU_LIBS) -lpthread

@@ -39,7 +39,7 @@ enum {
 
 /* The conditions of ic_guest_receive() and ic_host_receive(). */
 enum {
-	IC_ANSWER = 1, /* guest: handled here; send the endpoint's buffer back */
+	IC_ANSWER = 1, /* guest: handled here; send what is in the endpoint's buffer */
 	IC_MALFORMED,  /* lengths do not fit, or not a data pipe: counted and dropped */
 	IC_UNEXPECTED, /* not a request (guest); nothing was asked, or another type (host): dropped */
 	IC_NEGOTIATED, /* host: versions were agreed on; requests may follow */
@@ -56,8 +56,8 @@ struct ic_stats {
 
 /*
  * The guest's end. It holds one request at a time, because the host sends the next one only after
- * the answer; a negotiation in between makes it forget the request (ic_guest_receive() says so by
- * returning IC_ANSWER with `open` false).
+ * the answer. If another comes all the same, the host has given the first one up: the newer
+ * request takes its place, and a negotiation takes it away (`open` is false afterwards).
  */
 struct ic_guest {
 	const struct ic_service *service;
@@ -65,7 +65,7 @@ struct ic_guest {
 	bool open; /* a request waits for ic_guest_answer() */
 	struct ic_version framework;
 	struct ic_version version;
-	uint64_t trans_id; /* ring transaction id of the packet in the buffer */
+	uint64_t trans_id; /* the ring's transaction id of the packet in the buffer */
 	size_t size;       /* bytes of the packet in the buffer */
 	uint8_t buf[IC_PAYLOAD_MAX];
 	struct ic_stats stats;
@@ -74,11 +74,12 @@ struct ic_guest {
 void ic_guest_init(struct ic_guest *ic, const struct ic_service *service);
 
 /*
- * Takes the @size bytes of a packet that the caller has put into ic->buf. Returns 0 if it is a
- * request for the service: ic_guest_data() is then its message. IC_ANSWER, IC_MALFORMED,
- * IC_UNEXPECTED.
+ * Takes a packet of @size bytes from the host. Returns 0 if it is a request for the service:
+ * ic_guest_data() is then its message. After IC_ANSWER send ic->buf, ic->size bytes, under
+ * ic->trans_id. IC_ANSWER, IC_MALFORMED, IC_UNEXPECTED.
  */
-_must_check_ int ic_guest_receive(struct ic_guest *ic, size_t size, uint64_t trans_id);
+_must_check_ int ic_guest_receive(struct ic_guest *ic, const void *payload, size_t size,
+				  uint64_t trans_id);
 
 /* The open request's service message, in the endpoint's buffer; may be changed in place. */
 uint8_t *ic_guest_data(struct ic_guest *ic, size_t *ret_size);

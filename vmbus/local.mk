@@ -1,6 +1,15 @@
-noinst_LIBRARIES += %D%/libvmbus.a
+noinst_LIBRARIES += %D%/libvmbus.a %D%/libvmbus_sys.a
 PURE_ARCHIVES += %D%/libvmbus.a
 
 %C%_libvmbus_a_SOURCES = \
+	%D%/channel.c %D%/channel.h \
+	%D%/guid.c %D%/guid.h \
+	%D%/ic.c %D%/ic.h \
 	%D%/ring.c %D%/ring.h \
+	%D%/shm_wire.c %D%/shm_wire.h \
 	%D%/wire.h
+
+%C%_libvmbus_sys_a_SOURCES = \
+	%D%/link.c %D%/link.h \
+	%D%/port.c %D%/port.h \
+	%D%/transport_shm.c %D%/transport_shm.h

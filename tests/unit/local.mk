@@ -1,27 +1,58 @@
 # A unit test is one program for one source file; it links the archive that holds the file, and base.
 
-EXTRA_DIST += tests/lsan.supp
+EXTRA_DIST += tests/lsan.supp %D%/rings.h
+
+# Without Criterion, so that it can run under ThreadSanitizer.
+check_PROGRAMS += %D%/threads-worker
+TESTS += %D%/threads-worker
+%C%_threads_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS)
 
 if HAVE_CRITERION
 
 UNIT_TESTS = \
 	%D%/test-bytes \
+	%D%/test-channel \
 	%D%/test-dynmem \
 	%D%/test-dynmem-wire \
+	%D%/test-fdpass \
 	%D%/test-frames \
+	%D%/test-httpc \
+	%D%/test-httpd \
+	%D%/test-ic \
+	%D%/test-lab \
+	%D%/test-link \
+	%D%/test-log \
 	%D%/test-pages \
 	%D%/test-pin \
-	%D%/test-rangeset
+	%D%/test-rangeset \
+	%D%/test-ring \
+	%D%/test-shm-wire \
+	%D%/test-size \
+	%D%/test-unixsock \
+	%D%/test-worker
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_frames_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
+%C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_pages_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_pin_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * hvguestctl: asks hvguestd, and shows the answer to people or, with --json, to programs.
+ *
+ * It knows nothing of the daemon but its API. A verb asks one path; its printer turns the answer
+ * into text. The JSON is passed on as it came, so its schema is the API's.
+ */
+
+#include "base/ask.h"
+#include "base/size.h"
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_API "/run/hvguest/api.sock"
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "-";
+}
+
+static json_int_t number_of(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static struct size_text bytes_of(const json_t *object, const char *key)
+{
+	return size_format(number_of(object, key));
+}
+
+/* A duration that the API gives in seconds. */
+static struct size_text seconds_of(const json_t *object, const char *key)
+{
+	return duration_format(json_number_value(json_object_get(object, key)) * 1e9);
+}
+
+static int print_receipt(const json_t *receipt)
+{
+	const json_t *list = json_object_get(receipt, "file_systems"), *fs;
+	size_t i;
+
+	if (!json_is_object(receipt)) {
+		puts("No backup has been made since hvguestd started.");
+		return EXIT_OK;
+	}
+	printf("backup at %s: %s\n", text_of(receipt, "started"), text_of(receipt, "result"));
+	printf("  consistent: %s, frozen for %s\n",
+	       json_is_true(json_object_get(receipt, "consistent")) ? "yes" : "no",
+	       seconds_of(receipt, "frozen_seconds").text);
+	printf("  %-28s %-8s %-12s %10s %10s  %s\n", "MOUNT", "TYPE", "RESULT", "FREEZE", "THAW",
+	       "WHY");
+	json_array_foreach(list, i, fs) {
+		bool frozen = json_is_number(json_object_get(fs, "freeze_seconds"));
+
+		printf("  %-28s %-8s %-12s %10s %10s  %s\n", text_of(fs, "target"),
+		       text_of(fs, "type"), text_of(fs, "state"),
+		       frozen ? seconds_of(fs, "freeze_seconds").text : "-",
+		       frozen ? seconds_of(fs, "thaw_seconds").text : "-", text_of(fs, "reason"));
+	}
+	return json_is_true(json_object_get(receipt, "consistent")) ? EXIT_OK : EXIT_DEGRADED;
+}
+
+static void print_memory(const json_t *m)
+{
+	const json_t *pages = json_object_get(m, "pages");
+
+	printf("memory      %s (channel %s, protocol %s)\n", text_of(m, "state"),
+	       text_of(m, "channel"), text_of(m, "version"));
+	if (!pages)
+		return;
+	printf("            committed %s, available %s, floor %s\n",
+	       bytes_of(m, "committed_bytes").text, bytes_of(m, "available_bytes").text,
+	       bytes_of(m, "floor_bytes").text);
+	printf("            ballooned %s (2 MiB pages %s, 4 KiB pages %s)%s\n",
+	       bytes_of(m, "ballooned_bytes").text, bytes_of(pages, "huge_bytes").text,
+	       bytes_of(pages, "small_bytes").text,
+	       json_is_true(json_object_get(pages, "pinned")) ? "" : ", NOT PINNED");
+}
+
+static void print_backup(const json_t *b)
+{
+	printf("backup      %s (channel %s, protocol %s)\n", text_of(b, "state"),
+	       text_of(b, "channel"), text_of(b, "version"));
+	if (json_object_get(b, "problem"))
+		printf("            %s\n", text_of(b, "problem"));
+	if (json_object_get(b, "remaining_seconds"))
+		printf("            thaws by itself in %s\n", seconds_of(b, "remaining_seconds").text);
+	if (json_is_object(json_object_get(b, "last")))
+		printf("            last: %s\n", text_of(json_object_get(b, "last"), "result"));
+}
+
+static int print_status(const json_t *status)
+{
+	const json_t *host = json_object_get(status, "host");
+	const json_t *heartbeat = json_object_get(status, "heartbeat");
+	const json_t *list = json_object_get(status, "missing_capabilities"), *name;
+	size_t i;
+
+	printf("guest       %s, hvguestd %s\n", text_of(status, "name"), text_of(status, "version"));
+	printf("host        %s at %s%s%s\n", text_of(host, "state"), text_of(host, "socket"),
+	       json_object_get(host, "error") ? ": " : "",
+	       json_object_get(host, "error") ? text_of(host, "error") : "");
+	json_array_foreach(list, i, name)
+		printf("missing     %s\n", json_string_value(name));
+	printf("heartbeat   %" JSON_INTEGER_FORMAT " answered (channel %s, protocol %s)\n",
+	       number_of(heartbeat, "answered"), text_of(heartbeat, "channel"),
+	       text_of(heartbeat, "version"));
+	print_memory(json_object_get(status, "memory"));
+	print_backup(json_object_get(status, "backup"));
+	return strcmp(text_of(host, "state"), "connected") == 0 ? EXIT_OK : EXIT_DEGRADED;
+}
+
+struct verb {
+	const char *name;
+	const char *path;
+	const char *help;
+	int (*print)(const json_t *answer);
+};
+
+static const struct verb verbs[] = {
+	{"status", "/v1/status", "what the daemon does and sees; exit code 3 without a host",
+	 print_status},
+	{"receipt", "/v1/backup/last",
+	 "the last backup, file system by file system; exit code 3 if it was not consistent",
+	 print_receipt},
+};
+
+enum {
+	N_VERBS = sizeof(verbs) / sizeof(verbs[0]),
+};
+
+static void print_help(FILE *to)
+{
+	fputs("Usage: hvguestctl [OPTION...] VERB\nAsks hvguestd.\n\n", to);
+	for (size_t i = 0; i < N_VERBS; i++)
+		fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+	fputs("\n  --json         the answer as JSON\n"
+	      "  --api SOCKET   the daemon's API (default: " DEFAULT_API ")\n"
+	      "  --help, --version\n\n"
+	      "Exit codes: 0 ok, 1 error, 2 usage, 3 degraded.\n",
+	      to);
+}
+
+static const struct verb *find_verb(int argc, char **argv)
+{
+	for (size_t i = 0; i < N_VERBS && optind == argc - 1; i++)
+		if (!strcmp(argv[optind], verbs[i].name))
+			return &verbs[i];
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},    {"api", required_argument, NULL, 'a'},
+		{"help", no_argument, NULL, 'h'},    {"version", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
+	};
+	struct ask to = {.program = "hvguestctl", .socket = DEFAULT_API, .daemon = "hvguestd"};
+	const struct verb *verb;
+	bool json = false;
+	json_t *answer;
+	int o, r;
+
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case 'j':
+			json = true;
+			break;
+		case 'a':
+			to.socket = optarg;
+			break;
+		case 'h':
+			print_help(stdout);
+			return EXIT_OK;
+		case 'v':
+			puts("hvguestctl " PACKAGE_VERSION);
+			return EXIT_OK;
+		default:
+			fputs("hvguestctl: hvguestctl --help lists the options\n", stderr);
+			return EXIT_USAGE;
+		}
+	}
+	verb = find_verb(argc, argv);
+	if (!verb) {
+		fputs("hvguestctl: which verb? hvguestctl --help lists them\n", stderr);
+		return EXIT_USAGE;
+	}
+
+	r = ask(&to, "GET", verb->path, NULL, 10000, &answer);
+	if (r)
+		return r;
+	if (json) {
+		ask_print_json(answer);
+		r = EXIT_OK;
+	} else {
+		r = verb->print(answer);
+	}
+	json_decref(answer);
+	return r;
+}

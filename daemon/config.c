@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Configuration.
+ *
+ * One table names every setting: its place in the file, its option on the command line, how it is
+ * read and what it means. The file's parser, the command line's and the help text are all driven
+ * by it, so that they cannot disagree. A value that cannot be read is refused with its place; a
+ * setting that is not in the table is refused too, because a misspelt one would otherwise be
+ * ignored in silence.
+ */
+
+#include "daemon/config.h"
+
+#include "base/cleanup.h"
+
+#include <getopt.h>
+#include <ini.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define NS_PER_SECOND UINT64_C(1000000000)
+
+static bool set_text(char **field, const char *value)
+{
+	char *copy;
+
+	if (*value == '\0')
+		return false;
+	copy = strdup(value);
+	if (!copy)
+		return false;
+	free(*field);
+	*field = copy;
+	return true;
+}
+
+static bool set_bool(bool *field, const char *value)
+{
+	bool yes = !strcmp(value, "yes") || !strcmp(value, "true") || !strcmp(value, "on") ||
+		   !strcmp(value, "1");
+	bool no = !strcmp(value, "no") || !strcmp(value, "false") || !strcmp(value, "off") ||
+		  !strcmp(value, "0");
+
+	*field = yes;
+	return yes || no;
+}
+
+/* Whole seconds from 0, at most @max. */
+static bool set_seconds(uint64_t *field, const char *value, unsigned long max)
+{
+	unsigned long seconds;
+	char *end;
+
+	if (*value < '0' || *value > '9')
+		return false;
+	errno = 0;
+	seconds = strtoul(value, &end, 10);
+	if (errno || *end != '\0' || seconds > max)
+		return false;
+	*field = seconds * NS_PER_SECOND;
+	return true;
+}
+
+static bool set_name(struct config *c, const char *value)
+{
+	return set_text(&c->name, value);
+}
+
+static bool set_run_dir(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->run_dir, value);
+}
+
+static bool set_lab(struct config *c, const char *value)
+{
+	return set_text(&c->lab_socket, value);
+}
+
+static bool set_freezer(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->freezer, value);
+}
+
+static bool set_log_level(struct config *c, const char *value)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = {
+		{"error", LOG_LEVEL_ERROR},   {"warning", LOG_LEVEL_WARNING},
+		{"notice", LOG_LEVEL_NOTICE}, {"info", LOG_LEVEL_INFO},
+		{"debug", LOG_LEVEL_DEBUG},
+	};
+
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+		if (!strcmp(value, levels[i].name)) {
+			c->log_level = levels[i].level;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool set_freeze_timeout(struct config *c, const char *value)
+{
+	return set_seconds(&c->freeze_timeout_ns, value, 900) && c->freeze_timeout_ns > 0;
+}
+
+/* "all", or absolute paths with colons in between. */
+static bool set_freeze_roots(struct config *c, const char *value)
+{
+	_cleanup_free_ char *copy = strdup(value);
+	char *save = NULL;
+
+	if (!copy)
+		return false;
+	for (size_t i = 0; i < c->n_freeze_roots; i++)
+		free(c->freeze_roots[i]);
+	c->n_freeze_roots = 0;
+	c->freeze_all = !strcmp(value, "all");
+	if (c->freeze_all)
+		return true;
+
+	for (char *p = strtok_r(copy, ":", &save); p; p = strtok_r(NULL, ":", &save)) {
+		if (*p != '/' || c->n_freeze_roots == CONFIG_ROOTS_MAX)
+			return false;
+		c->freeze_roots[c->n_freeze_roots] = strdup(p);
+		if (!c->freeze_roots[c->n_freeze_roots])
+			return false;
+		c->n_freeze_roots++;
+	}
+	return true;
+}
+
+static bool set_memory(struct config *c, const char *value)
+{
+	return set_bool(&c->memory, value);
+}
+
+static bool set_report_delay(struct config *c, const char *value)
+{
+	return set_seconds(&c->report_delay_ns, value, 600);
+}
+
+static bool set_huge_pages(struct config *c, const char *value)
+{
+	return set_bool(&c->huge_pages, value);
+}
+
+struct setting {
+	const char *section;
+	const char *key;
+	const char *option; /* on the command line, without the dashes */
+	const char *argument;
+	const char *help;
+	bool (*set)(struct config *config, const char *value);
+};
+
+static const struct setting settings[] = {
+	{"daemon", "name", "name", "NAME", "this guest's name (default: the host name)", set_name},
+	{"daemon", "run_dir", "run-dir", "DIR",
+	 "folder of the sockets and of the freezer's record, on a tmpfs (default: /run/hvguest)",
+	 set_run_dir},
+	{"daemon", "log_level", "log-level", "LEVEL",
+	 "error, warning, notice, info or debug (default: info)", set_log_level},
+	{"lab", "socket", "lab", "SOCKET", "connect to the lab host (hvhost serve) at SOCKET", set_lab},
+	{"backup", "freeze_roots", "freeze-roots", "DIR[:DIR...]|all",
+	 "freeze only what is mounted at or below these (default with a lab host: nothing)",
+	 set_freeze_roots},
+	{"backup", "freeze_timeout", "freeze-timeout", "SECONDS",
+	 "the longest that anything stays frozen, 1 to 900 (default: 20)", set_freeze_timeout},
+	{"backup", "freezer", "freezer", "PROGRAM",
+	 "the helper that freezes (default: " HVGUEST_LIBEXECDIR "/hvguest-freezer)", set_freezer},
+	{"memory", "enabled", "memory", "yes|no", "take part in dynamic memory (default: yes)",
+	 set_memory},
+	{"memory", "report_delay", "report-delay", "SECONDS",
+	 "from the handshake to the first status report (default: 0 with a lab host)",
+	 set_report_delay},
+	{"memory", "huge_pages", "huge-pages", "yes|no",
+	 "give 2 MiB pages where the pool has any (default: yes)", set_huge_pages},
+};
+
+enum {
+	N_SETTINGS = sizeof(settings) / sizeof(settings[0]),
+	OPTION_CONFIG = N_SETTINGS,
+	OPTION_CHECK,
+	OPTION_HELP,
+	OPTION_VERSION,
+	N_OPTIONS,
+};
+
+static void print_help(void)
+{
+	puts("Usage: hvguestd [OPTION...]\n"
+	     "The Hyper-V guest service: dynamic memory, live backup, heartbeat.\n");
+	for (size_t i = 0; i < N_SETTINGS; i++) {
+		const struct setting *s = &settings[i];
+
+		printf("  --%s %s\n        %s\n", s->option, s->argument, s->help);
+	}
+	puts("  --config FILE\n        read this file (default: " HVGUEST_SYSCONFDIR "/hvguest.conf)\n"
+	     "  --check-config\n        read everything, say what is wrong, and end\n"
+	     "  --help, --version\n\n"
+	     "Exit codes: 0 ok, 1 error, 2 usage, 4 not on Hyper-V and no lab host given.");
+}
+
+/* What the configuration file's parser carries along. */
+struct file_context {
+	struct config *config;
+	const char *complaint; /* what was wrong with the line that stopped it */
+};
+
+static int on_ini_value(void *user, const char *section, const char *key, const char *value)
+{
+	struct file_context *context = user;
+
+	for (size_t i = 0; i < N_SETTINGS; i++) {
+		const struct setting *s = &settings[i];
+
+		if (strcmp(section, s->section) != 0 || strcmp(key, s->key) != 0)
+			continue;
+		if (s->set(context->config, value))
+			return 1;
+		if (!context->complaint)
+			context->complaint = s->help;
+		return 0;
+	}
+	if (!context->complaint)
+		context->complaint = "there is no such setting; hvguestd --help lists them";
+	return 0;
+}
+
+static int read_file(struct config *config, const char *path)
+{
+	struct file_context context = {.config = config};
+	int line = ini_parse(path, on_ini_value, &context);
+
+	if (line == 0)
+		return 0;
+	if (line < 0)
+		fprintf(stderr, "hvguestd: %s cannot be read: %m\n", path);
+	else
+		fprintf(stderr, "hvguestd: %s:%d: %s\n", path, line,
+			context.complaint ? context.complaint : "neither [section] nor key = value");
+	return CONFIG_BAD_FILE;
+}
+
+static int set_defaults(struct config *config)
+{
+	char name[64] = "";
+
+	if (gethostname(name, sizeof(name) - 1) < 0 || name[0] == '\0')
+		strcpy(name, "guest");
+	config->name = strdup(name);
+	config->run_dir = strdup("/run/hvguest");
+	config->freezer = strdup(HVGUEST_LIBEXECDIR "/hvguest-freezer");
+	config->log_level = LOG_LEVEL_INFO;
+	config->freeze_timeout_ns = 20 * NS_PER_SECOND;
+	config->memory = true;
+	config->huge_pages = true;
+	return config->name && config->run_dir && config->freezer ? 0 : -ENOMEM;
+}
+
+/* One pass over the command line; the file has to be known before its other options count. */
+static int read_command_line(int argc, char **argv, struct config *config, const char **ret_file,
+			     bool *ret_check)
+{
+	struct option options[N_OPTIONS + 1] = {
+		[OPTION_CONFIG] = {"config", required_argument, NULL, OPTION_CONFIG},
+		[OPTION_CHECK] = {"check-config", no_argument, NULL, OPTION_CHECK},
+		[OPTION_HELP] = {"help", no_argument, NULL, OPTION_HELP},
+		[OPTION_VERSION] = {"version", no_argument, NULL, OPTION_VERSION},
+	};
+	int o;
+
+	for (int i = 0; i < N_SETTINGS; i++)
+		options[i] = (struct option){settings[i].option, required_argument, NULL, i};
+
+	optind = 1;
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case OPTION_CONFIG:
+			*ret_file = optarg;
+			break;
+		case OPTION_CHECK:
+			*ret_check = true;
+			break;
+		case OPTION_HELP:
+			print_help();
+			return CONFIG_DONE;
+		case OPTION_VERSION:
+			puts("hvguestd " PACKAGE_VERSION);
+			return CONFIG_DONE;
+		case '?':
+			fputs("hvguestd: hvguestd --help lists the options\n", stderr);
+			return CONFIG_BAD_USAGE;
+		default:
+			if (config && !settings[o].set(config, optarg)) {
+				fprintf(stderr, "hvguestd: --%s %s: %s\n", settings[o].option,
+					optarg, settings[o].help);
+				return CONFIG_BAD_USAGE;
+			}
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "hvguestd: what is '%s'? hvguestd --help lists the options\n",
+			argv[optind]);
+		return CONFIG_BAD_USAGE;
+	}
+	return 0;
+}
+
+static int load(int argc, char **argv, struct config *config)
+{
+	static const char default_file[] = HVGUEST_SYSCONFDIR "/hvguest.conf";
+	const char *file = NULL;
+	bool check = false;
+	struct stat st;
+	int r;
+
+	r = set_defaults(config);
+	if (r)
+		return r;
+	r = read_command_line(argc, argv, NULL, &file, &check);
+	if (r)
+		return r;
+	if (!file && stat(default_file, &st) == 0)
+		file = default_file;
+	if (file) {
+		r = read_file(config, file);
+		if (r)
+			return r;
+	}
+	r = read_command_line(argc, argv, config, &file, &check);
+	if (r)
+		return r;
+	return check ? CONFIG_DONE : 0;
+}
+
+int config_load(int argc, char **argv, struct config *ret_config)
+{
+	struct config config = {0};
+	int r;
+
+	r = load(argc, argv, &config);
+	if (r) {
+		config_fini(&config);
+		return r;
+	}
+	*ret_config = config;
+	return 0;
+}
+
+void config_fini(struct config *config)
+{
+	free(config->name);
+	free(config->run_dir);
+	free(config->lab_socket);
+	free(config->freezer);
+	for (size_t i = 0; i < config->n_freeze_roots; i++)
+		free(config->freeze_roots[i]);
+	*config = (struct config){0};
+}

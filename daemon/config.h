@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * hvguestd's configuration: defaults, then the configuration file, then the command line.
+ */
+
+enum {
+	CONFIG_ROOTS_MAX = 64,
+};
+
+struct config {
+	char *name;        /* this guest's, towards the host; default: the host name */
+	char *run_dir;     /* sockets and the freezer's record live here; on a tmpfs */
+	char *lab_socket;  /* NULL: no lab host */
+	char *freezer;     /* the helper program */
+	enum log_level log_level;
+
+	/* [backup] */
+	uint64_t freeze_timeout_ns; /* the longest that anything stays frozen */
+	bool freeze_all;            /* every writable file system, / included */
+	char *freeze_roots[CONFIG_ROOTS_MAX]; /* else what is mounted at or below these */
+	size_t n_freeze_roots;
+
+	/* [memory] */
+	bool memory;               /* take part in dynamic memory */
+	uint64_t report_delay_ns;  /* from the handshake to the first status report */
+	bool huge_pages;           /* take 2 MiB pages where the pool has any */
+};
+
+/* The conditions of config_load(). Both have printed one line that says where and what. */
+enum {
+	CONFIG_BAD_USAGE = 1, /* the command line */
+	CONFIG_BAD_FILE,      /* the configuration file */
+	CONFIG_DONE,          /* --help, --version or --check-config has been answered */
+};
+
+/*
+ * Reads the command line and the file it names, or HVGUEST_SYSCONFDIR "/hvguest.conf" if that
+ * exists. CONFIG_BAD_USAGE, CONFIG_BAD_FILE, CONFIG_DONE, -ENOMEM.
+ */
+_must_check_ int config_load(int argc, char **argv, struct config *ret_config);
+void config_fini(struct config *config);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A channel: two rings used together.
+ *
+ * One doorbell serves both directions, so a wake-up means "there is something to read", "there is
+ * room again", or nothing. The channel keeps what the rings ask to be signalled until the caller
+ * collects it, so that a batch of packets rings the other side once.
+ *
+ * Only in-band packets carry messages on the channels this project serves; anything else is
+ * dropped and counted. Corruption is final: whoever holds the channel closes it and opens it anew.
+ */
+
+#include "vmbus/channel.h"
+
+void vmbus_channel_init(struct vmbus_channel *ch, const struct vmbus_ring_memory *out,
+			const struct vmbus_ring_memory *in)
+{
+	*ch = (struct vmbus_channel){0};
+	vmbus_ring_out_init(&ch->out, out);
+	vmbus_ring_in_init(&ch->in, in);
+}
+
+void vmbus_channel_wake(struct vmbus_channel *ch)
+{
+	ch->stats.wakeups++;
+	vmbus_ring_in_mask(&ch->in);
+}
+
+int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
+			  struct vmbus_message *ret_message)
+{
+	struct vmbus_packet packet;
+
+	while (!ch->corrupt) {
+		int r = vmbus_ring_in_read(&ch->in, buf, size, &packet);
+
+		if (r == VMBUS_RING_EMPTY)
+			return VMBUS_CHANNEL_EMPTY;
+		if (r == VMBUS_RING_OVERSIZE) {
+			ch->stats.dropped_size++;
+		} else if (r) {
+			ch->corrupt = true;
+		} else if (packet.type != VMBUS_PACKET_INBAND) {
+			ch->stats.dropped_type++;
+		} else {
+			ch->stats.packets_in++;
+			ch->stats.bytes_in += packet.payload_size;
+			ret_message->trans_id = packet.trans_id;
+			ret_message->size = packet.payload_size;
+			return 0;
+		}
+	}
+	return VMBUS_CHANNEL_CORRUPT;
+}
+
+/* Writes, and if the ring is full asks for room; room found in that moment is used at once. */
+static int write_or_wait(struct vmbus_channel *ch, const struct vmbus_packet *packet,
+			 const void *payload, bool *ret_signal)
+{
+	int r = vmbus_ring_out_write(&ch->out, packet, payload, ret_signal);
+
+	if (r != VMBUS_RING_FULL)
+		return r;
+
+	ch->wants_space = true;
+	if (!vmbus_ring_out_want_space(&ch->out, packet->payload_size))
+		return r;
+	return vmbus_ring_out_write(&ch->out, packet, payload, ret_signal);
+}
+
+int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id, const void *payload,
+		       size_t size)
+{
+	const struct vmbus_packet packet = {
+		.type = VMBUS_PACKET_INBAND,
+		.trans_id = trans_id,
+		.payload_size = size,
+	};
+	bool signal;
+	int r;
+
+	if (ch->corrupt)
+		return VMBUS_CHANNEL_CORRUPT;
+
+	r = write_or_wait(ch, &packet, payload, &signal);
+	if (r == VMBUS_RING_FULL) {
+		ch->stats.full++;
+		return VMBUS_CHANNEL_FULL;
+	}
+	if (r == VMBUS_RING_TOO_BIG)
+		return VMBUS_CHANNEL_TOO_BIG;
+	if (r) {
+		ch->corrupt = true;
+		return VMBUS_CHANNEL_CORRUPT;
+	}
+
+	if (ch->wants_space) {
+		vmbus_ring_out_want_no_space(&ch->out);
+		ch->wants_space = false;
+	}
+	ch->signal |= signal;
+	ch->stats.packets_out++;
+	ch->stats.bytes_out += size;
+	return 0;
+}
+
+bool vmbus_channel_sleep(struct vmbus_channel *ch)
+{
+	ch->signal |= vmbus_ring_in_commit(&ch->in);
+	if (ch->corrupt || !vmbus_ring_in_unmask(&ch->in))
+		return true;
+
+	vmbus_ring_in_mask(&ch->in);
+	return false;
+}
+
+bool vmbus_channel_take_signal(struct vmbus_channel *ch)
+{
+	bool signal = ch->signal;
+
+	ch->signal = false;
+	ch->stats.signals += signal;
+	return signal;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Links: channels in an event loop.
+ *
+ * The doorbell is level-triggered: reading the eventfd first and the ring afterwards cannot miss
+ * anything. A round sends what was kept, if it fits by now, and reads the ring until it is empty.
+ * It reads even while a message is kept: two sides that both stop reading until the other has made
+ * room would wait for each other for ever. To keep one busy channel from starving the others, a
+ * round ends after a bounded number of messages and is continued from the loop.
+ *
+ * The user may free the link from inside any call that the link makes; the round notices, because
+ * freeing marks the link and the memory goes when the round is over.
+ */
+
+#include "vmbus/link.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	MESSAGES_PER_ROUND = 64,
+};
+
+struct link {
+	struct vmbus_port port;
+	struct event *event;
+	const struct link_user *ops;
+	void *user;
+
+	bool running; /* a round is on the stack */
+	bool freed;
+	bool corrupt_told;
+
+	size_t kept_size; /* 0: none is kept */
+	uint64_t kept_trans_id;
+	uint8_t kept[LINK_MESSAGE_MAX];
+	_Alignas(8) uint8_t received[LINK_MESSAGE_MAX];
+};
+
+/* Sends the kept message, if it fits by now. */
+static void send_kept(struct link *link)
+{
+	if (link->kept_size == 0 ||
+	    vmbus_channel_send(&link->port.channel, link->kept_trans_id, link->kept,
+			       link->kept_size) == VMBUS_CHANNEL_FULL)
+		return;
+
+	link->kept_size = 0;
+	if (!link->port.channel.corrupt)
+		link->ops->on_room(link->user);
+}
+
+/* Reads what is there. True if it stopped because of the bound, not because of the ring. */
+static bool read_messages(struct link *link)
+{
+	struct vmbus_message message;
+
+	for (int n = 0; n < MESSAGES_PER_ROUND; n++) {
+		if (vmbus_channel_receive(&link->port.channel, link->received,
+					  sizeof(link->received), &message))
+			return false;
+		link->ops->on_message(link->user, link->received, message.size, message.trans_id);
+		if (link->freed)
+			return false;
+	}
+	return true;
+}
+
+static void tell_corrupt(struct link *link)
+{
+	if (link->corrupt_told)
+		return;
+	link->corrupt_told = true;
+	(void)event_del(link->event);
+	link->ops->on_corrupt(link->user);
+}
+
+/* One round, and what follows from it. */
+static void run_round(struct link *link)
+{
+	bool more;
+
+	send_kept(link);
+	if (link->freed)
+		return;
+	more = read_messages(link);
+	if (link->freed)
+		return;
+
+	more |= !vmbus_channel_sleep(&link->port.channel);
+	vmbus_port_flush(&link->port);
+	if (link->port.channel.corrupt)
+		tell_corrupt(link);
+	else if (more)
+		event_active(link->event, EV_READ, 0);
+}
+
+static void on_doorbell(evutil_socket_t fd, short what, void *user)
+{
+	struct link *link = user;
+
+	(void)fd;
+	(void)what;
+	link->running = true;
+	vmbus_port_wake(&link->port);
+	run_round(link);
+	link->running = false;
+	if (link->freed)
+		(void)link_free(link);
+}
+
+int link_new(struct event_base *base, struct vmbus_port *take_port, const struct link_user *ops,
+	     void *user, struct link **ret_link)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link) {
+		vmbus_port_fini(take_port);
+		return -ENOMEM;
+	}
+	link->port = *take_port;
+	*take_port = (struct vmbus_port)VMBUS_PORT_INIT;
+	link->ops = ops;
+	link->user = user;
+	link->event = event_new(base, link->port.wait_fd, EV_READ | EV_PERSIST, on_doorbell, link);
+	if (!link->event || event_add(link->event, NULL) < 0) {
+		(void)link_free(link);
+		return -ENOMEM;
+	}
+
+	/* Something may be in the ring already. */
+	event_active(link->event, EV_READ, 0);
+	*ret_link = link;
+	return 0;
+}
+
+struct link *link_free(struct link *link)
+{
+	if (!link)
+		return NULL;
+	if (link->running) {
+		link->freed = true;
+		return NULL;
+	}
+	if (link->event)
+		event_free(link->event);
+	vmbus_port_fini(&link->port);
+	free(link);
+	return NULL;
+}
+
+int link_send(struct link *link, uint64_t trans_id, const void *message, size_t size)
+{
+	int r;
+
+	if (link->kept_size > 0)
+		return LINK_BUSY;
+
+	r = vmbus_channel_send(&link->port.channel, trans_id, message, size);
+	if (r == VMBUS_CHANNEL_FULL && size <= sizeof(link->kept)) {
+		memcpy(link->kept, message, size);
+		link->kept_size = size;
+		link->kept_trans_id = trans_id;
+	} else if (r) {
+		/* A message that can never fit is a mistake on this side, and as final as corruption. */
+		link->port.channel.corrupt = true;
+		event_active(link->event, EV_READ, 0);
+		return LINK_DEAD;
+	}
+
+	/* Inside a round the flush at its end is enough. */
+	if (!link->running)
+		vmbus_port_flush(&link->port);
+	return 0;
+}
+
+bool link_is_busy(const struct link *link)
+{
+	return link->kept_size > 0;
+}
+
+const struct vmbus_channel_stats *link_stats(const struct link *link)
+{
+	return &link->port.channel.stats;
+}
