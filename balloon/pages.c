@@ -28,13 +28,13 @@
 
 #include "balloon/frames.h"
 #include "balloon/pin.h"
+#include "base/clock.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PAGE_BYTES  UINT64_C(4096)
@@ -97,14 +97,6 @@ static uint64_t unit_bytes(const struct chunk *chunk)
 static uint8_t *unit_address(const struct chunk *chunk, uint32_t unit)
 {
 	return chunk->address + unit * unit_bytes(chunk);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
 int pages_new(const struct pages_config *config, struct pages **ret_pages)
@@ -393,12 +385,12 @@ static int take_huge(struct pages *pages, uint64_t want_pages, struct page_range
 
 	if (n_units > capacity)
 		n_units = capacity;
-	if (n_units == 0 || pages->huge_fd < 0 || now_ns() < pages->huge_dry_until_ns)
+	if (n_units == 0 || pages->huge_fd < 0 || clock_monotonic_ns() < pages->huge_dry_until_ns)
 		return PAGES_EXHAUSTED;
 
 	r = take_chunk(pages, PAGES_HUGE, n_units, ranges, ret_n);
 	if (r == PAGES_EXHAUSTED)
-		pages->huge_dry_until_ns = now_ns() + DRY_POOL_PAUSE_NS;
+		pages->huge_dry_until_ns = clock_monotonic_ns() + DRY_POOL_PAUSE_NS;
 	return r;
 }
 
