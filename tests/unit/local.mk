@@ -15,6 +15,7 @@ UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-channel \
 	%D%/test-dynmem \
+	%D%/test-dynmem-host \
 	%D%/test-dynmem-wire \
 	%D%/test-fdpass \
 	%D%/test-figures \
@@ -44,6 +45,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_figures_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
