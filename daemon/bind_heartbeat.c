@@ -26,7 +26,7 @@ static void on_request(void *self, uint8_t *message, size_t size)
 	ic_channel_answer(&b->channel, r ? IC_E_FAIL : IC_S_OK);
 }
 
-static void on_negotiated(void *self)
+static void on_void(void *self)
 {
 	(void)self; /* Nothing is ever under way. */
 }
@@ -40,7 +40,8 @@ static void on_corrupt(void *self)
 
 static const struct ic_channel_user channel_ops = {
 	.on_request = on_request,
-	.on_negotiated = on_negotiated,
+	.on_negotiated = on_void,
+	.on_overtaken = on_void,
 	.on_corrupt = on_corrupt,
 };
 

@@ -412,6 +412,11 @@ static void on_negotiated(void *self)
 	abort_backup(self, VSS_REASON_NEGOTIATE);
 }
 
+static void on_overtaken(void *self)
+{
+	abort_backup(self, VSS_REASON_OVERTAKEN);
+}
+
 static void on_corrupt(void *self)
 {
 	struct bind_vss *b = self;
@@ -422,6 +427,7 @@ static void on_corrupt(void *self)
 static const struct ic_channel_user channel_ops = {
 	.on_request = on_request,
 	.on_negotiated = on_negotiated,
+	.on_overtaken = on_overtaken,
 	.on_corrupt = on_corrupt,
 };
 

@@ -50,6 +50,7 @@ static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans
 {
 	struct ic_channel *c = user;
 	uint64_t negotiations = c->ic.stats.negotiations;
+	bool was_open = c->ic.open;
 	uint8_t *data;
 	size_t n;
 
@@ -62,6 +63,8 @@ static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans
 		send_buffer(c);
 		if (c->ic.stats.negotiations != negotiations)
 			after_negotiation(c);
+		else if (was_open)
+			c->ops->on_overtaken(c->self);
 		break;
 	default:
 		if (c->ic.stats.malformed + c->ic.stats.unexpected == 1)

@@ -14,6 +14,8 @@ struct ic_channel_user {
 	void (*on_request)(void *self, uint8_t *message, size_t size);
 	/* The host has negotiated (again): what it asked before is void. */
 	void (*on_negotiated)(void *self);
+	/* The host has asked for something that was refused here: the open request is void. */
+	void (*on_overtaken)(void *self);
 	/* The ring is corrupt: close the channel. */
 	void (*on_corrupt)(void *self);
 };

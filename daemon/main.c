@@ -16,6 +16,7 @@
 #include <event2/event.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifdef HAVE_SYSTEMD
