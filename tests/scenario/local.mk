@@ -1,0 +1,14 @@
+# A scenario pumps guest and host cores against each other in one process, on virtual time.
+
+if HAVE_CRITERION
+
+SCENARIO_TESTS = \
+	%D%/test-dynmem
+
+check_PROGRAMS += $(SCENARIO_TESTS)
+TESTS += $(SCENARIO_TESTS)
+
+%C%_test_dynmem_LDADD = \
+	host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+
+endif
