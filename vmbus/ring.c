@@ -93,6 +93,10 @@ static uint32_t copy_in(const struct vmbus_ring_memory *memory, uint32_t index, 
 {
 	uint32_t until_end = memory->data_size - index;
 
+	/* An empty payload may be NULL, which memcpy() must not be given. */
+	if (n == 0)
+		return index;
+
 	if (n <= until_end) {
 		memcpy(memory->data + index, from, n);
 	} else {

@@ -1,0 +1,6 @@
+EXTRA_DIST += \
+	%D%/ARCHITECTURE.md \
+	%D%/HACKING.md \
+	%D%/PROTOCOL-dynmem.md \
+	%D%/PROTOCOL-vmbus.md \
+	%D%/PROTOCOL-vss.md

@@ -1,0 +1,29 @@
+# A fuzz target is one program for one decoder. It is always compiled. Without --enable-fuzzing it
+# replays its corpus, tests/data/fuzz/NAME, as a test; with it, it is a libFuzzer program.
+
+FUZZ_TARGETS = \
+	%D%/fuzz-ic \
+	%D%/fuzz-ring \
+	%D%/fuzz-shm-wire
+
+check_PROGRAMS += $(FUZZ_TARGETS)
+EXTRA_DIST += tests/data/fuzz
+
+if FUZZING
+FUZZ_MAIN =
+else
+FUZZ_MAIN = %D%/replay-main.c
+TESTS += $(FUZZ_TARGETS)
+endif
+
+%C%_fuzz_ic_SOURCES = %D%/fuzz-ic.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_ic_LDADD = vmbus/libvmbus.a base/libbase.a
+%C%_fuzz_ic_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_ring_SOURCES = %D%/fuzz-ring.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_ring_LDADD = vmbus/libvmbus.a base/libbase.a
+%C%_fuzz_ring_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_shm_wire_SOURCES = %D%/fuzz-shm-wire.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a
+%C%_fuzz_shm_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

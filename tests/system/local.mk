@@ -1,0 +1,24 @@
+# System tests run the real programs. They skip themselves where root or a tool is missing.
+
+check_PROGRAMS += \
+	%D%/freezer-driver \
+	%D%/memeater \
+	%D%/recorder
+
+%C%_freezer_driver_LDADD = \
+	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
+%C%_recorder_LDADD = base/libbase.a
+
+SYSTEM_TESTS = \
+	%D%/test-freezer.sh \
+	%D%/test-images.sh \
+	%D%/test-memeater.sh \
+	%D%/test-recorder.sh \
+	%D%/test-tap.sh
+
+# Separate from the list above, so that `make distcheck RUN_SYSTEM_TESTS=` packs them all the same.
+RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
+
+TESTS += $(RUN_SYSTEM_TESTS)
+dist_check_SCRIPTS += $(SYSTEM_TESTS)
+EXTRA_DIST += %D%/images.sh %D%/tap.sh
