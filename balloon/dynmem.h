@@ -190,7 +190,7 @@ _must_check_ int dynmem_next_action(struct dynmem *dm, struct dynmem_action *ret
 /* The pages that the host has; borrowed until the next call that changes @dm. */
 const struct rangeset *dynmem_ballooned(const struct dynmem *dm);
 
-/* Where the machine is, and all it has counted. */
+/* A snapshot of everything that status shows. */
 void dynmem_get_status(const struct dynmem *dm, struct dynmem_status *ret_status);
 
 /* Texts for status and log. */

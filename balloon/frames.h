@@ -27,7 +27,7 @@ struct frames {
 	size_t capacity;
 };
 
-/* An empty index; allocates nothing yet. Freeing leaves it empty. */
+/* An empty index; and freeing what it holds, which leaves it empty. */
 void frames_init(struct frames *frames);
 void frames_fini(struct frames *frames);
 

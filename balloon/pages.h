@@ -73,5 +73,5 @@ _must_check_ int pages_take(struct pages *pages, uint64_t want_pages, struct pag
 _must_check_ int pages_return(struct pages *pages, const struct page_range *ranges, size_t n,
 			      uint64_t *ret_pages);
 
-/* What is out of use now, and what was counted. */
+/* A snapshot of the figures. */
 void pages_get_stats(const struct pages *pages, struct pages_stats *ret_stats);

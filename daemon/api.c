@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * hvguestd's API. Every answer is made from what the binders hold in memory, in the event loop, so
- * it is given at any time, also while everything is frozen.
+ * hvguestd's API.
+ *
+ * Every answer is made from what the binders hold in memory, in the event loop, so it is given at
+ * any time, also while everything is frozen. Each binder describes itself; here the descriptions
+ * are put together.
  */
 
 #include "daemon/api.h"

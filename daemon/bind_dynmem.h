@@ -33,4 +33,5 @@ DEFINE_CLEANUP(bind_dynmem)
 /* For the connection's table. */
 struct service bind_dynmem_service(struct bind_dynmem *b);
 
+/* For status: the channel, the machine, the pages and the last figures. */
 json_t *bind_dynmem_status(const struct bind_dynmem *b);

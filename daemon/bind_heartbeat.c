@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Heartbeat, bound to its channel. Each request is answered in the call that brings it, so an
- * answer is late only if the event loop is, which is what a heartbeat is there to show.
+ * Heartbeat, bound to its channel.
+ *
+ * Each request is answered in the call that brings it, so an answer is late only if the event loop
+ * is, which is what a heartbeat is there to show. Nothing here waits, allocates or logs on the way.
  */
 
 #include "daemon/bind_heartbeat.h"

@@ -18,4 +18,5 @@ DEFINE_CLEANUP(bind_heartbeat)
 /* For the connection's table. */
 struct service bind_heartbeat_service(struct bind_heartbeat *b);
 
+/* For status: the channel, and how many requests were answered. */
 json_t *bind_heartbeat_status(const struct bind_heartbeat *b);

@@ -28,6 +28,7 @@ struct ic_channel {
 	uint64_t lost_answers; /* the host asked on without reading what it was answered */
 };
 
+/* A closed channel of @service; @self is handed to the calls of @ops. */
 void ic_channel_init(struct ic_channel *c, const struct ic_service *service,
 		     const struct ic_channel_user *ops, void *self);
 

@@ -149,6 +149,7 @@ void freezer_record_begin(struct freezer_record *record);
 _must_check_ int freezer_record_add(struct freezer_record *record, const char *target,
 				    const char *type, uint64_t device, uint64_t mount_id);
 
+/* The state, read once; FREEZER_ENTRY_IDLE for a number that is none. */
 enum freezer_entry_state freezer_entry_state(const struct freezer_entry *entry);
 
 /*
@@ -164,6 +165,7 @@ bool freezer_entry_cancel(struct freezer_entry *entry);
 /* True if FITHAW may be needed on a file system found in @state when nobody works on it. */
 bool freezer_entry_may_be_frozen(enum freezer_entry_state state);
 
+/* Copies what a record says of one file system. */
 void freezer_result_read(const struct freezer_entry *entry, struct freezer_result *ret_result);
 
 /*
@@ -173,5 +175,6 @@ void freezer_result_read(const struct freezer_entry *entry, struct freezer_resul
 _must_check_ int freezer_message_check(const void *buf, size_t size, size_t n_fds,
 				       struct freezer_message *ret_message);
 
+/* Names for machines: "frozen", "thawed", ...; "deadline", "asked", ... */
 const char *freezer_entry_state_name(enum freezer_entry_state state);
 const char *freezer_reason_name(enum freezer_reason reason);

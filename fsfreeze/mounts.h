@@ -23,6 +23,7 @@ struct mounts {
 /* Reads /proc/self/mountinfo. */
 _must_check_ int mounts_new(struct mounts **ret_mounts);
 
+/* Takes NULL; returns NULL. */
 struct mounts *mounts_free(struct mounts *mounts);
 DEFINE_CLEANUP(mounts)
 

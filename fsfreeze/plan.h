@@ -75,6 +75,7 @@ struct freeze_plan {
 _must_check_ int freeze_plan_new(const struct freeze_mount *mounts, size_t n,
 				 const struct freeze_rules *rules, struct freeze_plan **ret_plan);
 
+/* Takes NULL; returns NULL. */
 struct freeze_plan *freeze_plan_free(struct freeze_plan *plan);
 DEFINE_CLEANUP(freeze_plan)
 

@@ -34,6 +34,7 @@ _must_check_ int backup_new(unsigned int id, const char *guest, const json_t *im
 struct backup *backup_free(struct backup *b);
 DEFINE_CLEANUP(backup)
 
+/* The number it was made with. */
 unsigned int backup_id(const struct backup *b);
 
 /* The steps, as they happen. */
@@ -57,4 +58,5 @@ void backup_end(struct backup *b, const char *error, bool thawed_by_itself);
 /* True when it is over and nothing is being copied any more. */
 bool backup_has_ended(const struct backup *b);
 
+/* For status: state, error, durations in seconds, and the copied images. */
 json_t *backup_status(const struct backup *b);

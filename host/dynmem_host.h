@@ -148,9 +148,9 @@ _must_check_ int dynmem_host_next_action(struct dynmem_host *host,
 /* The guest's pages that the host has; borrowed until the next call that changes @host. */
 const struct rangeset *dynmem_host_ballooned(const struct dynmem_host *host);
 
-/* Where the machine is, what the guest last reported, and all it has counted. */
+/* A snapshot of everything that status shows. */
 void dynmem_host_get_status(const struct dynmem_host *host,
 			    struct dynmem_host_status *ret_status);
 
-/* For status and log. */
+/* For status: "ready", "ballooning", ... */
 const char *dynmem_host_state_name(enum dynmem_host_state state);

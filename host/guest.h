@@ -23,10 +23,12 @@ struct guest_config {
 	struct lab_guest *lab;  /* valid until the guest is freed */
 };
 
+/* A guest with no channel open. -ENOMEM. */
 _must_check_ int guest_new(const struct guest_config *config, struct guest **ret_guest);
 struct guest *guest_free(struct guest *g);
 DEFINE_CLEANUP(guest)
 
+/* Its name, and its parts; all borrowed. */
 const char *guest_name(const struct guest *g);
 struct guest_memory *guest_memory_of(struct guest *g);
 struct guest_backup *guest_backup_of(struct guest *g);
@@ -49,4 +51,5 @@ void guest_channel_opened(struct guest *g, const struct vmbus_guid *class_id,
 			  struct vmbus_port *take_port);
 void guest_channel_closed(struct guest *g, const struct vmbus_guid *class_id);
 
+/* For status: the name, and one object for each service. */
 json_t *guest_status(const struct guest *g);

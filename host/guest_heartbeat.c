@@ -2,6 +2,9 @@
 
 /*
  * A guest's heartbeat: the machine of host/heartbeat_host on a channel and a timer.
+ *
+ * A guest that misses one answer may just be busy; after three it is shown as lost. Nothing is done
+ * to it because of that: what to do with a guest that does not answer is for people to decide.
  */
 
 #include "host/guest_heartbeat.h"

@@ -10,6 +10,7 @@
 
 struct guest_heartbeat;
 
+/* Not asking yet. -ENOMEM. */
 _must_check_ int guest_heartbeat_new(const struct guest_service_context *context,
 				     struct guest_heartbeat **ret_heartbeat);
 struct guest_heartbeat *guest_heartbeat_free(struct guest_heartbeat *g);

@@ -11,12 +11,14 @@
 
 struct guest_memory;
 
+/* With nothing ballooned; @settings are copied. -ENOMEM, -EINVAL if they contradict each other. */
 _must_check_ int guest_memory_new(const struct guest_service_context *context,
 				  const struct balancer_settings *settings,
 				  struct guest_memory **ret_memory);
 struct guest_memory *guest_memory_free(struct guest_memory *g);
 DEFINE_CLEANUP(guest_memory)
 
+/* The guest has opened the channel; the port is taken. / The channel is closed. */
 void guest_memory_open(struct guest_memory *g, struct vmbus_port *take_port);
 void guest_memory_close(struct guest_memory *g);
 
@@ -24,4 +26,5 @@ void guest_memory_close(struct guest_memory *g);
 void guest_memory_assign(struct guest_memory *g, uint64_t pages);
 void guest_memory_assign_by_demand(struct guest_memory *g);
 
+/* For status: what is assigned and why, what was reported, the last operation. */
 json_t *guest_memory_status(const struct guest_memory *g);

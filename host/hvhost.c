@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * hvhost: one program, many verbs. `serve` is the host; the others ask a running host by its API.
+ * hvhost: one program, many verbs.
+ *
+ * `serve` is the host, and runs until it is told to stop. The others ask a running host by its API,
+ * print the answer and end; whatever they start goes on without them.
  */
 
 #include "base/ask.h"

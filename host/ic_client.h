@@ -27,6 +27,7 @@ struct ic_client {
 	void *self;
 };
 
+/* A closed channel of @service; @self is handed to the calls of @ops. */
 void ic_client_init(struct ic_client *c, const struct ic_service *service,
 		    const struct ic_client_user *ops, void *self);
 

@@ -5,9 +5,13 @@
  * The verbs of hvhost. Each gets the arguments from its own name on, and returns the exit code.
  */
 
+/* Where serve's sockets are unless somebody says otherwise. */
 #define HVHOST_RUN_DIR "/run/hvhost"
 
+/* Being the host. */
 int verb_serve(int argc, char **argv);
+
+/* Asking a running host. */
 int verb_status(int argc, char **argv);
 int verb_backup(int argc, char **argv);
 int verb_memory(int argc, char **argv);

@@ -76,6 +76,7 @@ struct vss_host {
 	struct vss_host_action actions[VSS_HOST_ACTIONS_MAX];
 };
 
+/* Idle; @config is copied. */
 void vss_host_init(struct vss_host *h, const struct vss_host_config *config);
 
 /* The condition of vss_host_start(). */
@@ -115,6 +116,7 @@ _must_check_ int vss_host_message(const struct vss_host_action *action, void *bu
 /* True between vss_host_start() and VSS_HOST_FINISHED. */
 bool vss_host_is_running(const struct vss_host *h);
 
+/* For status: "idle", "frozen", ... */
 const char *vss_host_state_name(enum vss_host_state state);
 
 /* One English clause. */

@@ -87,6 +87,7 @@ struct vss {
 	struct vss_stats stats;
 };
 
+/* Idle, and available. */
 void vss_init(struct vss *v);
 
 /*
@@ -125,6 +126,7 @@ bool vss_next_action(struct vss *v, struct vss_action *ret_action);
 /* Writes the answer's fields of @action into the request's own @size bytes at @msg. */
 void vss_apply_answer(const struct vss_action *action, void *msg, size_t size);
 
+/* Names for status and log. */
 const char *vss_state_name(enum vss_state state);
 const char *vss_reason_name(enum vss_reason reason);
 const char *vss_note_name(enum vss_note note);
