@@ -3,11 +3,14 @@
 if HAVE_CRITERION
 
 SCENARIO_TESTS = \
+	%D%/test-dynmem \
 	%D%/test-vss
 
 check_PROGRAMS += $(SCENARIO_TESTS)
 TESTS += $(SCENARIO_TESTS)
 
+%C%_test_dynmem_LDADD = \
+	host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_LDADD = \
 	vss/libvss.a host/libhost.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 
