@@ -46,6 +46,7 @@ struct bytes_writer {
 /* Starts writing into the @size bytes at @buf. */
 void bytes_writer_init(struct bytes_writer *w, void *buf, size_t size);
 
+/* Appends an integer, little-endian; @len bytes; @len zeros. Nothing once the writer has failed. */
 void bytes_put_u8(struct bytes_writer *w, uint8_t value);
 void bytes_put_u16(struct bytes_writer *w, uint16_t value);
 void bytes_put_u32(struct bytes_writer *w, uint32_t value);

@@ -6,8 +6,8 @@
  * libevent's evhttp speaks HTTP; this file adds what an API on a Unix socket needs: routes with
  * parameters, JSON in and out, and answers that come later than the call.
  *
- * Later answers. A handler may keep its request for minutes, while its client hangs up. A reply to a
- * connection that is gone is evhttp's to deal with: it frees the request. But evhttp_free() would
+ * Later answers. A handler may keep its request for minutes, while its client hangs up. A reply to
+ * a connection that is gone is evhttp's to deal with: it frees the request. But evhttp_free() would
  * leave our handlers with requests that no longer exist, so the server lists the ones that are
  * open, and httpd_free() cuts them off first.
  *

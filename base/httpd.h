@@ -50,8 +50,10 @@ _must_check_ int httpd_route(struct httpd *httpd, const char *method, const char
 			     void (*handle)(struct httpd_request *request, void *user),
 			     void *user);
 
-/* What the path has in place of {name}, decoded; NULL if the pattern has no such parameter.
- * Borrowed until the reply. */
+/*
+ * What the path has in place of {name}, decoded, borrowed until the reply; NULL if the pattern has
+ * no such parameter.
+ */
 const char *httpd_request_param(const struct httpd_request *request, const char *name);
 
 /* The body, borrowed until the reply; NULL if there was none. */

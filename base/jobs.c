@@ -11,19 +11,14 @@
 #include "base/jobs.h"
 
 #include "base/clock.h"
+#include "base/container.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 
 struct jobs {
 	struct worker *worker;
 	struct event *event;
 };
-
-static struct job *job_of(struct worker_job *work)
-{
-	return (struct job *)((char *)work - offsetof(struct job, work));
-}
 
 static void on_finished(evutil_socket_t fd, short what, void *user)
 {
@@ -33,7 +28,7 @@ static void on_finished(evutil_socket_t fd, short what, void *user)
 	(void)fd;
 	(void)what;
 	while ((work = worker_next_done(jobs->worker))) {
-		struct job *job = job_of(work);
+		struct job *job = container_of(work, struct job, work);
 
 		job->done(job);
 	}

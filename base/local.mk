@@ -4,6 +4,7 @@ PURE_ARCHIVES += %D%/libbase.a
 %C%_libbase_a_SOURCES = \
 	%D%/bytes.c %D%/bytes.h \
 	%D%/cleanup.h \
+	%D%/container.h \
 	%D%/error.h \
 	%D%/rangeset.c %D%/rangeset.h \
 	%D%/size.c %D%/size.h
@@ -13,6 +14,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 %C%_libbase_sys_a_SOURCES = \
 	%D%/ask.c %D%/ask.h \
 	%D%/clock.h \
+	%D%/copy.c %D%/copy.h \
 	%D%/fdpass.c %D%/fdpass.h \
 	%D%/httpc.c %D%/httpc.h \
 	%D%/httpd.c %D%/httpd.h \

@@ -24,7 +24,7 @@ enum {
 /*
  * Sets the name before each message (@program is borrowed for good) and drops what is less urgent
  * than @level. Messages sent before are written under no name, at level info. Lines carry "<N>"
- * instead of the name when standard error is the journal's stream (systemd.exec(5), JOURNAL_STREAM).
+ * instead of the name when standard error is the journal's (systemd.exec(5), JOURNAL_STREAM).
  */
 void log_open(const char *program, enum log_level level);
 

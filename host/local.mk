@@ -1,4 +1,34 @@
-noinst_LIBRARIES += %D%/libhost_sys.a
+noinst_LIBRARIES += %D%/libhost.a %D%/libhost_sys.a
+PURE_ARCHIVES += %D%/libhost.a
+
+%C%_libhost_a_SOURCES = \
+	%D%/dynmem_host.c %D%/dynmem_host.h \
+	%D%/heartbeat_host.c %D%/heartbeat_host.h \
+	%D%/vss_host.c %D%/vss_host.h
 
 %C%_libhost_sys_a_SOURCES = \
+	%D%/backup.c %D%/backup.h \
+	%D%/guest.c %D%/guest.h \
+	%D%/guest_backup.c %D%/guest_backup.h \
+	%D%/guest_heartbeat.c %D%/guest_heartbeat.h \
+	%D%/guest_memory.c %D%/guest_memory.h \
+	%D%/guest_service.h \
+	%D%/ic_client.c %D%/ic_client.h \
 	%D%/lab.c %D%/lab.h
+
+bin_PROGRAMS += %D%/hvhost
+
+%C%_hvhost_SOURCES = \
+	%D%/client.c \
+	%D%/hvhost.c \
+	%D%/serve.c \
+	%D%/verbs.h
+%C%_hvhost_LDADD = \
+	%D%/libhost_sys.a %D%/libhost.a \
+	policy/libpolicy.a \
+	balloon/libballoon.a \
+	vss/libvss.a \
+	services/libservices.a \
+	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
+	base/libbase_sys.a base/libbase.a \
+	$(BASE_SYS_LIBS)

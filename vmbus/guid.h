@@ -21,6 +21,7 @@ extern const struct vmbus_guid vmbus_class_heartbeat;
 extern const struct vmbus_guid vmbus_class_vss;
 extern const struct vmbus_guid vmbus_class_dynmem;
 
+/* True if all 16 bytes are the same. */
 bool vmbus_guid_equal(const struct vmbus_guid *a, const struct vmbus_guid *b);
 
 /* Writes "57164f39-9115-4e78-ab55-382f3bd5422d". */

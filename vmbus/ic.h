@@ -71,6 +71,7 @@ struct ic_guest {
 	struct ic_stats stats;
 };
 
+/* Nothing negotiated, no request open. @service is borrowed for the endpoint's lifetime. */
 void ic_guest_init(struct ic_guest *ic, const struct ic_service *service);
 
 /*
@@ -101,6 +102,7 @@ struct ic_host {
 	struct ic_stats stats;
 };
 
+/* Nothing negotiated, nothing asked. @service is borrowed for the endpoint's lifetime. */
 void ic_host_init(struct ic_host *ic, const struct ic_service *service);
 
 /*

@@ -60,6 +60,7 @@ enum {
 	SHM_MALFORMED = 1, /* not 128 bytes, or a type that does not exist */
 };
 
+/* Writes all fields of @message, also those that its type does not use. */
 void shm_encode(const struct shm_message *message, uint8_t ret_wire[SHM_MESSAGE_SIZE]);
 
 /* Reads @size bytes; the name is always terminated. SHM_MALFORMED. */

@@ -1,10 +1,16 @@
 # System tests run the real programs. They skip themselves where root or a tool is missing.
 
-check_PROGRAMS += %D%/recorder %D%/memeater
+check_PROGRAMS += \
+	%D%/freezer-driver \
+	%D%/memeater \
+	%D%/recorder
 
+%C%_freezer_driver_LDADD = \
+	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
 %C%_recorder_LDADD = base/libbase.a
 
 SYSTEM_TESTS = \
+	%D%/test-freezer.sh \
 	%D%/test-images.sh \
 	%D%/test-memeater.sh \
 	%D%/test-recorder.sh \

@@ -15,39 +15,77 @@ TESTS += $(TSAN_TESTS)
 if HAVE_CRITERION
 
 UNIT_TESTS = \
+	%D%/test-align \
+	%D%/test-balancer \
+	%D%/test-blocks \
 	%D%/test-bytes \
 	%D%/test-channel \
+	%D%/test-copy \
+	%D%/test-dynmem \
+	%D%/test-dynmem-host \
+	%D%/test-dynmem-wire \
 	%D%/test-fdpass \
+	%D%/test-figures \
+	%D%/test-frames \
+	%D%/test-freezer-proto \
+	%D%/test-heartbeat \
+	%D%/test-heartbeat_host \
 	%D%/test-httpc \
 	%D%/test-httpd \
 	%D%/test-ic \
 	%D%/test-lab \
 	%D%/test-link \
 	%D%/test-log \
+	%D%/test-meminfo \
+	%D%/test-pages \
+	%D%/test-pin \
+	%D%/test-plan \
 	%D%/test-rangeset \
+	%D%/test-report \
 	%D%/test-ring \
 	%D%/test-shm-wire \
 	%D%/test-size \
 	%D%/test-unixsock \
+	%D%/test-vss \
+	%D%/test-vss-host \
 	%D%/test-worker
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
+%C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
+%C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_blocks_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_figures_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_frames_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
+%C%_test_freezer_proto_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
+%C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_meminfo_LDADD = policy/libpolicy_sys.a policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_pages_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_pin_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
+%C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_report_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "balloon/dynmem.h"
+
+/*
+ * The inside of the guest's machine, shared by dynmem.c (what comes in) and dynmem_next.c (what
+ * goes out). The diagram and the rules are in dynmem.c.
+ */
+
+/* How far the caller is with taking pages. */
+enum dynmem_take {
+	DYNMEM_TAKE_NONE,
+	DYNMEM_TAKE_DUE,     /* to be handed out by dynmem_next_action() */
+	DYNMEM_TAKE_RUNNING, /* handed out, not finished */
+};
+
+enum dynmem_report_stage {
+	DYNMEM_REPORT_NONE,
+	DYNMEM_REPORT_DUE,
+	DYNMEM_REPORT_SAMPLING, /* the figures were asked for */
+	DYNMEM_REPORT_COMPLETE, /* to be sent */
+};
+
+enum {
+	DYNMEM_N_VERSIONS = 3,
+};
+
+/* In the order in which they are tried. */
+extern const uint32_t dynmem_versions[DYNMEM_N_VERSIONS];
+
+struct dynmem {
+	struct dynmem_config config;
+	enum dynmem_state state;
+	uint32_t last_trans_id;
+	struct dynmem_message out;
+
+	/* start-up */
+	size_t attempt; /* index in dynmem_versions[] */
+	uint32_t version;
+	bool hello_due; /* the message that begins this state has not been taken */
+	uint64_t deadline_ns;
+	enum dynmem_close_reason reason;
+	bool close_due;
+
+	/* status reports */
+	enum dynmem_report_stage report;
+	uint64_t next_report_ns;
+	bool reports_suppressed;
+	struct dynmem_status_report figures;
+
+	/* memory */
+	struct rangeset ballooned;
+	struct rangeset collected;
+	struct rangeset returning;
+	enum dynmem_take take;
+	uint64_t take_wanted; /* pages */
+	uint64_t take_done;   /* pages */
+	bool return_running;  /* the pages of `returning` were handed out */
+	bool sequence_open; /* the last unballoon request said "more" */
+
+	/* ranges that were taken and not yet told to the host: [answered, n_answers) */
+	struct page_range *answers;
+	size_t answered;
+	size_t n_answers;
+	size_t answers_capacity;
+
+	/* how many of each are owed to the host */
+	uint64_t unballoon_responses;
+	uint64_t balloon_refusals;
+	uint64_t hot_add_refusals;
+	uint64_t hot_add_postponements;
+
+	uint32_t notes_due;   /* bit per enum dynmem_note */
+	uint32_t notes_given;
+	bool has_max_pages;
+	uint64_t max_pages;
+	struct dynmem_operation operation;
+	struct dynmem_stats stats;
+};
+
+/* Changes the state as the table of transitions allows, and counts it. */
+void dynmem_set_state(struct dynmem *dm, enum dynmem_state state);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * hvguestd's API. Every answer is made from what the binders hold in memory, in the event loop, so
+ * it is given at any time, also while everything is frozen.
+ */
+
+#include "daemon/api.h"
+
+static json_t *missing_list(const struct api *api)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < api->n_missing; i++)
+		json_array_append_new(list, json_string(api->missing[i]));
+	return list;
+}
+
+static void get_status(struct httpd_request *request, void *user)
+{
+	struct api *api = user;
+
+	httpd_reply_json(request, 200,
+			 json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "schema", 1,
+				   "program", "hvguestd", "version", PACKAGE_VERSION, "name",
+				   api->config->name, "host", connection_status(*api->connection),
+				   "missing_capabilities", missing_list(api), "heartbeat",
+				   bind_heartbeat_status(api->heartbeat), "memory",
+				   bind_dynmem_status(api->dynmem), "backup",
+				   bind_vss_status(api->vss)));
+}
+
+static void get_last_backup(struct httpd_request *request, void *user)
+{
+	struct api *api = user;
+
+	httpd_reply_json(request, 200, bind_vss_receipt(api->vss));
+}
+
+int api_add_routes(struct api *api, struct httpd *httpd)
+{
+	int r;
+
+	r = httpd_route(httpd, "GET", "/v1/status", get_status, api);
+	if (r)
+		return r;
+	return httpd_route(httpd, "GET", "/v1/backup/last", get_last_backup, api);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/httpd.h"
+#include "daemon/bind_dynmem.h"
+#include "daemon/bind_heartbeat.h"
+#include "daemon/bind_vss.h"
+
+/*
+ * hvguestd's API: JSON over HTTP on a Unix socket. Schema 1:
+ *
+ *     GET /v1/status        everything the daemon does and sees
+ *     GET /v1/backup/last   the receipt of the last backup, or null
+ */
+
+/* What the API shows; all borrowed. */
+struct api {
+	const struct config *config;
+	struct connection *const *connection; /* NULL inside: there is none */
+	struct bind_heartbeat *heartbeat;
+	struct bind_dynmem *dynmem;
+	struct bind_vss *vss;
+	const char *missing[2]; /* capabilities that the process does not have, and their cost */
+	size_t n_missing;
+};
+
+/* Adds the routes. -ENOMEM. */
+_must_check_ int api_add_routes(struct api *api, struct httpd *httpd);

@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Dynamic memory, bound to the world.
+ *
+ * The machine (balloon/dynmem) speaks the protocol and knows which pages the host has; the report
+ * (policy/report) says how much there is to give; the pages (balloon/pages) are taken and put back
+ * by the worker, because that may take seconds. The worker owns the pages: at most one job is
+ * under way, and between jobs nothing here touches them but to read their statistics.
+ *
+ * Memory is taken in slices. Before each one the figures are read anew, so that a request which
+ * began when there was plenty ends when there is not: never below the floor, and not at all while
+ * a backup holds the file systems.
+ *
+ * When the channel is lost the lab host forgets what it took, so the memory is put back into use:
+ *
+ *     OPEN --close--> DRAINING --(work done, all pages back)--> IDLE --open--> OPEN
+ *
+ * A channel that opens while the last one is still being drained waits.
+ */
+
+#include "daemon/bind_dynmem.h"
+
+#include "balloon/dynmem.h"
+#include "balloon/pages.h"
+#include "base/clock.h"
+#include "base/container.h"
+#include "base/log.h"
+#include "base/size.h"
+#include "memhotplug/align.h"
+#include "memhotplug/blocks.h"
+#include "policy/meminfo.h"
+#include "policy/report.h"
+#include "vmbus/link.h"
+
+#include <string.h>
+
+enum work_kind {
+	WORK_TAKE,   /* a slice for the host */
+	WORK_RETURN, /* what the host has given back */
+	WORK_UNDO,   /* a slice that the machine did not accept */
+	WORK_DRAIN,  /* everything that a lost host had */
+};
+
+/* What the worker is given, and what it answers. */
+struct memory_work {
+	struct job job;
+	bool running;
+	enum work_kind kind;
+	struct pages *pages;
+
+	uint64_t want_pages;             /* TAKE */
+	const struct page_range *ranges; /* others: to be put back */
+	size_t n_ranges;
+
+	int result;
+	uint64_t done_pages;
+	size_t n_slice;
+	struct page_range slice[PAGES_SLICE]; /* TAKE */
+	struct pages_stats stats;             /* afterwards */
+};
+
+struct bind_dynmem {
+	struct bind_dynmem_context context;
+	struct dynmem *core;
+	struct link *link;
+	struct vmbus_port waiting; /* opened, but the last channel is still being drained */
+	bool has_waiting;
+	bool draining;
+	struct event *timer;
+	struct meminfo *meminfo;
+	uint64_t swapped_out_before;
+	struct report report;
+	bool has_report;
+
+	const char *problem; /* why no pages can be given; NULL: they can */
+	struct memory_work work;
+	bool take_due;   /* wanted_pages, of which taken_pages are had */
+	bool limited;    /* it was said that the host gets less than it wanted */
+	uint64_t wanted_pages;
+	uint64_t taken_pages;
+	bool return_due; /* return_ranges, borrowed from the machine */
+	const struct page_range *return_ranges;
+	size_t n_return_ranges;
+};
+
+static void step(struct bind_dynmem *b);
+
+/* Reads the figures and composes the report; what cannot be read leaves the last one. */
+static void sample(struct bind_dynmem *b, bool is_for_host)
+{
+	const struct pages_stats *stats = &b->work.stats;
+	const struct report_ballooned ballooned = {
+		.huge_pages = stats->source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE,
+		.small_pages = stats->source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE,
+	};
+	struct memory_figures figures;
+
+	if (meminfo_read(b->meminfo, &figures)) {
+		log_error("memory: /proc/meminfo cannot be read; reporting the last figures");
+		return;
+	}
+	if (!b->has_report)
+		b->swapped_out_before = figures.swapped_out_pages;
+	report_compose(&figures, b->swapped_out_before, &ballooned, &b->report);
+	b->has_report = true;
+	if (is_for_host)
+		b->swapped_out_before = figures.swapped_out_pages;
+}
+
+static void set_figures(struct bind_dynmem *b)
+{
+	struct dynmem_status_report figures;
+
+	sample(b, true);
+	figures = (struct dynmem_status_report){
+		.available_pages = b->report.available_pages,
+		.committed_pages = b->report.committed_pages,
+		.page_file_pages = b->report.page_file_pages,
+		.free_pages = b->report.free_pages,
+		.page_file_write_pages = b->report.page_file_write_pages,
+		.fault_pages = b->report.fault_pages,
+	};
+	dynmem_set_figures(b->core, &figures);
+}
+
+/* In the worker's thread. */
+static void run_work(struct worker_job *job)
+{
+	struct memory_work *work = container_of(job, struct memory_work, job.work);
+	enum pages_source source;
+
+	if (work->kind == WORK_TAKE)
+		work->result = pages_take(work->pages, work->want_pages, work->slice, PAGES_SLICE,
+					  &work->n_slice, &source);
+	else
+		work->result = pages_return(work->pages, work->ranges, work->n_ranges,
+					    &work->done_pages);
+	pages_get_stats(work->pages, &work->stats);
+}
+
+static bool submit(struct bind_dynmem *b, enum work_kind kind)
+{
+	b->work.kind = kind;
+	b->work.running = jobs_submit(b->context.jobs, &b->work.job) == 0;
+	if (!b->work.running)
+		log_error("memory: the worker takes no work");
+	return b->work.running;
+}
+
+static void put_back(struct bind_dynmem *b, enum work_kind kind, const struct page_range *ranges,
+		     size_t n)
+{
+	b->work.ranges = ranges;
+	b->work.n_ranges = n;
+	(void)submit(b, kind);
+}
+
+/* What of @pages may be taken now; says once for each request why it is less. */
+static uint64_t allowed(struct bind_dynmem *b, uint64_t pages)
+{
+	const char *why = NULL;
+	uint64_t may_give;
+
+	sample(b, false);
+	may_give = b->report.may_give_pages;
+	if (may_give < pages)
+		why = "no more is available above the floor";
+	if (b->context.is_holding(b->context.backup))
+		why = "a backup holds the file systems";
+	if (b->problem)
+		why = b->problem;
+	if (!why)
+		return pages;
+
+	if (!b->limited)
+		log_notice("memory: the host asked for %s and gets less: %s",
+			   size_format(b->wanted_pages * DYNMEM_PAGE_SIZE).text, why);
+	b->limited = true;
+	return may_give < pages ? may_give : 0;
+}
+
+static void end_take(struct bind_dynmem *b)
+{
+	b->take_due = false;
+	(void)!dynmem_complete_take(b->core, NULL, 0, true, clock_monotonic_ns());
+}
+
+/* False if no more can be taken: the take has ended. */
+static bool take_slice(struct bind_dynmem *b)
+{
+	uint64_t want = allowed(b, b->wanted_pages - b->taken_pages);
+
+	b->work.want_pages = want < PAGES_SLICE ? want : PAGES_SLICE;
+	if (want > 0 && submit(b, WORK_TAKE))
+		return true;
+	end_take(b);
+	return false;
+}
+
+static void slice_taken(struct bind_dynmem *b)
+{
+	struct memory_work *w = &b->work;
+	bool finished;
+	int r;
+
+	if (w->result) {
+		if (w->result == -EPERM)
+			b->problem = "page frame numbers are hidden without CAP_SYS_ADMIN";
+		else if (w->result < 0)
+			log_error("memory: taking pages: %s", strerror(-w->result));
+		end_take(b);
+		return;
+	}
+
+	b->taken_pages += page_ranges_count(w->slice, w->n_slice);
+	finished = b->taken_pages >= b->wanted_pages;
+	r = dynmem_complete_take(b->core, w->slice, w->n_slice, finished, clock_monotonic_ns());
+	if (finished || r == DYNMEM_STALE)
+		b->take_due = false;
+	if (!r)
+		return;
+
+	if (r != DYNMEM_STALE)
+		log_error("memory: a slice of pages is not fit for the host (%d); keeping it", r);
+	put_back(b, WORK_UNDO, w->slice, w->n_slice);
+	if (b->take_due)
+		end_take(b);
+}
+
+static void work_done(struct job *job)
+{
+	struct bind_dynmem *b = container_of(job, struct bind_dynmem, work.job);
+
+	b->work.running = false;
+	if (b->work.kind != WORK_TAKE && b->work.result < 0)
+		log_error("memory: putting pages back into use: %s; trying again later",
+			  strerror(-b->work.result));
+	switch (b->work.kind) {
+	case WORK_TAKE:
+		slice_taken(b);
+		break;
+	case WORK_RETURN:
+		b->return_due = false;
+		dynmem_complete_return(b->core, clock_monotonic_ns());
+		break;
+	case WORK_UNDO:
+		break;
+	case WORK_DRAIN:
+		dynmem_forget(b->core);
+		break;
+	}
+	step(b);
+}
+
+static void start_channel(struct bind_dynmem *b, struct vmbus_port *take_port);
+
+/* Goes on with the drain when the worker is idle. */
+static void drain(struct bind_dynmem *b)
+{
+	const struct rangeset *ballooned = dynmem_ballooned(b->core);
+
+	if (ballooned->pages > 0) {
+		put_back(b, WORK_DRAIN, ballooned->ranges, ballooned->n_ranges);
+		return;
+	}
+	b->draining = false;
+	if (b->has_waiting) {
+		b->has_waiting = false;
+		start_channel(b, &b->waiting);
+	}
+}
+
+/* Gives the worker what is due. True if something ended at once, and the machine may go on. */
+static bool start_work(struct bind_dynmem *b)
+{
+	if (b->work.running)
+		return false;
+	if (b->return_due)
+		put_back(b, WORK_RETURN, b->return_ranges, b->n_return_ranges);
+	else if (b->take_due)
+		return !take_slice(b);
+	else if (b->draining)
+		drain(b);
+	return false;
+}
+
+static void send_message(struct bind_dynmem *b, const struct dynmem_message *message)
+{
+	if (b->link && link_send(b->link, 0, message->bytes, message->size) == LINK_BUSY)
+		log_error("memory: a message was made while the last one still waits");
+}
+
+static void perform(struct bind_dynmem *b, const struct dynmem_action *action)
+{
+	switch (action->type) {
+	case DYNMEM_ACTION_SEND:
+		send_message(b, action->message);
+		break;
+	case DYNMEM_ACTION_TAKE_PAGES:
+		b->take_due = true;
+		b->wanted_pages = action->pages;
+		b->taken_pages = 0;
+		b->limited = false;
+		break;
+	case DYNMEM_ACTION_RETURN_PAGES:
+		b->return_due = true;
+		b->return_ranges = action->ranges;
+		b->n_return_ranges = action->n_ranges;
+		break;
+	case DYNMEM_ACTION_SAMPLE:
+		set_figures(b);
+		break;
+	case DYNMEM_ACTION_CLOSE_CHANNEL:
+		log_error("memory: closing the channel: %s",
+			  dynmem_close_reason_text(action->reason));
+		connection_close_channel(*b->context.connection, b, false);
+		break;
+	case DYNMEM_ACTION_NOTE:
+		log_warning("memory: %s (counted; said once)", dynmem_note_text(action->note));
+		break;
+	}
+}
+
+static bool next_action(struct bind_dynmem *b, struct dynmem_action *ret_action)
+{
+	if (b->link && link_is_busy(b->link))
+		return false;
+	return dynmem_next_action(b->core, ret_action) == 0;
+}
+
+/* Whatever happened: does what follows from it. */
+static void step(struct bind_dynmem *b)
+{
+	struct dynmem_action action;
+
+	dynmem_tick(b->core, clock_monotonic_ns());
+	do {
+		while (next_action(b, &action))
+			perform(b, &action);
+	} while (start_work(b));
+	timer_set(b->timer, dynmem_deadline_ns(b->core));
+}
+
+static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans_id)
+{
+	struct bind_dynmem *b = user;
+	int r;
+
+	(void)trans_id;
+	r = dynmem_receive(b->core, message, size, clock_monotonic_ns());
+	if (r < 0)
+		log_error("memory: a message is lost: %s", strerror(-r));
+	step(b);
+}
+
+static void on_room(void *user)
+{
+	step(user);
+}
+
+static void on_corrupt(void *user)
+{
+	struct bind_dynmem *b = user;
+
+	log_error("memory: the ring is corrupt; opening the channel anew");
+	connection_close_channel(*b->context.connection, b, true);
+}
+
+static const struct link_user link_ops = {
+	.on_message = on_message,
+	.on_room = on_room,
+	.on_corrupt = on_corrupt,
+};
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd;
+	(void)what;
+	step(user);
+}
+
+static void start_channel(struct bind_dynmem *b, struct vmbus_port *take_port)
+{
+	if (link_new(b->context.base, take_port, &link_ops, b, &b->link) ||
+	    dynmem_open(b->core, clock_monotonic_ns()))
+		connection_close_channel(*b->context.connection, b, true);
+	else
+		timer_set(b->timer, 0);
+}
+
+static void open_channel(void *self, struct vmbus_port *take_port)
+{
+	struct bind_dynmem *b = self;
+
+	if (!b->draining) {
+		start_channel(b, take_port);
+		return;
+	}
+	b->waiting = *take_port;
+	b->has_waiting = true;
+}
+
+static void close_channel(void *self, const char *why)
+{
+	struct bind_dynmem *b = self;
+
+	(void)why;
+	if (b->has_waiting)
+		vmbus_port_fini(&b->waiting);
+	b->has_waiting = false;
+	b->link = link_free(b->link);
+	b->take_due = false;
+	dynmem_close(b->core);
+	b->draining = true;
+	timer_set(b->timer, 0);
+}
+
+static int open_pages(struct bind_dynmem *b)
+{
+	const struct pages_config config = {
+		.allowed = {[PAGES_HUGE] = b->context.config->huge_pages, [PAGES_SMALL] = true},
+		.pin = true,
+	};
+	int r;
+
+	r = pages_new(&config, &b->work.pages);
+	if (r == -ENOMEM)
+		return r;
+	if (r)
+		b->problem = r == -EOPNOTSUPP ? "this machine's pages are not 4 KiB"
+					      : "page frame numbers are hidden without CAP_SYS_ADMIN";
+	else
+		pages_get_stats(b->work.pages, &b->work.stats);
+	return 0;
+}
+
+/* Tells the host how memory would have to be aligned; a size we cannot express stays the default. */
+static void read_alignment(uint8_t *alignment)
+{
+	struct memhotplug_blocks blocks;
+
+	if (memhotplug_blocks_read(MEMHOTPLUG_BLOCKS_DIR, &blocks) == 0)
+		(void)!memhotplug_align_code(blocks.block_bytes, alignment);
+}
+
+static int set_up(struct bind_dynmem *b)
+{
+	struct dynmem_config config;
+	int r;
+
+	dynmem_config_init(&config);
+	config.capabilities.hot_add = false;
+	read_alignment(&config.capabilities.hot_add_alignment);
+	config.first_status_ns = b->context.config->report_delay_ns;
+	r = dynmem_new(&config, &b->core);
+	if (r)
+		return r;
+	r = meminfo_new("/proc", &b->meminfo);
+	if (r)
+		return r;
+	b->timer = event_new(b->context.base, -1, 0, on_timer, b);
+	if (!b->timer)
+		return -ENOMEM;
+	return open_pages(b);
+}
+
+int bind_dynmem_new(const struct bind_dynmem_context *context, struct bind_dynmem **ret_binding)
+{
+	_cleanup_(cleanup_bind_dynmemp) struct bind_dynmem *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return -ENOMEM;
+	b->context = *context;
+	b->work.job.work.run = run_work;
+	b->work.job.done = work_done;
+	r = set_up(b);
+	if (r)
+		return r;
+
+	*ret_binding = steal_ptr(b);
+	return 0;
+}
+
+struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b)
+{
+	if (!b)
+		return NULL;
+	(void)link_free(b->link);
+	if (b->has_waiting)
+		vmbus_port_fini(&b->waiting);
+	if (b->timer)
+		event_free(b->timer);
+	(void)meminfo_free(b->meminfo);
+	(void)pages_free(b->work.pages);
+	(void)dynmem_free(b->core);
+	free(b);
+	return NULL;
+}
+
+struct service bind_dynmem_service(struct bind_dynmem *b)
+{
+	return (struct service){
+		.name = "dynmem",
+		.class_id = &vmbus_class_dynmem,
+		.self = b,
+		.open = open_channel,
+		.close = close_channel,
+	};
+}
+
+static json_int_t bytes(uint64_t pages)
+{
+	return pages * DYNMEM_PAGE_SIZE;
+}
+
+static json_t *pages_status(const struct pages_stats *s)
+{
+	return json_pack("{s:I, s:I, s:I, s:b, s:I}", "huge_bytes",
+			 (json_int_t)s->source[PAGES_HUGE].bytes, "small_bytes",
+			 (json_int_t)s->source[PAGES_SMALL].bytes, "remembered_bytes",
+			 bytes(s->source[PAGES_HUGE].remembered_pages +
+			       s->source[PAGES_SMALL].remembered_pages),
+			 "pinned", s->pinned, "foreign_pages", (json_int_t)s->foreign_pages);
+}
+
+static json_t *operation_status(const struct dynmem_operation *o)
+{
+	static const char *const names[] = {
+		[DYNMEM_OPERATION_NONE] = "none",
+		[DYNMEM_OPERATION_BALLOON] = "balloon",
+		[DYNMEM_OPERATION_UNBALLOON] = "unballoon",
+	};
+
+	return json_pack("{s:s, s:I, s:I, s:b}", "kind", names[o->kind], "asked_bytes",
+			 bytes(o->asked_pages), "done_bytes", bytes(o->done_pages), "running",
+			 o->kind != DYNMEM_OPERATION_NONE && o->ended_ns == 0);
+}
+
+static json_t *counters_status(const struct dynmem_stats *s)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "status_reports",
+			 (json_int_t)s->status_reports, "balloon_requests",
+			 (json_int_t)s->balloon_requests, "unballoon_requests",
+			 (json_int_t)s->unballoon_requests, "hot_add_requests",
+			 (json_int_t)s->hot_add_requests, "malformed", (json_int_t)s->malformed,
+			 "unexpected", (json_int_t)(s->unexpected + s->unknown), "foreign_pages",
+			 (json_int_t)s->foreign_pages);
+}
+
+json_t *bind_dynmem_status(const struct bind_dynmem *b)
+{
+	struct dynmem_status s;
+	char version[16];
+	json_t *status;
+
+	dynmem_get_status(b->core, &s);
+	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
+	status = json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:o, s:o, s:o}", "channel",
+			   connection_channel_state(*b->context.connection, b), "state",
+			   dynmem_state_name(s.state), "version", s.version ? version : NULL,
+			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
+			   "pages", pages_status(&b->work.stats), "operation",
+			   operation_status(&s.operation), "counters", counters_status(&s.stats));
+	if (status && b->has_report) {
+		json_object_set_new(status, "committed_bytes",
+				    json_integer(bytes(b->report.committed_pages)));
+		json_object_set_new(status, "available_bytes",
+				    json_integer(bytes(b->report.available_pages)));
+		json_object_set_new(status, "floor_bytes",
+				    json_integer(bytes(b->report.floor_pages)));
+	}
+	return status;
+}

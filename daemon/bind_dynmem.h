@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/jobs.h"
+#include "daemon/config.h"
+#include "daemon/connection.h"
+
+/*
+ * Dynamic memory, bound to its channel, the memory figures and the pages.
+ */
+
+struct bind_dynmem;
+
+/* What the binding works with; all borrowed. */
+struct bind_dynmem_context {
+	struct event_base *base;
+	const struct config *config;
+	struct connection *const *connection;
+	struct jobs *jobs;
+	/* While this says so, no memory is taken for the host: a backup holds the file systems. */
+	bool (*is_holding)(const void *backup);
+	const void *backup;
+};
+
+/* A machine that cannot give pages is no error: it reports, and gives none. Negative errno. */
+_must_check_ int bind_dynmem_new(const struct bind_dynmem_context *context,
+				 struct bind_dynmem **ret_binding);
+
+/* After jobs_free(): no memory work may be running. Puts all memory back into use. */
+struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b);
+DEFINE_CLEANUP(bind_dynmem)
+
+/* For the connection's table. */
+struct service bind_dynmem_service(struct bind_dynmem *b);
+
+json_t *bind_dynmem_status(const struct bind_dynmem *b);

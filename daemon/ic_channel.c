@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Integration-service channels in the daemon.
+ *
+ * All services share this: the framing and the negotiation are the same, only what a request means
+ * differs. A request stays open until the binder answers it; if the host negotiates or the channel
+ * closes meanwhile, the late answer goes nowhere. A host that asks on without reading the answers
+ * loses answers; that is counted, because a correct host never does it.
+ */
+
+#include "daemon/ic_channel.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+
+void ic_channel_init(struct ic_channel *c, const struct ic_service *service,
+		     const struct ic_channel_user *ops, void *self)
+{
+	c->link = NULL;
+	c->ops = ops;
+	c->self = self;
+	c->lost_answers = 0;
+	ic_guest_init(&c->ic, service);
+}
+
+static void send_buffer(struct ic_channel *c)
+{
+	if (link_send(c->link, c->ic.trans_id, c->ic.buf, c->ic.size) != LINK_BUSY)
+		return;
+	if (c->lost_answers++ == 0)
+		log_warning("%s: the host does not read its answers", c->ic.service->name);
+}
+
+static void after_negotiation(struct ic_channel *c)
+{
+	char version[16];
+
+	if (c->ic.negotiated)
+		log_info("%s: protocol version %s", c->ic.service->name,
+			 ic_channel_version(c, version));
+	else
+		log_warning("%s: the host offers no version that this guest speaks",
+			    c->ic.service->name);
+	c->ops->on_negotiated(c->self);
+}
+
+static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans_id)
+{
+	struct ic_channel *c = user;
+	uint64_t negotiations = c->ic.stats.negotiations;
+	uint8_t *data;
+	size_t n;
+
+	switch (ic_guest_receive(&c->ic, message, size, trans_id)) {
+	case 0:
+		data = ic_guest_data(&c->ic, &n);
+		c->ops->on_request(c->self, data, n);
+		break;
+	case IC_ANSWER:
+		send_buffer(c);
+		if (c->ic.stats.negotiations != negotiations)
+			after_negotiation(c);
+		break;
+	default:
+		if (c->ic.stats.malformed + c->ic.stats.unexpected == 1)
+			log_warning("%s: the host sends what is no request; dropped and counted",
+				    c->ic.service->name);
+	}
+}
+
+static void on_room(void *user)
+{
+	(void)user; /* Answers are not queued. */
+}
+
+static void on_corrupt(void *user)
+{
+	struct ic_channel *c = user;
+
+	log_error("%s: the ring is corrupt; opening the channel anew", c->ic.service->name);
+	c->ops->on_corrupt(c->self);
+}
+
+static const struct link_user link_ops = {
+	.on_message = on_message,
+	.on_room = on_room,
+	.on_corrupt = on_corrupt,
+};
+
+int ic_channel_open(struct ic_channel *c, struct event_base *base, struct vmbus_port *take_port)
+{
+	ic_guest_init(&c->ic, c->ic.service);
+	return link_new(base, take_port, &link_ops, c, &c->link);
+}
+
+void ic_channel_close(struct ic_channel *c)
+{
+	c->link = link_free(c->link);
+	c->ic.open = false;
+	c->ic.negotiated = false;
+}
+
+uint8_t *ic_channel_request(struct ic_channel *c, size_t *ret_size)
+{
+	return c->ic.open ? ic_guest_data(&c->ic, ret_size) : NULL;
+}
+
+void ic_channel_answer(struct ic_channel *c, uint32_t status)
+{
+	if (!c->link || !c->ic.open)
+		return;
+	ic_guest_answer(&c->ic, status);
+	send_buffer(c);
+}
+
+const char *ic_channel_version(const struct ic_channel *c, char buf[16])
+{
+	if (!c->ic.negotiated)
+		return NULL;
+	snprintf(buf, 16, "%u.%u", c->ic.version.major, c->ic.version.minor);
+	return buf;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "vmbus/ic.h"
+#include "vmbus/link.h"
+
+/*
+ * The channel of an integration service: a link whose messages are unframed, whose negotiations
+ * are answered, and whose requests go to the service's binder.
+ */
+
+struct ic_channel_user {
+	/* A request of @size bytes at @message; answer with ic_channel_answer(), now or later. */
+	void (*on_request)(void *self, uint8_t *message, size_t size);
+	/* The host has negotiated (again): what it asked before is void. */
+	void (*on_negotiated)(void *self);
+	/* The ring is corrupt: close the channel. */
+	void (*on_corrupt)(void *self);
+};
+
+struct ic_channel {
+	struct ic_guest ic;
+	struct link *link; /* NULL while the channel is not open */
+	const struct ic_channel_user *ops;
+	void *self;
+	uint64_t lost_answers; /* the host asked on without reading what it was answered */
+};
+
+void ic_channel_init(struct ic_channel *c, const struct ic_service *service,
+		     const struct ic_channel_user *ops, void *self);
+
+/* Starts on an opened port, which is the channel's from now on, on failure too. -ENOMEM. */
+_must_check_ int ic_channel_open(struct ic_channel *c, struct event_base *base,
+				 struct vmbus_port *take_port);
+void ic_channel_close(struct ic_channel *c);
+
+/* The open request's message, to be changed into its answer; NULL if there is none any more. */
+uint8_t *ic_channel_request(struct ic_channel *c, size_t *ret_size);
+
+/* Answers the open request with @status. Nothing happens if it is void or the channel closed. */
+void ic_channel_answer(struct ic_channel *c, uint32_t status);
+
+/* "5.0", or NULL before the versions are agreed on. Writes into @buf, of 16 bytes. */
+const char *ic_channel_version(const struct ic_channel *c, char buf[16]);

@@ -1,0 +1,23 @@
+sbin_PROGRAMS += %D%/hvguestd
+
+%C%_hvguestd_SOURCES = \
+	%D%/api.c %D%/api.h \
+	%D%/bind_dynmem.c %D%/bind_dynmem.h \
+	%D%/bind_heartbeat.c %D%/bind_heartbeat.h \
+	%D%/bind_vss.c %D%/bind_vss.h \
+	%D%/config.c %D%/config.h \
+	%D%/connection.c %D%/connection.h \
+	%D%/ic_channel.c %D%/ic_channel.h \
+	%D%/main.c \
+	%D%/receipt.c %D%/receipt.h
+%C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS)
+%C%_hvguestd_LDADD = \
+	balloon/libballoon_sys.a balloon/libballoon.a \
+	memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a \
+	vss/libvss.a \
+	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a \
+	policy/libpolicy_sys.a policy/libpolicy.a \
+	services/libservices.a \
+	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
+	base/libbase_sys.a base/libbase.a \
+	$(BASE_SYS_LIBS) $(MOUNT_LIBS) $(INIH_LIBS) $(CAPNG_LIBS) $(SYSTEMD_LIBS)

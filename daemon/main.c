@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * hvguestd's start and end.
+ *
+ * The order matters once: whatever a predecessor left frozen is thawed before anything else is
+ * opened (bind_vss_new()). The rest is built from the bottom up, and torn down in reverse.
+ */
+
+#include "base/ask.h"
+#include "base/httpd.h"
+#include "base/jobs.h"
+#include "daemon/api.h"
+
+#include <cap-ng.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+struct daemon {
+	struct event_base *base;
+	struct config config;
+	struct bind_vss *vss;
+	struct jobs *jobs;
+	struct bind_heartbeat *heartbeat;
+	struct bind_dynmem *dynmem;
+	struct httpd *httpd;
+	struct api api;
+	struct service services[3];
+	struct connection *connection;
+	struct event *signals[2];
+};
+
+static int fail(const char *what, int r)
+{
+	log_error("%s: %s", what, r < 0 ? strerror(-r) : "failed");
+	return EXIT_ERROR;
+}
+
+/* Says what the process may not do, and what still works without it. */
+static void look_at_capabilities(struct daemon *d)
+{
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		d->api.missing[d->api.n_missing++] =
+			"CAP_SYS_ADMIN: no file system can be frozen and no memory given to the host; "
+			"heartbeat and memory reports still work";
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_IPC_LOCK))
+		d->api.missing[d->api.n_missing++] =
+			"CAP_IPC_LOCK: the freezer cannot lock its memory and pages cannot be pinned; "
+			"heartbeat and memory reports still work";
+	for (size_t i = 0; i < d->api.n_missing; i++)
+		log_warning("missing %s (run as root)", d->api.missing[i]);
+}
+
+/* A host that can be spoken to, or the exit code. */
+static int look_for_host(const struct config *config)
+{
+	if (config->lab_socket)
+		return EXIT_OK;
+	if (access("/sys/bus/vmbus/devices", F_OK) < 0) {
+		log_error("this machine is not a Hyper-V guest: "
+			  "give --lab SOCKET to work with a lab host (hvhost serve)");
+		return EXIT_NO_HYPERV;
+	}
+	log_error("this version speaks to lab hosts only, not yet to VMBus devices: "
+		  "give --lab SOCKET");
+	return EXIT_ERROR;
+}
+
+static bool backup_is_holding(const void *vss)
+{
+	return bind_vss_is_holding(vss);
+}
+
+static int open_api(struct daemon *d)
+{
+	char path[256];
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/api.sock", d->config.run_dir) >= (int)sizeof(path))
+		return fail("run_dir", -ENAMETOOLONG);
+	r = httpd_new(d->base, path, 0600, &d->httpd);
+	if (r == HTTPD_IN_USE) {
+		log_error("another hvguestd answers at %s: stop it, or name another --run-dir", path);
+		return EXIT_ERROR;
+	}
+	if (r)
+		return fail(path, r);
+
+	d->api.config = &d->config;
+	d->api.connection = &d->connection;
+	d->api.heartbeat = d->heartbeat;
+	d->api.dynmem = d->dynmem;
+	d->api.vss = d->vss;
+	r = api_add_routes(&d->api, d->httpd);
+	return r ? fail("API", r) : EXIT_OK;
+}
+
+static int open_services(struct daemon *d)
+{
+	const struct bind_dynmem_context context = {
+		.base = d->base,
+		.config = &d->config,
+		.connection = &d->connection,
+		.jobs = d->jobs,
+		.is_holding = backup_is_holding,
+		.backup = d->vss,
+	};
+	size_t n = 0;
+	int r;
+
+	r = bind_heartbeat_new(d->base, &d->connection, &d->heartbeat);
+	if (r)
+		return fail("heartbeat", r);
+	r = bind_dynmem_new(&context, &d->dynmem);
+	if (r)
+		return fail("dynamic memory", r);
+
+	d->services[n++] = bind_heartbeat_service(d->heartbeat);
+	d->services[n++] = bind_vss_service(d->vss);
+	if (d->config.memory)
+		d->services[n++] = bind_dynmem_service(d->dynmem);
+	r = connection_new(d->base, d->config.lab_socket, d->config.name, d->services, n,
+			   &d->connection);
+	return r ? fail("connection", r) : EXIT_OK;
+}
+
+static void on_signal(evutil_socket_t number, short what, void *user)
+{
+	struct daemon *d = user;
+
+	(void)what;
+	log_notice("ending (%s)", strsignal(number));
+	event_base_loopbreak(d->base);
+}
+
+static int open_signals(struct daemon *d)
+{
+	static const int numbers[] = {SIGTERM, SIGINT};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		d->signals[i] = evsignal_new(d->base, numbers[i], on_signal, d);
+		if (!d->signals[i] || event_add(d->signals[i], NULL) < 0)
+			return fail("signals", -ENOMEM);
+	}
+	(void)signal(SIGPIPE, SIG_IGN);
+	return EXIT_OK;
+}
+
+static int make_run_dir(const struct config *config)
+{
+	if (mkdir(config->run_dir, 0755) == 0 || errno == EEXIST)
+		return EXIT_OK;
+	log_error("%s cannot be made: %m: become root, or name another folder by --run-dir",
+		  config->run_dir);
+	return EXIT_ERROR;
+}
+
+static int start(struct daemon *d)
+{
+	int r;
+
+	r = look_for_host(&d->config);
+	if (r)
+		return r;
+	look_at_capabilities(d);
+	r = make_run_dir(&d->config);
+	if (r)
+		return r;
+
+	d->base = event_base_new();
+	if (!d->base)
+		return fail("event loop", -ENOMEM);
+	r = bind_vss_new(d->base, &d->config, &d->connection, &d->vss);
+	if (r == BIND_VSS_BUSY) {
+		log_error("another hvguestd (or its freezer) has %s: stop it, or name another --run-dir",
+			  d->config.run_dir);
+		return EXIT_ERROR;
+	}
+	if (r)
+		return fail("backup", r);
+
+	r = open_signals(d);
+	if (r)
+		return r;
+	r = jobs_new(d->base, &d->jobs);
+	if (r)
+		return fail("worker", r);
+	r = open_services(d);
+	if (r)
+		return r;
+	return open_api(d);
+}
+
+static void stop(struct daemon *d)
+{
+	d->httpd = httpd_free(d->httpd);
+	d->connection = connection_free(d->connection);
+	d->jobs = jobs_free(d->jobs);
+	d->dynmem = bind_dynmem_free(d->dynmem);
+	d->heartbeat = bind_heartbeat_free(d->heartbeat);
+	d->vss = bind_vss_free(d->vss);
+	for (size_t i = 0; i < sizeof(d->signals) / sizeof(d->signals[0]); i++)
+		if (d->signals[i])
+			event_free(d->signals[i]);
+	if (d->base)
+		event_base_free(d->base);
+	config_fini(&d->config);
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon d = {0};
+	int r;
+
+	r = config_load(argc, argv, &d.config);
+	if (r == CONFIG_DONE)
+		return EXIT_OK;
+	if (r == CONFIG_BAD_USAGE)
+		return EXIT_USAGE;
+	if (r)
+		return EXIT_ERROR;
+
+	log_open("hvguestd", d.config.log_level);
+	r = start(&d);
+	if (r == EXIT_OK) {
+#ifdef HAVE_SYSTEMD
+		(void)sd_notify(0, "READY=1");
+#endif
+		log_notice("ready as '%s'", d.config.name);
+		if (event_base_dispatch(d.base) < 0)
+			r = fail("event loop", -EIO);
+	}
+	stop(&d);
+	return r;
+}

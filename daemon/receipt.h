@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "fsfreeze/freezer_client.h"
+#include "fsfreeze/plan.h"
+
+#include <jansson.h>
+
+/*
+ * The receipt of a backup: what was frozen, for how long, what was not and why, and whether the
+ * copy that the host took in the meantime is consistent.
+ */
+
+struct receipt_facts {
+	uint64_t started_ns;       /* CLOCK_REALTIME: the host's FREEZE */
+	const char *result;        /* one line for people */
+	bool consistent;           /* the host got its THAW through while everything was frozen */
+	const struct freeze_plan *plan;           /* NULL: it was not made */
+	const struct freezer_client *freezer;     /* results for the plan's entries in `frozen` */
+	const bool *given;         /* for each entry of the plan: the freezer has a result for it */
+};
+
+/* NULL if memory ran out. */
+json_t *receipt_new(const struct receipt_facts *facts);

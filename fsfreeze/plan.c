@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The freeze plan.
+ *
+ * A freeze belongs to a superblock, the mount table lists mounts. So mounts are first gathered by
+ * the superblock's device number; bind mounts and btrfs subvolumes fall together there. Each
+ * superblock gets exactly one entry and one verdict, also those that are left out: what a backup
+ * does not cover has to be visible.
+ *
+ * Order. A file system must be frozen before the one that holds its image, because freezing it
+ * writes to the image. It was mounted after it, and a file system in use as a backing store cannot
+ * be unmounted, so the first mount of the inner one is younger than the first mount of the outer
+ * one: superblocks are frozen in reverse order of their first mount, and a bind mount made later
+ * moves nothing. What is mounted at / goes last. Thawing is the exact reverse.
+ *
+ * Permission. Freezing through any mount stops the whole file system, so one allowed mount is not
+ * enough: a directory of the root file system, bound to a place below an allowed root, would stop
+ * the machine. A superblock is allowed if the whole of it is mounted at or below an allowed root,
+ * or if every mount of it is; and if it is mounted at / as well, only if / itself is allowed.
+ */
+
+#include "fsfreeze/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Source: Linux fs/<type>/super.c, those with a freeze_fs or freeze_super operation. */
+static const char *const freezable_types[] = {
+	"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "gfs2", "jfs", "nilfs2", "xfs",
+};
+
+static const char *const verdict_names[] = {
+	[FREEZE_VERDICT_FREEZE] = "freeze",
+	[FREEZE_VERDICT_UNSUPPORTED] = "unsupported",
+	[FREEZE_VERDICT_NETWORK] = "network",
+	[FREEZE_VERDICT_PSEUDO] = "pseudo",
+	[FREEZE_VERDICT_READ_ONLY] = "read-only",
+	[FREEZE_VERDICT_NOT_ALLOWED] = "not-allowed",
+};
+
+static const char *const verdict_reasons[] = {
+	[FREEZE_VERDICT_FREEZE] = "will be frozen",
+	[FREEZE_VERDICT_UNSUPPORTED] = "this type of file system cannot be frozen",
+	[FREEZE_VERDICT_NETWORK] = "its data is kept on another machine",
+	[FREEZE_VERDICT_PSEUDO] = "it has no disk",
+	[FREEZE_VERDICT_READ_ONLY] = "it is read-only, so it does not change anyway",
+	[FREEZE_VERDICT_NOT_ALLOWED] = "no mount of it is at or below an allowed path",
+};
+
+const char *freeze_verdict_name(enum freeze_verdict verdict)
+{
+	return verdict_names[verdict];
+}
+
+static bool type_can_freeze(const char *type)
+{
+	for (size_t i = 0; i < sizeof(freezable_types) / sizeof(freezable_types[0]); i++)
+		if (strcmp(type, freezable_types[i]) == 0)
+			return true;
+	return false;
+}
+
+/* True if @path is @root or lies below it, component by component. */
+static bool path_is_below(const char *path, const char *root)
+{
+	size_t len = strlen(root);
+
+	while (len > 0 && root[len - 1] == '/')
+		len--;
+	return strncmp(path, root, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+static bool rules_allow(const struct freeze_rules *rules, const char *path)
+{
+	if (rules->all)
+		return true;
+	for (size_t i = 0; i < rules->n_roots; i++)
+		if (path_is_below(path, rules->roots[i]))
+			return true;
+	return false;
+}
+
+static bool rules_valid(const struct freeze_rules *rules)
+{
+	for (size_t i = 0; i < rules->n_roots; i++)
+		if (rules->roots[i][0] != '/')
+			return false;
+	return true;
+}
+
+static bool is_root_target(const struct freeze_mount *mount)
+{
+	return strcmp(mount->target, "/") == 0;
+}
+
+static bool entry_is_root(const struct freeze_plan_entry *entry)
+{
+	for (size_t i = 0; i < entry->n_mounts; i++)
+		if (is_root_target(entry->mounts[i]))
+			return true;
+	return false;
+}
+
+/* NULL if the whole superblock may be frozen, else why not. */
+static const char *why_not_allowed(const struct freeze_plan_entry *entry,
+				   const struct freeze_rules *rules)
+{
+	size_t n_allowed = 0;
+	bool whole = false;
+
+	for (size_t i = 0; i < entry->n_mounts; i++) {
+		const struct freeze_mount *mount = entry->mounts[i];
+		bool allowed = rules_allow(rules, mount->target);
+
+		if (is_root_target(mount) && !allowed)
+			return "it is mounted at /, which is not allowed";
+		n_allowed += allowed;
+		whole |= allowed && mount->is_fs_root;
+	}
+	if (n_allowed == 0)
+		return verdict_reasons[FREEZE_VERDICT_NOT_ALLOWED];
+	if (!whole && n_allowed < entry->n_mounts)
+		return "only a part of it is mounted below an allowed path";
+	return NULL;
+}
+
+/* The mount by which the file system is opened: one that is allowed and whole, if there is one. */
+static const struct freeze_mount *choose_mount(const struct freeze_plan_entry *entry,
+					       const struct freeze_rules *rules)
+{
+	const struct freeze_mount *best = entry->mounts[0];
+	int best_score = -1;
+
+	for (size_t i = 0; i < entry->n_mounts; i++) {
+		const struct freeze_mount *mount = entry->mounts[i];
+		int score = 2 * rules_allow(rules, mount->target) + mount->is_fs_root;
+
+		if (score > best_score) {
+			best = mount;
+			best_score = score;
+		}
+	}
+	return best;
+}
+
+static void judge(struct freeze_plan_entry *entry, const struct freeze_rules *rules)
+{
+	const char *why_not = why_not_allowed(entry, rules);
+
+	entry->mount = choose_mount(entry, rules);
+	if (entry->mount->is_pseudo)
+		entry->verdict = FREEZE_VERDICT_PSEUDO;
+	else if (entry->mount->is_network)
+		entry->verdict = FREEZE_VERDICT_NETWORK;
+	else if (entry->mount->read_only)
+		entry->verdict = FREEZE_VERDICT_READ_ONLY;
+	else if (why_not)
+		entry->verdict = FREEZE_VERDICT_NOT_ALLOWED;
+	else if (!type_can_freeze(entry->mount->type))
+		entry->verdict = FREEZE_VERDICT_UNSUPPORTED;
+	else
+		entry->verdict = FREEZE_VERDICT_FREEZE;
+
+	entry->reason = entry->verdict == FREEZE_VERDICT_NOT_ALLOWED
+				? why_not
+				: verdict_reasons[entry->verdict];
+}
+
+/* By superblock, then in mount order: all mounts come from one array. */
+static int compare_mounts(const void *a, const void *b)
+{
+	const struct freeze_mount *x = *(const struct freeze_mount *const *)a;
+	const struct freeze_mount *y = *(const struct freeze_mount *const *)b;
+
+	if (x->device != y->device)
+		return x->device > y->device ? 1 : -1;
+	return (x > y) - (x < y);
+}
+
+/* / last, and otherwise the youngest first mount first. */
+static int compare_entries(const void *a, const void *b)
+{
+	const struct freeze_plan_entry *x = a, *y = b;
+	bool x_root = entry_is_root(x), y_root = entry_is_root(y);
+
+	if (x_root != y_root)
+		return x_root ? 1 : -1;
+	return (x->mounts[0] < y->mounts[0]) - (x->mounts[0] > y->mounts[0]);
+}
+
+static size_t gather(struct freeze_plan *plan, size_t n_mounts)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_mounts; i++) {
+		if (i == 0 || plan->mounts[i]->device != plan->mounts[i - 1]->device)
+			plan->entries[n++].mounts = &plan->mounts[i];
+		plan->entries[n - 1].n_mounts++;
+	}
+	return n;
+}
+
+int freeze_plan_new(const struct freeze_mount *mounts, size_t n, const struct freeze_rules *rules,
+		    struct freeze_plan **ret_plan)
+{
+	_cleanup_(cleanup_freeze_planp) struct freeze_plan *plan = NULL;
+
+	if (!rules_valid(rules))
+		return FREEZE_PLAN_BAD_ROOT;
+
+	plan = calloc(1, sizeof(*plan));
+	if (!plan)
+		return -ENOMEM;
+	plan->mounts = calloc(n + 1, sizeof(const struct freeze_mount *));
+	plan->entries = calloc(n + 1, sizeof(*plan->entries));
+	if (!plan->mounts || !plan->entries)
+		return -ENOMEM;
+
+	for (size_t i = 0; i < n; i++)
+		plan->mounts[i] = &mounts[i];
+	qsort(plan->mounts, n, sizeof(*plan->mounts), compare_mounts);
+	plan->n_entries = gather(plan, n);
+
+	qsort(plan->entries, plan->n_entries, sizeof(*plan->entries), compare_entries);
+	for (size_t i = 0; i < plan->n_entries; i++) {
+		judge(&plan->entries[i], rules);
+		plan->n_freeze += plan->entries[i].verdict == FREEZE_VERDICT_FREEZE;
+	}
+	if (plan->n_freeze > FREEZE_PLAN_MAX)
+		return FREEZE_PLAN_TOO_MANY;
+
+	*ret_plan = steal_ptr(plan);
+	return 0;
+}
+
+struct freeze_plan *freeze_plan_free(struct freeze_plan *plan)
+{
+	if (!plan)
+		return NULL;
+	free(plan->entries);
+	free(plan->mounts);
+	free(plan);
+	return NULL;
+}

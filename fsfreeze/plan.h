@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What to freeze, in which order, and why not the rest.
+ */
+
+enum {
+	FREEZE_PLAN_MAX = 512, /* file systems frozen at once: what the freezer's record holds */
+};
+
+/* The conditions of freeze_plan_new(). */
+enum {
+	FREEZE_PLAN_TOO_MANY = 1, /* more than FREEZE_PLAN_MAX file systems to freeze */
+	FREEZE_PLAN_BAD_ROOT,     /* an allowed root is not an absolute path */
+};
+
+/* One mount, as the mount table shows it. */
+struct freeze_mount {
+	const char *target; /* absolute path */
+	const char *source;
+	const char *type;
+	uint64_t mount_id;
+	uint64_t device;   /* of the superblock: the same for all mounts of one file system */
+	bool read_only;    /* the superblock, not only this mount */
+	bool is_fs_root;   /* the mount shows the whole file system, not a directory of it */
+	bool is_pseudo;    /* the type has no disk */
+	bool is_network;   /* the data is kept on another machine */
+};
+
+/* What the user allows to be frozen. */
+struct freeze_rules {
+	bool all;
+	const char *const *roots; /* else only what is mounted at or below one of these */
+	size_t n_roots;
+};
+
+enum freeze_verdict {
+	FREEZE_VERDICT_FREEZE,
+	FREEZE_VERDICT_UNSUPPORTED, /* writable and wanted, but the type cannot be frozen */
+	FREEZE_VERDICT_NETWORK,
+	FREEZE_VERDICT_PSEUDO,
+	FREEZE_VERDICT_READ_ONLY,
+	FREEZE_VERDICT_NOT_ALLOWED,
+};
+
+/* One file system. */
+struct freeze_plan_entry {
+	const struct freeze_mount *mount; /* the one to open */
+	enum freeze_verdict verdict;
+	const char *reason; /* one English clause; static */
+	const struct freeze_mount *const *mounts; /* all of its mounts, in mount order */
+	size_t n_mounts;
+};
+
+struct freeze_plan {
+	struct freeze_plan_entry *entries; /* in freeze order; thaw in the exact reverse */
+	size_t n_entries;
+	size_t n_freeze; /* entries with FREEZE_VERDICT_FREEZE */
+	const struct freeze_mount **mounts;
+};
+
+/*
+ * Plans for the @n mounts, which are in the order in which they were mounted, as the kernel lists
+ * them. @mounts and the strings in it are borrowed for as long as the plan lives; @rules are not.
+ * FREEZE_PLAN_TOO_MANY, FREEZE_PLAN_BAD_ROOT, -ENOMEM.
+ */
+_must_check_ int freeze_plan_new(const struct freeze_mount *mounts, size_t n,
+				 const struct freeze_rules *rules, struct freeze_plan **ret_plan);
+
+struct freeze_plan *freeze_plan_free(struct freeze_plan *plan);
+DEFINE_CLEANUP(freeze_plan)
+
+/* The verdict's name for machines: "freeze", "unsupported", "read-only", ... */
+const char *freeze_verdict_name(enum freeze_verdict verdict);

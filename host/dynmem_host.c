@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The host's end of Dynamic Memory. docs/PROTOCOL-dynmem.md; QEMU hw/hyperv/hv-balloon.c.
+ *
+ *             open         version accepted          capabilities
+ *     CLOSED ------> VERSION ------------> CAPABILITIES ------------> READY
+ *                     ^   |                                           |   ^
+ *                     +---+ refused: the guest may try another        |   |
+ *                                                                     |   |
+ *     READY --- request balloon ---> BALLOONING --- "no more" --------|---+
+ *     READY --- request unballoon -> UNBALLOONING --- response -------+---+
+ *
+ * close leads from every state to CLOSED, and forgets the guest's pages.
+ *
+ * One operation at a time. It is never given up, because a guest that answers late would then
+ * answer the next one; if the guest makes no progress for long the operation is overdue, the guest
+ * counts as not obeying, and only that changes. Whatever it answers later makes it obey again.
+ *
+ * The set of pages is what the guest said it gave. Its answers are not believed further than
+ * needed: a page that the host has already is not counted again, and more pages than asked for are
+ * taken (the guest does not use them any more) but counted as a violation. Pages leave the set
+ * when the message that gives them back is handed out. They go from the top, so that what remains
+ * is few and long runs.
+ *
+ * Transaction ids: an answer to the start echoes the guest's; requests are numbered from 0, all
+ * messages of an unballoon alike.
+ */
+
+#include "host/dynmem_host.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define NS_PER_S UINT64_C(1000000000)
+
+enum {
+	OPERATION_TIMEOUT_S = 60,
+	RANGES_MAX = 1 << 20,
+};
+
+struct dynmem_host {
+	struct dynmem_host_config config;
+	enum dynmem_host_state state;
+	struct dynmem_message out;
+
+	/* start-up: one answer at a time is owed to the guest */
+	bool answer_due;
+	uint32_t answer_id;
+	bool accepted; /* the version that is to be answered */
+	uint32_t version;
+	struct dynmem_capabilities capabilities;
+
+	struct dynmem_status_report report;
+	bool has_report;
+	uint64_t report_ns;
+
+	/* the operation */
+	struct rangeset ballooned;
+	struct dynmem_host_operation operation;
+	uint32_t trans_id;
+	bool request_due;         /* balloon: the request has not been handed out */
+	uint64_t give_back_pages; /* unballoon: not handed out yet */
+	uint64_t progress_ns;     /* the guest's last answer, or the start */
+	bool stalled;             /* overdue since the last progress */
+
+	bool ready_due; /* to be told by dynmem_host_next_action() */
+	bool ended_due;
+	bool overdue_due;
+	struct dynmem_host_stats stats;
+};
+
+static const char *const state_names[DYNMEM_HOST_N_STATES] = {
+	[DYNMEM_HOST_STATE_CLOSED] = "closed",
+	[DYNMEM_HOST_STATE_VERSION] = "version",
+	[DYNMEM_HOST_STATE_CAPABILITIES] = "capabilities",
+	[DYNMEM_HOST_STATE_READY] = "ready",
+	[DYNMEM_HOST_STATE_BALLOONING] = "ballooning",
+	[DYNMEM_HOST_STATE_UNBALLOONING] = "unballooning",
+};
+
+#define TO(state) (1u << DYNMEM_HOST_STATE_##state)
+
+/* Where each state may lead. */
+static const uint32_t transitions[DYNMEM_HOST_N_STATES] = {
+	[DYNMEM_HOST_STATE_CLOSED] = TO(VERSION),
+	[DYNMEM_HOST_STATE_VERSION] = TO(CAPABILITIES) | TO(CLOSED),
+	[DYNMEM_HOST_STATE_CAPABILITIES] = TO(READY) | TO(CLOSED),
+	[DYNMEM_HOST_STATE_READY] = TO(BALLOONING) | TO(UNBALLOONING) | TO(CLOSED),
+	[DYNMEM_HOST_STATE_BALLOONING] = TO(READY) | TO(CLOSED),
+	[DYNMEM_HOST_STATE_UNBALLOONING] = TO(READY) | TO(CLOSED),
+};
+
+static void set_state(struct dynmem_host *host, enum dynmem_host_state state)
+{
+	assert(transitions[host->state] & 1u << state);
+	host->state = state;
+	host->stats.entered[state]++;
+}
+
+const char *dynmem_host_state_name(enum dynmem_host_state state)
+{
+	assert(state < DYNMEM_HOST_N_STATES);
+	return state_names[state];
+}
+
+static int malformed(struct dynmem_host *host)
+{
+	host->stats.malformed++;
+	return DYNMEM_HOST_MALFORMED;
+}
+
+static int unexpected(struct dynmem_host *host)
+{
+	host->stats.unexpected++;
+	return DYNMEM_HOST_UNEXPECTED;
+}
+
+void dynmem_host_config_init(struct dynmem_host_config *config)
+{
+	*config = (struct dynmem_host_config){
+		.version_min = DYNMEM_VERSION_0_3,
+		.version_max = DYNMEM_VERSION_2_0,
+		.operation_timeout_ns = OPERATION_TIMEOUT_S * NS_PER_S,
+		.ranges_per_message = DYNMEM_RANGES_MAX,
+		.ranges_max = RANGES_MAX,
+	};
+}
+
+int dynmem_host_new(const struct dynmem_host_config *config, struct dynmem_host **ret_host)
+{
+	struct dynmem_host *host;
+
+	assert(config->ranges_per_message > 0 && config->ranges_per_message <= DYNMEM_RANGES_MAX);
+
+	host = calloc(1, sizeof(*host));
+	if (!host)
+		return -ENOMEM;
+	host->config = *config;
+	rangeset_init(&host->ballooned, config->ranges_max);
+	*ret_host = host;
+	return 0;
+}
+
+struct dynmem_host *dynmem_host_free(struct dynmem_host *host)
+{
+	if (!host)
+		return NULL;
+	rangeset_fini(&host->ballooned);
+	free(host);
+	return NULL;
+}
+
+void dynmem_host_open(struct dynmem_host *host)
+{
+	set_state(host, DYNMEM_HOST_STATE_VERSION);
+	host->version = 0;
+	host->capabilities = (struct dynmem_capabilities){0};
+	host->has_report = false;
+	host->trans_id = 0;
+}
+
+/* True while an operation waits for the guest. */
+static bool in_operation(const struct dynmem_host *host)
+{
+	switch (host->state) {
+	case DYNMEM_HOST_STATE_BALLOONING:
+	case DYNMEM_HOST_STATE_UNBALLOONING:
+		return true;
+	case DYNMEM_HOST_STATE_CLOSED:
+	case DYNMEM_HOST_STATE_VERSION:
+	case DYNMEM_HOST_STATE_CAPABILITIES:
+	case DYNMEM_HOST_STATE_READY:
+	case DYNMEM_HOST_N_STATES:
+		break;
+	}
+	return false;
+}
+
+static void end_operation(struct dynmem_host *host, uint64_t now_ns)
+{
+	host->operation.ended_ns = now_ns;
+	host->request_due = false;
+	host->give_back_pages = 0;
+	host->stalled = false;
+	host->overdue_due = false;
+	host->ended_due = true;
+	host->trans_id++;
+}
+
+void dynmem_host_close(struct dynmem_host *host, uint64_t now_ns)
+{
+	if (host->state == DYNMEM_HOST_STATE_CLOSED)
+		return;
+
+	if (in_operation(host)) {
+		host->operation.lost = true;
+		end_operation(host, now_ns);
+	}
+	set_state(host, DYNMEM_HOST_STATE_CLOSED);
+	host->answer_due = false;
+	host->ready_due = false;
+	rangeset_clear(&host->ballooned);
+}
+
+static int receive_version_request(struct dynmem_host *host, const struct dynmem_frame *frame)
+{
+	struct dynmem_version_request request;
+
+	if (host->state != DYNMEM_HOST_STATE_VERSION || host->answer_due)
+		return unexpected(host);
+	if (dynmem_decode_version_request(frame, &request))
+		return malformed(host);
+
+	host->answer_due = true;
+	host->answer_id = frame->trans_id;
+	host->accepted = request.version >= host->config.version_min &&
+			 request.version <= host->config.version_max;
+	host->version = host->accepted ? request.version : 0;
+	return 0;
+}
+
+static int receive_capabilities(struct dynmem_host *host, const struct dynmem_frame *frame)
+{
+	if (host->state != DYNMEM_HOST_STATE_CAPABILITIES || host->answer_due)
+		return unexpected(host);
+	if (dynmem_decode_capabilities(frame, &host->capabilities))
+		return malformed(host);
+
+	host->answer_due = true;
+	host->answer_id = frame->trans_id;
+	return 0;
+}
+
+/* Reports are welcome in every state of an open channel, as they are to QEMU. */
+static int receive_status_report(struct dynmem_host *host, const struct dynmem_frame *frame,
+				 uint64_t now_ns)
+{
+	if (host->state == DYNMEM_HOST_STATE_CLOSED)
+		return unexpected(host);
+	if (dynmem_decode_status_report(frame, &host->report))
+		return malformed(host);
+
+	host->stats.status_reports++;
+	host->has_report = true;
+	host->report_ns = now_ns;
+	return 0;
+}
+
+static void progress(struct dynmem_host *host, uint64_t now_ns)
+{
+	host->progress_ns = now_ns;
+	host->stalled = false;
+	host->overdue_due = false;
+}
+
+/* Adds one range of which nothing is in the set. Counts what cannot be tracked; -ENOMEM. */
+static int add_new(struct dynmem_host *host, struct page_range range, uint64_t *ret_added)
+{
+	int r;
+
+	*ret_added = 0;
+	if (range.count == 0)
+		return 0;
+	r = rangeset_add(&host->ballooned, &range, 1);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		host->stats.pages_untracked += range.count;
+	else
+		*ret_added = range.count;
+	return 0;
+}
+
+/* Adds what is new of @range, and counts what is not. */
+static int add_range(struct dynmem_host *host, struct page_range range, uint64_t *ret_added)
+{
+	struct page_range known, before;
+	uint64_t added, total = 0;
+	int r;
+
+	while (rangeset_overlap(&host->ballooned, range, &known)) {
+		before = (struct page_range){range.first, known.first - range.first};
+		host->stats.pages_twice += known.count;
+		range.count -= before.count + known.count;
+		range.first = known.first + known.count;
+		r = add_new(host, before, &added);
+		if (r)
+			return r;
+		total += added;
+	}
+	r = add_new(host, range, &added);
+	if (r)
+		return r;
+	*ret_added = total + added;
+	return 0;
+}
+
+/* Adds all ranges at once if they are all new. A condition of rangeset.h, or -ENOMEM, if not. */
+static int add_new_ranges(struct dynmem_host *host, const struct dynmem_ranges *ranges,
+			  uint64_t *ret_added)
+{
+	struct page_range sorted[DYNMEM_RANGES_MAX];
+	size_t n;
+	int r;
+
+	if (ranges->n > DYNMEM_RANGES_MAX)
+		return RANGESET_FULL;
+	for (uint32_t i = 0; i < ranges->n; i++)
+		sorted[i] = dynmem_range_at(ranges, i);
+	r = page_ranges_normalize(sorted, ranges->n, &n);
+	if (r)
+		return r;
+	r = rangeset_add(&host->ballooned, sorted, n);
+	if (r)
+		return r;
+	*ret_added = page_ranges_count(sorted, n);
+	return 0;
+}
+
+/* Adds what is new, range by range, and counts the rest. -ENOMEM. */
+static int add_ranges(struct dynmem_host *host, const struct dynmem_ranges *ranges,
+		      uint64_t *ret_added)
+{
+	uint64_t added, total = 0;
+	int r;
+
+	for (uint32_t i = 0; i < ranges->n; i++) {
+		r = add_range(host, dynmem_range_at(ranges, i), &added);
+		if (r)
+			return r;
+		total += added;
+	}
+	*ret_added = total;
+	return 0;
+}
+
+/* Takes the ranges of a response. DYNMEM_HOST_VIOLATION, -ENOMEM. */
+static int take_ranges(struct dynmem_host *host, const struct dynmem_ranges *ranges)
+{
+	struct dynmem_host_operation *operation = &host->operation;
+	uint64_t left_pages = operation->asked_pages - operation->done_pages, added;
+	bool violation = ranges->n < ranges->n_claimed;
+	int r;
+
+	if (operation->done_pages > operation->asked_pages)
+		left_pages = 0;
+	r = add_new_ranges(host, ranges, &added);
+	if (r > 0) {
+		violation = true;
+		r = add_ranges(host, ranges, &added);
+	}
+	if (r)
+		return r;
+
+	operation->done_pages += added;
+	if (added > left_pages) {
+		violation = true;
+		host->stats.pages_beyond += added - left_pages;
+	}
+	if (!violation)
+		return 0;
+	host->stats.violations++;
+	return DYNMEM_HOST_VIOLATION;
+}
+
+static int receive_balloon_response(struct dynmem_host *host, const struct dynmem_frame *frame,
+				    uint64_t now_ns)
+{
+	struct dynmem_ranges ranges;
+	int r;
+
+	if (host->state != DYNMEM_HOST_STATE_BALLOONING || host->request_due)
+		return unexpected(host);
+	if (dynmem_decode_balloon_response(frame, &ranges))
+		return malformed(host);
+
+	progress(host, now_ns);
+	r = take_ranges(host, &ranges);
+	if (r < 0)
+		return r;
+	if (!ranges.more) {
+		set_state(host, DYNMEM_HOST_STATE_READY);
+		end_operation(host, now_ns);
+	}
+	return r;
+}
+
+static int receive_unballoon_response(struct dynmem_host *host, uint64_t now_ns)
+{
+	if (host->state != DYNMEM_HOST_STATE_UNBALLOONING || host->give_back_pages > 0)
+		return unexpected(host);
+
+	set_state(host, DYNMEM_HOST_STATE_READY);
+	end_operation(host, now_ns);
+	return 0;
+}
+
+int dynmem_host_receive(struct dynmem_host *host, const void *msg, size_t len, uint64_t now_ns)
+{
+	struct dynmem_frame frame;
+
+	host->stats.messages_in++;
+	if (dynmem_decode_frame(msg, len, &frame))
+		return malformed(host);
+
+	switch ((enum dynmem_message_type)frame.type) {
+	case DYNMEM_VERSION_REQUEST:
+		return receive_version_request(host, &frame);
+	case DYNMEM_CAPABILITIES_REPORT:
+		return receive_capabilities(host, &frame);
+	case DYNMEM_STATUS_REPORT:
+		return receive_status_report(host, &frame, now_ns);
+	case DYNMEM_BALLOON_RESPONSE:
+		return receive_balloon_response(host, &frame, now_ns);
+	case DYNMEM_UNBALLOON_RESPONSE:
+		return receive_unballoon_response(host, now_ns);
+	case DYNMEM_ERROR:
+	case DYNMEM_VERSION_RESPONSE:
+	case DYNMEM_CAPABILITIES_RESPONSE:
+	case DYNMEM_BALLOON_REQUEST:
+	case DYNMEM_UNBALLOON_REQUEST:
+	case DYNMEM_HOT_ADD_REQUEST:
+	case DYNMEM_HOT_ADD_RESPONSE: /* no hot-add is ever requested */
+	case DYNMEM_INFO:
+		break;
+	}
+	return unexpected(host);
+}
+
+void dynmem_host_tick(struct dynmem_host *host, uint64_t now_ns)
+{
+	if (now_ns < dynmem_host_deadline_ns(host))
+		return;
+	host->stalled = true;
+	host->operation.overdue = true;
+	host->overdue_due = true;
+}
+
+uint64_t dynmem_host_deadline_ns(const struct dynmem_host *host)
+{
+	if (!in_operation(host) || host->stalled)
+		return UINT64_MAX;
+	return host->progress_ns + host->config.operation_timeout_ns;
+}
+
+/* What is in the way of a request. */
+static int check_request(const struct dynmem_host *host)
+{
+	switch (host->state) {
+	case DYNMEM_HOST_STATE_READY:
+		return host->capabilities.balloon ? 0 : DYNMEM_HOST_UNSUPPORTED;
+	case DYNMEM_HOST_STATE_BALLOONING:
+	case DYNMEM_HOST_STATE_UNBALLOONING:
+		return DYNMEM_HOST_BUSY;
+	case DYNMEM_HOST_STATE_CLOSED:
+	case DYNMEM_HOST_STATE_VERSION:
+	case DYNMEM_HOST_STATE_CAPABILITIES:
+	case DYNMEM_HOST_N_STATES:
+		break;
+	}
+	return DYNMEM_HOST_NOT_READY;
+}
+
+int dynmem_host_request(struct dynmem_host *host, enum dynmem_host_operation_kind kind,
+			uint64_t pages, uint64_t now_ns)
+{
+	uint64_t most = kind == DYNMEM_HOST_BALLOON ? UINT32_MAX : host->ballooned.pages;
+	int r;
+
+	assert(kind != DYNMEM_HOST_OPERATION_NONE);
+
+	r = check_request(host);
+	if (r)
+		return r;
+	if (pages > most)
+		pages = most;
+	if (pages == 0)
+		return DYNMEM_HOST_NOTHING;
+
+	if (kind == DYNMEM_HOST_BALLOON) {
+		set_state(host, DYNMEM_HOST_STATE_BALLOONING);
+		host->request_due = true;
+	} else {
+		set_state(host, DYNMEM_HOST_STATE_UNBALLOONING);
+		host->give_back_pages = pages;
+	}
+	host->operation = (struct dynmem_host_operation){
+		.kind = kind,
+		.asked_pages = pages,
+		.started_ns = now_ns,
+	};
+	host->ended_due = false;
+	progress(host, now_ns);
+	return 0;
+}
+
+/* Hands out what has been written to host->out. */
+static int send_message(struct dynmem_host *host, struct dynmem_host_action *action)
+{
+	action->type = DYNMEM_HOST_ACTION_SEND;
+	action->message = &host->out;
+	host->stats.messages_out++;
+	return 0;
+}
+
+static int next_version_response(struct dynmem_host *host, struct dynmem_host_action *action)
+{
+	struct dynmem_version_response response = {.accepted = host->accepted};
+
+	host->answer_due = false;
+	if (host->accepted)
+		set_state(host, DYNMEM_HOST_STATE_CAPABILITIES);
+	dynmem_encode_version_response(&host->out, host->answer_id, &response);
+	return send_message(host, action);
+}
+
+static int next_capabilities_response(struct dynmem_host *host, struct dynmem_host_action *action)
+{
+	struct dynmem_capabilities_response response = {
+		.accepted = true,
+		.suppress_reports = host->config.suppress_reports,
+	};
+
+	host->answer_due = false;
+	set_state(host, DYNMEM_HOST_STATE_READY);
+	host->ready_due = true;
+	dynmem_encode_capabilities_response(&host->out, host->answer_id, &response);
+	return send_message(host, action);
+}
+
+static int next_balloon_request(struct dynmem_host *host, struct dynmem_host_action *action)
+{
+	if (!host->request_due)
+		return DYNMEM_HOST_IDLE;
+
+	host->request_due = false;
+	dynmem_encode_balloon_request(&host->out, host->trans_id, host->operation.asked_pages);
+	return send_message(host, action);
+}
+
+/* Takes the pages with the highest numbers out of the set, as one range of at most @pages. */
+static struct page_range cut_top(struct dynmem_host *host, uint64_t pages)
+{
+	struct page_range top = host->ballooned.ranges[host->ballooned.n_ranges - 1];
+	uint64_t removed;
+	int r;
+
+	if (pages > DYNMEM_RANGE_PAGES_MAX)
+		pages = DYNMEM_RANGE_PAGES_MAX;
+	if (top.count > pages) {
+		top.first += top.count - pages;
+		top.count = pages;
+	}
+	r = rangeset_remove(&host->ballooned, top, &removed);
+	assert(r == 0 && removed == top.count); /* cutting an end off needs no memory */
+	(void)r;
+	return top;
+}
+
+static int next_unballoon_request(struct dynmem_host *host, struct dynmem_host_action *action)
+{
+	struct page_range ranges[DYNMEM_RANGES_MAX];
+	size_t n = 0;
+
+	if (host->give_back_pages == 0)
+		return DYNMEM_HOST_IDLE;
+
+	while (n < host->config.ranges_per_message && host->give_back_pages > 0) {
+		ranges[n] = cut_top(host, host->give_back_pages);
+		host->give_back_pages -= ranges[n].count;
+		host->operation.done_pages += ranges[n].count;
+		n++;
+	}
+	dynmem_encode_unballoon_request(&host->out, host->trans_id, host->give_back_pages > 0,
+					ranges, n);
+	return send_message(host, action);
+}
+
+/* The message that the state has to send. */
+static int next_message(struct dynmem_host *host, struct dynmem_host_action *action)
+{
+	switch (host->state) {
+	case DYNMEM_HOST_STATE_VERSION:
+		if (host->answer_due)
+			return next_version_response(host, action);
+		break;
+	case DYNMEM_HOST_STATE_CAPABILITIES:
+		if (host->answer_due)
+			return next_capabilities_response(host, action);
+		break;
+	case DYNMEM_HOST_STATE_BALLOONING:
+		return next_balloon_request(host, action);
+	case DYNMEM_HOST_STATE_UNBALLOONING:
+		return next_unballoon_request(host, action);
+	case DYNMEM_HOST_STATE_CLOSED:
+	case DYNMEM_HOST_STATE_READY:
+	case DYNMEM_HOST_N_STATES:
+		break;
+	}
+	return DYNMEM_HOST_IDLE;
+}
+
+/* Tells something once. */
+static int next_news(bool *due, enum dynmem_host_action_type type,
+		     struct dynmem_host_action *action)
+{
+	if (!*due)
+		return DYNMEM_HOST_IDLE;
+	*due = false;
+	action->type = type;
+	return 0;
+}
+
+int dynmem_host_next_action(struct dynmem_host *host, struct dynmem_host_action *ret_action)
+{
+	struct dynmem_host_action action = {0};
+	int r;
+
+	r = next_news(&host->ready_due, DYNMEM_HOST_ACTION_READY, &action);
+	if (r)
+		r = next_news(&host->overdue_due, DYNMEM_HOST_ACTION_OVERDUE, &action);
+	if (r)
+		r = next_news(&host->ended_due, DYNMEM_HOST_ACTION_ENDED, &action);
+	if (r)
+		r = next_message(host, &action);
+	if (r)
+		return r;
+
+	*ret_action = action;
+	return 0;
+}
+
+const struct rangeset *dynmem_host_ballooned(const struct dynmem_host *host)
+{
+	return &host->ballooned;
+}
+
+void dynmem_host_get_status(const struct dynmem_host *host,
+			    struct dynmem_host_status *ret_status)
+{
+	*ret_status = (struct dynmem_host_status){
+		.state = host->state,
+		.version = host->version,
+		.capabilities = host->capabilities,
+		.has_report = host->has_report,
+		.report = host->report,
+		.report_ns = host->report_ns,
+		.ballooned_pages = host->ballooned.pages,
+		.obeying = !host->stalled,
+		.operation = host->operation,
+		.stats = host->stats,
+	};
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/cleanup.h"
+#include "host/guest_backup.h"
+#include "host/guest_heartbeat.h"
+#include "host/guest_memory.h"
+#include "host/lab.h"
+
+/*
+ * A guest at the host: its channels and the services on them.
+ */
+
+struct guest;
+
+/* What a guest is made from; all borrowed. */
+struct guest_config {
+	struct event_base *base;
+	struct jobs *jobs;
+	const struct balancer_settings *settings;
+	const char *name;       /* copied */
+	uint64_t memory_pages;  /* of the machine it runs on, 4 KiB */
+	struct lab_guest *lab;  /* valid until the guest is freed */
+};
+
+_must_check_ int guest_new(const struct guest_config *config, struct guest **ret_guest);
+struct guest *guest_free(struct guest *g);
+DEFINE_CLEANUP(guest)
+
+const char *guest_name(const struct guest *g);
+struct guest_memory *guest_memory_of(struct guest *g);
+struct guest_backup *guest_backup_of(struct guest *g);
+
+/* Offers the channels of all services. */
+void guest_offer_all(struct guest *g);
+
+/* The conditions of the two below. */
+enum {
+	GUEST_NO_SERVICE = 1, /* there is no service of that name */
+	GUEST_NOT_POSSIBLE,   /* it is (not) offered already */
+};
+
+/* Offers, or takes back, the channel of the service called @service ("vss", ...). */
+_must_check_ int guest_offer(struct guest *g, const char *service);
+_must_check_ int guest_rescind(struct guest *g, const char *service);
+
+/* The guest has opened or closed a channel. */
+void guest_channel_opened(struct guest *g, const struct vmbus_guid *class_id,
+			  struct vmbus_port *take_port);
+void guest_channel_closed(struct guest *g, const struct vmbus_guid *class_id);
+
+json_t *guest_status(const struct guest *g);

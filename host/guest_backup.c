@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A guest's live backup: the machine of host/vss_host on a channel and a timer, with the copies in
+ * between. The machine knows the order and the time limits; the backup knows the images; here the
+ * two meet.
+ */
+
+#include "host/guest_backup.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "host/ic_client.h"
+#include "host/vss_host.h"
+#include "vss/vss_wire.h"
+
+#include <stdio.h>
+
+struct guest_backup {
+	struct guest_service_context context;
+	struct jobs *jobs;
+	struct ic_client channel;
+	struct vss_host core;
+	struct event *timer;
+	struct backup *backup; /* the one under way */
+};
+
+static void step(struct guest_backup *g);
+
+static void copies_done(void *user, bool ok)
+{
+	struct guest_backup *g = user;
+
+	vss_host_snapshot_done(&g->core, ok, clock_monotonic_ns());
+	step(g);
+}
+
+static void do_send(struct guest_backup *g, const struct vss_host_action *action)
+{
+	uint8_t message[VSS_FREEZE_SIZE];
+	size_t size;
+
+	if (action->operation == VSS_OP_FREEZE)
+		backup_freezing(g->backup);
+	if (action->operation == VSS_OP_THAW)
+		backup_thawing(g->backup);
+	if (vss_host_message(action, message, sizeof(message), &size) ||
+	    !ic_client_request(&g->channel, message, size))
+		vss_host_lost(&g->core, clock_monotonic_ns());
+}
+
+static void do_finish(struct guest_backup *g)
+{
+	struct backup *backup = steal_ptr(g->backup);
+	char error[160];
+
+	if (g->core.failure == VSS_HOST_OK) {
+		backup_end(backup, NULL, false);
+		return;
+	}
+	snprintf(error, sizeof(error), "%s (in step %s)", vss_host_failure_text(g->core.failure),
+		 vss_host_state_name(g->core.failed_in));
+	backup_end(backup, error, g->core.failure == VSS_HOST_THAWED_EARLY);
+}
+
+static void step(struct guest_backup *g)
+{
+	struct vss_host_action action;
+
+	while (vss_host_next_action(&g->core, &action)) {
+		switch (action.type) {
+		case VSS_HOST_SEND:
+			do_send(g, &action);
+			break;
+		case VSS_HOST_SNAPSHOT:
+			if (backup_copy(g->backup, g->jobs, copies_done, g))
+				vss_host_snapshot_done(&g->core, false, clock_monotonic_ns());
+			break;
+		case VSS_HOST_RESET:
+			ic_client_negotiate(&g->channel);
+			break;
+		case VSS_HOST_FINISHED:
+			do_finish(g);
+			break;
+		}
+	}
+	timer_set(g->timer, vss_host_deadline_ns(&g->core));
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	struct guest_backup *g = user;
+
+	(void)fd;
+	(void)what;
+	vss_host_tick(&g->core, clock_monotonic_ns());
+	step(g);
+}
+
+static void on_ready(void *self)
+{
+	(void)self; /* Backups begin when somebody asks for one. */
+}
+
+static void on_refused(void *self)
+{
+	struct guest_backup *g = self;
+
+	log_warning("%s: the guest speaks no version of VSS that we do", g->context.guest_name);
+}
+
+static void on_response(void *self, const struct ic_response *response)
+{
+	struct guest_backup *g = self;
+
+	if (g->core.state == VSS_HOST_THAW)
+		backup_thawed(g->backup);
+	vss_host_receive(&g->core, response->status, response->data, response->size,
+			 clock_monotonic_ns());
+	step(g);
+}
+
+static void on_corrupt(void *self)
+{
+	struct guest_backup *g = self;
+
+	g->context.rescind(g->context.guest, &vmbus_class_vss);
+}
+
+static const struct ic_client_user channel_ops = {
+	.on_ready = on_ready,
+	.on_refused = on_refused,
+	.on_response = on_response,
+	.on_corrupt = on_corrupt,
+};
+
+int guest_backup_new(const struct guest_service_context *context, struct jobs *jobs,
+		     struct guest_backup **ret_backup)
+{
+	static const struct vss_host_config config = {0};
+	_cleanup_(cleanup_guest_backupp) struct guest_backup *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return -ENOMEM;
+	g->context = *context;
+	g->jobs = jobs;
+	vss_host_init(&g->core, &config);
+	ic_client_init(&g->channel, &ic_service_vss, &channel_ops, g);
+	g->timer = event_new(context->base, -1, 0, on_timer, g);
+	if (!g->timer)
+		return -ENOMEM;
+
+	*ret_backup = steal_ptr(g);
+	return 0;
+}
+
+struct guest_backup *guest_backup_free(struct guest_backup *g)
+{
+	if (!g)
+		return NULL;
+	if (g->timer) {
+		guest_backup_close(g);
+		event_free(g->timer);
+	}
+	free(g);
+	return NULL;
+}
+
+void guest_backup_open(struct guest_backup *g, struct vmbus_port *take_port)
+{
+	if (ic_client_open(&g->channel, g->context.base, take_port))
+		g->context.rescind(g->context.guest, &vmbus_class_vss);
+}
+
+void guest_backup_close(struct guest_backup *g)
+{
+	ic_client_close(&g->channel);
+	vss_host_lost(&g->core, clock_monotonic_ns());
+	step(g);
+}
+
+int guest_backup_start(struct guest_backup *g, struct backup *backup)
+{
+	if (!ic_client_is_ready(&g->channel))
+		return GUEST_BACKUP_NOT_READY;
+	if (g->backup || vss_host_start(&g->core, clock_monotonic_ns()))
+		return GUEST_BACKUP_RUNNING;
+
+	g->backup = backup;
+	log_notice("%s: backup %u begins", g->context.guest_name, backup_id(backup));
+	step(g);
+	return 0;
+}
+
+json_t *guest_backup_status(const struct guest_backup *g)
+{
+	char version[16];
+
+	return json_pack("{s:s, s:s*}", "state",
+			 g->channel.link ? vss_host_state_name(g->core.state) : "none", "version",
+			 ic_client_version(&g->channel, version));
+}

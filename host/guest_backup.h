@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/jobs.h"
+#include "host/backup.h"
+#include "host/guest_service.h"
+
+/*
+ * A guest's live backup: the VSS channel, and the backup that uses it.
+ */
+
+struct guest_backup;
+
+/* The conditions of guest_backup_start(). */
+enum {
+	GUEST_BACKUP_NOT_READY = 1, /* the guest has no VSS channel, or is not through negotiating */
+	GUEST_BACKUP_RUNNING,       /* one is under way */
+};
+
+/* @jobs makes the copies. */
+_must_check_ int guest_backup_new(const struct guest_service_context *context, struct jobs *jobs,
+				  struct guest_backup **ret_backup);
+
+/* The guest is lost: a backup under way fails. */
+struct guest_backup *guest_backup_free(struct guest_backup *g);
+DEFINE_CLEANUP(guest_backup)
+
+void guest_backup_open(struct guest_backup *g, struct vmbus_port *take_port);
+void guest_backup_close(struct guest_backup *g);
+
+/* Begins @backup, which is borrowed until it has ended. GUEST_BACKUP_NOT_READY, _RUNNING. */
+_must_check_ int guest_backup_start(struct guest_backup *g, struct backup *backup);
+
+json_t *guest_backup_status(const struct guest_backup *g);

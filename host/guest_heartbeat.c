@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A guest's heartbeat: the machine of host/heartbeat_host on a channel and a timer.
+ */
+
+#include "host/guest_heartbeat.h"
+
+#include "base/clock.h"
+#include "base/jobs.h"
+#include "base/log.h"
+#include "host/heartbeat_host.h"
+#include "host/ic_client.h"
+
+enum {
+	LOST_AFTER = 3, /* periods without an answer */
+};
+
+struct guest_heartbeat {
+	struct guest_service_context context;
+	struct ic_client channel;
+	struct heartbeat_host core;
+	struct event *timer;
+};
+
+static void step(struct guest_heartbeat *g)
+{
+	struct heartbeat_host_action action;
+	uint64_t now = clock_monotonic_ns();
+
+	heartbeat_host_tick(&g->core, now);
+	while (heartbeat_host_next_action(&g->core, now, &action) == 0)
+		(void)!ic_client_request(&g->channel, action.message, sizeof(action.message));
+	timer_set(g->timer, heartbeat_host_deadline_ns(&g->core));
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd;
+	(void)what;
+	step(user);
+}
+
+static void on_ready(void *self)
+{
+	struct guest_heartbeat *g = self;
+
+	heartbeat_host_start(&g->core, clock_monotonic_ns());
+	step(g);
+}
+
+static void on_refused(void *self)
+{
+	struct guest_heartbeat *g = self;
+
+	log_warning("%s: the guest speaks no version of heartbeat that we do",
+		    g->context.guest_name);
+}
+
+static void on_response(void *self, const struct ic_response *response)
+{
+	struct guest_heartbeat *g = self;
+	int r = heartbeat_host_receive(&g->core, response->data, response->size,
+				       clock_monotonic_ns());
+
+	if (r)
+		log_warning("%s: a wrong heartbeat (%d)", g->context.guest_name, r);
+	step(g);
+}
+
+static void on_corrupt(void *self)
+{
+	struct guest_heartbeat *g = self;
+
+	g->context.rescind(g->context.guest, &vmbus_class_heartbeat);
+}
+
+static const struct ic_client_user channel_ops = {
+	.on_ready = on_ready,
+	.on_refused = on_refused,
+	.on_response = on_response,
+	.on_corrupt = on_corrupt,
+};
+
+int guest_heartbeat_new(const struct guest_service_context *context,
+			struct guest_heartbeat **ret_heartbeat)
+{
+	_cleanup_(cleanup_guest_heartbeatp) struct guest_heartbeat *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return -ENOMEM;
+	g->context = *context;
+	ic_client_init(&g->channel, &ic_service_heartbeat, &channel_ops, g);
+	heartbeat_host_init(&g->core);
+	g->timer = event_new(context->base, -1, 0, on_timer, g);
+	if (!g->timer)
+		return -ENOMEM;
+
+	*ret_heartbeat = steal_ptr(g);
+	return 0;
+}
+
+struct guest_heartbeat *guest_heartbeat_free(struct guest_heartbeat *g)
+{
+	if (g) {
+		ic_client_close(&g->channel);
+		if (g->timer)
+			event_free(g->timer);
+		free(g);
+	}
+	return NULL;
+}
+
+void guest_heartbeat_open(struct guest_heartbeat *g, struct vmbus_port *take_port)
+{
+	if (ic_client_open(&g->channel, g->context.base, take_port))
+		g->context.rescind(g->context.guest, &vmbus_class_heartbeat);
+}
+
+void guest_heartbeat_close(struct guest_heartbeat *g)
+{
+	ic_client_close(&g->channel);
+	heartbeat_host_stop(&g->core);
+	timer_set(g->timer, UINT64_MAX);
+}
+
+static const char *state_name(const struct heartbeat_host *core)
+{
+	if (!core->running || core->answered == 0)
+		return "none";
+	return core->missed_in_a_row >= LOST_AFTER ? "lost" : "ok";
+}
+
+json_t *guest_heartbeat_status(const struct guest_heartbeat *g)
+{
+	char version[16];
+
+	return json_pack("{s:s, s:s*, s:I, s:I, s:I, s:f}", "state", state_name(&g->core),
+			 "version", ic_client_version(&g->channel, version), "asked",
+			 (json_int_t)g->core.asked, "answered", (json_int_t)g->core.answered,
+			 "missed", (json_int_t)g->core.missed, "answer_seconds",
+			 g->core.answer_time_ns / 1e9);
+}

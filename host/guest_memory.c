@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A guest's dynamic memory at the host.
+ *
+ * The machine (host/dynmem_host) speaks the protocol, the balancer (policy/balancer) says what the
+ * guest should have; once a second, and after each report and operation, the two are brought
+ * together here. In the lab the host cannot see what a guest really has, so "assigned" is what it
+ * was started with less what it has given; memory that it gave is all that it can be given back.
+ */
+
+#include "host/guest_memory.h"
+
+#include "base/clock.h"
+#include "base/jobs.h"
+#include "base/log.h"
+#include "base/size.h"
+#include "host/dynmem_host.h"
+#include "vmbus/link.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DECIDE_NS UINT64_C(1000000000)
+
+struct guest_memory {
+	struct guest_service_context context;
+	struct balancer_settings settings;
+	struct dynmem_host *core;
+	struct balancer balancer;
+	struct balancer_decision decision; /* the last one */
+	struct link *link;
+	struct event *timer;
+	uint64_t next_decision_ns;
+	uint64_t reports_seen;
+};
+
+static json_int_t bytes(uint64_t pages)
+{
+	return pages * VMBUS_PAGE_SIZE;
+}
+
+static uint64_t assigned_pages(const struct guest_memory *g, uint64_t ballooned_pages)
+{
+	uint64_t startup = g->settings.startup_pages;
+
+	return startup > ballooned_pages ? startup - ballooned_pages : 0;
+}
+
+static void start_operation(struct guest_memory *g, uint64_t assigned, uint64_t now)
+{
+	bool grow = g->decision.target_pages > assigned;
+	uint64_t pages = grow ? g->decision.target_pages - assigned
+			      : assigned - g->decision.target_pages;
+
+	if (pages == 0 || dynmem_host_request(g->core,
+					      grow ? DYNMEM_HOST_UNBALLOON : DYNMEM_HOST_BALLOON,
+					      pages, now))
+		return;
+	balancer_operation_started(&g->balancer);
+	log_info("%s: %s %s: %s", g->context.guest_name, grow ? "giving back" : "taking",
+		 size_format(pages * VMBUS_PAGE_SIZE).text,
+		 balancer_reason_text(g->decision.reason));
+}
+
+/* Asks the balancer, and acts on what it says. */
+static void decide(struct guest_memory *g, uint64_t now)
+{
+	struct dynmem_host_status s;
+	uint64_t assigned;
+
+	dynmem_host_get_status(g->core, &s);
+	assigned = assigned_pages(g, s.ballooned_pages);
+	g->decision = balancer_decide(&g->balancer, assigned, s.ballooned_pages, now);
+	if (s.state == DYNMEM_HOST_STATE_READY)
+		start_operation(g, assigned, now);
+	g->next_decision_ns = now + DECIDE_NS;
+}
+
+static void operation_ended(struct guest_memory *g, uint64_t now)
+{
+	struct dynmem_host_status s;
+	const struct dynmem_host_operation *o = &s.operation;
+
+	if (!g->balancer.busy)
+		return;
+	dynmem_host_get_status(g->core, &s);
+	balancer_operation_ended(&g->balancer,
+				 o->kind == DYNMEM_HOST_UNBALLOON ? BALANCER_OPERATION_GROW
+								  : BALANCER_OPERATION_SHRINK,
+				 o->done_pages, now);
+	log_info("%s: %s %s of %s", g->context.guest_name,
+		 o->kind == DYNMEM_HOST_UNBALLOON ? "gave back" : "took",
+		 size_format(o->done_pages * VMBUS_PAGE_SIZE).text,
+		 size_format(o->asked_pages * VMBUS_PAGE_SIZE).text);
+}
+
+static void perform(struct guest_memory *g, const struct dynmem_host_action *action, uint64_t now)
+{
+	switch (action->type) {
+	case DYNMEM_HOST_ACTION_SEND:
+		if (g->link)
+			(void)!link_send(g->link, 0, action->message->bytes, action->message->size);
+		break;
+	case DYNMEM_HOST_ACTION_READY:
+		log_info("%s: dynamic memory is ready", g->context.guest_name);
+		break;
+	case DYNMEM_HOST_ACTION_ENDED:
+		operation_ended(g, now);
+		break;
+	case DYNMEM_HOST_ACTION_OVERDUE:
+		log_warning("%s: does not answer a memory request", g->context.guest_name);
+		break;
+	}
+}
+
+static void perform_all(struct guest_memory *g, uint64_t now)
+{
+	struct dynmem_host_action action;
+
+	while (!(g->link && link_is_busy(g->link)) &&
+	       dynmem_host_next_action(g->core, &action) == 0)
+		perform(g, &action, now);
+}
+
+static void step(struct guest_memory *g)
+{
+	uint64_t now = clock_monotonic_ns(), deadline;
+
+	dynmem_host_tick(g->core, now);
+	perform_all(g, now);
+	if (g->link && now >= g->next_decision_ns) {
+		decide(g, now);
+		perform_all(g, now);
+	}
+	deadline = dynmem_host_deadline_ns(g->core);
+	if (g->link && g->next_decision_ns < deadline)
+		deadline = g->next_decision_ns;
+	timer_set(g->timer, deadline);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd;
+	(void)what;
+	step(user);
+}
+
+/* Tells the balancer of a report that has come. */
+static void take_report(struct guest_memory *g, uint64_t now)
+{
+	struct dynmem_host_status s;
+
+	dynmem_host_get_status(g->core, &s);
+	if (s.stats.status_reports == g->reports_seen)
+		return;
+	g->reports_seen = s.stats.status_reports;
+	balancer_report(&g->balancer, s.report.committed_pages, s.report.available_pages,
+			s.ballooned_pages, now);
+	g->next_decision_ns = now;
+}
+
+static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans_id)
+{
+	struct guest_memory *g = user;
+	uint64_t now = clock_monotonic_ns();
+	int r;
+
+	(void)trans_id;
+	r = dynmem_host_receive(g->core, message, size, now);
+	if (r == DYNMEM_HOST_VIOLATION)
+		log_warning("%s: gave pages that it must not give; counted", g->context.guest_name);
+	else if (r < 0)
+		log_error("%s: a memory message is lost: %s", g->context.guest_name, strerror(-r));
+	take_report(g, now);
+	step(g);
+}
+
+static void on_room(void *user)
+{
+	step(user);
+}
+
+static void on_corrupt(void *user)
+{
+	struct guest_memory *g = user;
+
+	g->context.rescind(g->context.guest, &vmbus_class_dynmem);
+}
+
+static const struct link_user link_ops = {
+	.on_message = on_message,
+	.on_room = on_room,
+	.on_corrupt = on_corrupt,
+};
+
+int guest_memory_new(const struct guest_service_context *context,
+		     const struct balancer_settings *settings, struct guest_memory **ret_memory)
+{
+	_cleanup_(cleanup_guest_memoryp) struct guest_memory *g = calloc(1, sizeof(*g));
+	struct dynmem_host_config config;
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	g->context = *context;
+	g->settings = *settings;
+	dynmem_host_config_init(&config);
+	r = dynmem_host_new(&config, &g->core);
+	if (r)
+		return r;
+	if (balancer_init(&g->balancer, settings, clock_monotonic_ns()))
+		return -EINVAL;
+	g->timer = event_new(context->base, -1, 0, on_timer, g);
+	if (!g->timer)
+		return -ENOMEM;
+
+	*ret_memory = steal_ptr(g);
+	return 0;
+}
+
+struct guest_memory *guest_memory_free(struct guest_memory *g)
+{
+	if (!g)
+		return NULL;
+	(void)link_free(g->link);
+	if (g->timer)
+		event_free(g->timer);
+	(void)dynmem_host_free(g->core);
+	free(g);
+	return NULL;
+}
+
+void guest_memory_open(struct guest_memory *g, struct vmbus_port *take_port)
+{
+	struct balancer fresh;
+	uint64_t now = clock_monotonic_ns();
+
+	/* What was assigned by hand stays so; all that was known of demand is of the last channel. */
+	if (balancer_init(&fresh, &g->settings, now) == 0) {
+		if (g->balancer.manual)
+			balancer_set_manual(&fresh, g->balancer.manual_pages);
+		g->balancer = fresh;
+	}
+	if (link_new(g->context.base, take_port, &link_ops, g, &g->link)) {
+		g->context.rescind(g->context.guest, &vmbus_class_dynmem);
+		return;
+	}
+	dynmem_host_open(g->core);
+	step(g);
+}
+
+void guest_memory_close(struct guest_memory *g)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	g->link = link_free(g->link);
+	dynmem_host_close(g->core, now);
+	perform_all(g, now);
+	timer_set(g->timer, UINT64_MAX);
+}
+
+static void decide_now(struct guest_memory *g)
+{
+	g->next_decision_ns = 0;
+	step(g);
+}
+
+void guest_memory_assign(struct guest_memory *g, uint64_t pages)
+{
+	balancer_set_manual(&g->balancer, pages);
+	decide_now(g);
+}
+
+void guest_memory_assign_by_demand(struct guest_memory *g)
+{
+	balancer_set_automatic(&g->balancer);
+	decide_now(g);
+}
+
+static json_t *operation_status(const struct dynmem_host_operation *o)
+{
+	static const char *const names[] = {
+		[DYNMEM_HOST_OPERATION_NONE] = "none",
+		[DYNMEM_HOST_BALLOON] = "balloon",
+		[DYNMEM_HOST_UNBALLOON] = "unballoon",
+	};
+
+	return json_pack("{s:s, s:I, s:I, s:b, s:b}", "kind", names[o->kind], "asked_bytes",
+			 bytes(o->asked_pages), "done_bytes", bytes(o->done_pages), "running",
+			 o->kind != DYNMEM_HOST_OPERATION_NONE && o->ended_ns == 0, "overdue",
+			 o->overdue);
+}
+
+/* What the guest said last, and what follows from it. */
+static void add_report(json_t *status, const struct guest_memory *g,
+		       const struct dynmem_host_status *s)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	json_object_set_new(status, "committed_bytes", json_integer(bytes(s->report.committed_pages)));
+	json_object_set_new(status, "available_bytes", json_integer(bytes(s->report.available_pages)));
+	json_object_set_new(status, "demand_bytes", json_integer(bytes(g->balancer.demand_pages)));
+	json_object_set_new(status, "pressure_percent", json_integer(g->decision.pressure_percent));
+	json_object_set_new(status, "wanted_bytes", json_integer(bytes(g->decision.wanted_pages)));
+	json_object_set_new(status, "report_age_seconds",
+			    json_real(now > s->report_ns ? (now - s->report_ns) / 1e9 : 0));
+}
+
+json_t *guest_memory_status(const struct guest_memory *g)
+{
+	struct dynmem_host_status s;
+	char version[16];
+	json_t *status;
+
+	dynmem_host_get_status(g->core, &s);
+	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
+	status = json_pack("{s:s, s:s*, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:I, s:I}", "state",
+			   dynmem_host_state_name(s.state), "version", s.version ? version : NULL,
+			   "assigned_bytes", bytes(assigned_pages(g, s.ballooned_pages)),
+			   "target_bytes", bytes(g->decision.target_pages), "ballooned_bytes",
+			   bytes(s.ballooned_pages), "why", balancer_reason_text(g->decision.reason),
+			   "by_hand", g->balancer.manual, "obeying", s.obeying, "operation",
+			   operation_status(&s.operation), "status_reports",
+			   (json_int_t)s.stats.status_reports, "violations",
+			   (json_int_t)s.stats.violations);
+	if (status && s.has_report)
+		add_report(status, g, &s);
+	return status;
+}

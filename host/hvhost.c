@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * hvhost: one program, many verbs. `serve` is the host; the others ask a running host by its API.
+ */
+
+#include "base/ask.h"
+#include "host/verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb {
+	const char *name;
+	const char *help;
+	int (*run)(int argc, char **argv);
+} verbs[] = {
+	{"serve", "be the host for guests on this machine", verb_serve},
+	{"status", "show the guests, or one of them", verb_status},
+	{"backup", "copy disk images of a guest while its file systems are frozen", verb_backup},
+	{"memory", "assign memory to a guest, by hand or by its demand", verb_memory},
+	{"rescind", "take a service's channel away from a guest", verb_rescind},
+	{"offer", "offer a rescinded channel again", verb_offer},
+};
+
+enum {
+	N_VERBS = sizeof(verbs) / sizeof(verbs[0]),
+};
+
+static void print_help(FILE *to)
+{
+	fputs("Usage: hvhost VERB [OPTION...]\nThe host's end, for guests on this machine.\n\n", to);
+	for (size_t i = 0; i < N_VERBS; i++)
+		fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+	fputs("\nhvhost VERB --help tells more.\n"
+	      "Exit codes: 0 ok, 1 error, 2 usage, 3 degraded, 5 timed out and thawed by itself.\n",
+	      to);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(name, "--help") || !strcmp(name, "help")) {
+		print_help(stdout);
+		return EXIT_OK;
+	}
+	if (!strcmp(name, "--version")) {
+		puts("hvhost " PACKAGE_VERSION);
+		return EXIT_OK;
+	}
+	for (size_t i = 0; i < N_VERBS; i++)
+		if (!strcmp(name, verbs[i].name))
+			return verbs[i].run(argc - 1, argv + 1);
+
+	fprintf(stderr, "hvhost: %s%s%s: hvhost --help lists the verbs\n", name[0] ? "no verb '" : "which verb",
+		name, name[0] ? "'" : "?");
+	return EXIT_USAGE;
+}

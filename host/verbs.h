@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/*
+ * The verbs of hvhost. Each gets the arguments from its own name on, and returns the exit code.
+ */
+
+#define HVHOST_RUN_DIR "/run/hvhost"
+
+int verb_serve(int argc, char **argv);
+int verb_status(int argc, char **argv);
+int verb_backup(int argc, char **argv);
+int verb_memory(int argc, char **argv);
+int verb_rescind(int argc, char **argv);
+int verb_offer(int argc, char **argv);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Reading /proc/meminfo, /proc/vmstat and /proc/pressure/memory.
+ *
+ * The files are lines of words, and kernels add lines and reorder them; so a line is found by its
+ * first word and the rest is passed over. A number that does not fit, or that is so large that
+ * bytes of it would not fit into 64 bits, is treated as if it were not there: a figure is either
+ * right or missing.
+ */
+
+#include "policy/figures.h"
+
+#include <string.h>
+
+enum {
+	KB_BITS = 10, /* kB to bytes */
+};
+
+/* A piece of text that ends at `end`. */
+struct text {
+	const char *next;
+	const char *end;
+};
+
+static struct text text_of(const char *text, size_t len)
+{
+	return (struct text){.next = text, .end = text + len};
+}
+
+/* Cuts off the next line, without its newline. False at the end. */
+static bool next_line(struct text *text, struct text *ret_line)
+{
+	const char *newline;
+
+	if (text->next == text->end)
+		return false;
+	newline = memchr(text->next, '\n', text->end - text->next);
+	ret_line->next = text->next;
+	ret_line->end = newline ? newline : text->end;
+	text->next = newline ? newline + 1 : text->end;
+	return true;
+}
+
+static void skip_spaces(struct text *text)
+{
+	while (text->next < text->end && *text->next == ' ')
+		text->next++;
+}
+
+/* Passes over @word if the text begins with it. */
+static bool skip_word(struct text *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	if ((size_t)(text->end - text->next) < len || memcmp(text->next, word, len) != 0)
+		return false;
+	text->next += len;
+	return true;
+}
+
+/* Reads a decimal number. False if there is none or it does not fit. */
+static bool read_number(struct text *text, uint64_t *ret_value)
+{
+	const char *start = text->next;
+	uint64_t value = 0;
+
+	while (text->next < text->end && *text->next >= '0' && *text->next <= '9') {
+		uint64_t digit = *text->next - '0';
+
+		if (value > (UINT64_MAX - digit) / 10)
+			return false;
+		value = value * 10 + digit;
+		text->next++;
+	}
+	if (text->next == start)
+		return false;
+	*ret_value = value;
+	return true;
+}
+
+/* Reads the number behind @name, which has to begin a line. */
+static bool find_number(const char *text, size_t len, const char *name, uint64_t *ret_value)
+{
+	struct text rest = text_of(text, len), line;
+
+	while (next_line(&rest, &line)) {
+		if (!skip_word(&line, name))
+			continue;
+		skip_spaces(&line);
+		return read_number(&line, ret_value);
+	}
+	return false;
+}
+
+static bool find_kb(const char *text, size_t len, const char *name, uint64_t *ret_kb)
+{
+	uint64_t kb;
+
+	if (!find_number(text, len, name, &kb) || kb > UINT64_MAX >> KB_BITS)
+		return false;
+	*ret_kb = kb;
+	return true;
+}
+
+int figures_parse_meminfo(const char *text, size_t len, struct memory_figures *ret_figures)
+{
+	struct memory_figures figures = *ret_figures;
+
+	if (!find_kb(text, len, "MemTotal:", &figures.total_kb) ||
+	    !find_kb(text, len, "MemFree:", &figures.free_kb) ||
+	    !find_kb(text, len, "MemAvailable:", &figures.available_kb) ||
+	    !find_kb(text, len, "Committed_AS:", &figures.committed_kb))
+		return FIGURES_BAD;
+	if (!find_kb(text, len, "SwapTotal:", &figures.swap_total_kb) ||
+	    !find_kb(text, len, "SwapFree:", &figures.swap_free_kb))
+		figures.swap_total_kb = figures.swap_free_kb = 0;
+
+	*ret_figures = figures;
+	return 0;
+}
+
+int figures_parse_vmstat(const char *text, size_t len, struct memory_figures *ret_figures)
+{
+	uint64_t pages;
+
+	if (!find_number(text, len, "pswpout ", &pages))
+		return FIGURES_BAD;
+	ret_figures->swapped_out_pages = pages;
+	return 0;
+}
+
+/* Reads "12.34" as 1234; the kernel always writes two decimals. */
+static bool read_centi(struct text *text, uint32_t *ret_centi)
+{
+	uint64_t whole, part;
+
+	if (!read_number(text, &whole) || !skip_word(text, ".") || !read_number(text, &part))
+		return false;
+	if (whole > 100 || part > 99)
+		return false;
+	*ret_centi = whole * 100 + part;
+	return true;
+}
+
+/* Reads " avg10=0.00 avg60=0.00 avg300=0.00 total=0", the rest of a line of the pressure file. */
+static bool read_stall(struct text *line, struct memory_stall *ret_stall)
+{
+	struct memory_stall stall;
+
+	if (!skip_word(line, " avg10=") || !read_centi(line, &stall.avg10_centipercent))
+		return false;
+	while (line->next < line->end && !skip_word(line, " total="))
+		line->next++;
+	if (!read_number(line, &stall.total_us))
+		return false;
+	*ret_stall = stall;
+	return true;
+}
+
+int figures_parse_pressure(const char *text, size_t len, struct memory_figures *ret_figures)
+{
+	struct text rest = text_of(text, len), line;
+	struct memory_stall some, full;
+	bool has_some = false, has_full = false;
+
+	while (next_line(&rest, &line)) {
+		if (skip_word(&line, "some"))
+			has_some = read_stall(&line, &some);
+		else if (skip_word(&line, "full"))
+			has_full = read_stall(&line, &full);
+	}
+	if (!has_some || !has_full)
+		return FIGURES_BAD;
+
+	ret_figures->has_stalls = true;
+	ret_figures->some = some;
+	ret_figures->full = full;
+	return 0;
+}

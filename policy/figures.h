@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What the kernel says about memory, and how to read it from the text of its files.
+ */
+
+/* The condition of the parsers. */
+enum {
+	FIGURES_BAD = 1, /* a figure that must be there is not, or is no number */
+};
+
+/* Share of time in which tasks waited for memory. */
+struct memory_stall {
+	uint32_t avg10_centipercent; /* hundredths of a percent, over 10 s */
+	uint64_t total_us;           /* since boot */
+};
+
+struct memory_figures {
+	uint64_t total_kb;
+	uint64_t free_kb;
+	uint64_t available_kb;
+	uint64_t committed_kb; /* Committed_AS */
+	uint64_t swap_total_kb;
+	uint64_t swap_free_kb;
+	uint64_t swapped_out_pages; /* written to swap since boot, in pages of this machine */
+	bool has_stalls; /* the kernel measures the stalls */
+	struct memory_stall some; /* at least one task waited */
+	struct memory_stall full; /* all tasks waited */
+};
+
+/*
+ * Each reads the @len bytes of one file of /proc, and writes the fields of *ret_figures that the
+ * file is about; on FIGURES_BAD none. figures_parse_pressure() also sets has_stalls.
+ */
+_must_check_ int figures_parse_meminfo(const char *text, size_t len,
+				       struct memory_figures *ret_figures);
+_must_check_ int figures_parse_vmstat(const char *text, size_t len,
+				      struct memory_figures *ret_figures);
+_must_check_ int figures_parse_pressure(const char *text, size_t len,
+					struct memory_figures *ret_figures);

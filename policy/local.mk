@@ -1,0 +1,10 @@
+noinst_LIBRARIES += %D%/libpolicy.a %D%/libpolicy_sys.a
+PURE_ARCHIVES += %D%/libpolicy.a
+
+%C%_libpolicy_a_SOURCES = \
+	%D%/balancer.c %D%/balancer.h \
+	%D%/figures.c %D%/figures.h \
+	%D%/report.c %D%/report.h
+
+%C%_libpolicy_sys_a_SOURCES = \
+	%D%/meminfo.c %D%/meminfo.h

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "policy/figures.h"
+
+#include <stdint.h>
+
+/*
+ * From the kernel's figures to the status report, as a host expects them from Linux. All pages
+ * have 4 KiB.
+ */
+
+/* What the host has of this machine's memory, by the way it was taken out of use. */
+struct report_ballooned {
+	uint64_t huge_pages;  /* in huge pages: still in MemTotal, not in Committed_AS */
+	uint64_t small_pages; /* in 4 KiB pages: still in MemTotal, and in Committed_AS */
+};
+
+struct report {
+	/*
+	 * Linux reports these two. Committed is what the host compares with what it has assigned;
+	 * it has to contain the balloon and a floor, or an idle guest would be drained.
+	 * Source: Linux drivers/hv/hv_balloon.c, post_status() and compute_balloon_floor().
+	 */
+	uint64_t available_pages; /* MemAvailable */
+	uint64_t committed_pages; /* Committed_AS, the balloon if it is not in that, the floor */
+
+	/*
+	 * Linux leaves these at 0. Where a figure of the same meaning exists it is reported.
+	 */
+	uint64_t page_file_pages;       /* SwapTotal */
+	uint64_t free_pages;            /* MemFree; Linux keeps no pages zeroed in advance */
+	uint32_t page_file_write_pages; /* pswpout since the last report */
+	uint32_t fault_pages;           /* 0: page-cache refaults count something else */
+
+	/* For the guest's own use. */
+	uint64_t floor_pages;    /* what the machine needs for itself */
+	uint64_t may_give_pages; /* available above the floor: the most a balloon request gets */
+};
+
+/* The pages that a machine with @total_pages of memory in use should keep. */
+uint64_t report_floor_pages(uint64_t total_pages);
+
+/*
+ * @swapped_out_before is swapped_out_pages of the figures of the last report; for the first report
+ * it is that of @figures.
+ */
+void report_compose(const struct memory_figures *figures, uint64_t swapped_out_before,
+		    const struct report_ballooned *ballooned, struct report *ret_report);

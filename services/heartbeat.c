@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The heartbeat, guest's end.
+ *
+ * The host sends a number every two seconds and wants it back plus one. The guest keeps no counter
+ * of its own: each request is answered by itself, so a backlog after a pause is answered in full,
+ * and a host that counts oddly is its own affair.
+ *
+ * The message may be shorter than Linux's structure. The application state is written only into
+ * messages long enough to have it, and the length is never changed.
+ */
+
+#include "services/heartbeat.h"
+#include "base/bytes.h"
+
+void heartbeat_init(struct heartbeat *heartbeat)
+{
+	*heartbeat = (struct heartbeat){.application = HEARTBEAT_APPLICATION_UNKNOWN};
+}
+
+void heartbeat_set_application(struct heartbeat *heartbeat, enum heartbeat_application state)
+{
+	heartbeat->application = state;
+}
+
+int heartbeat_answer(struct heartbeat *heartbeat, uint8_t *message, size_t len, uint64_t now_ns)
+{
+	struct bytes_reader in;
+	struct bytes_writer out;
+	uint64_t number;
+
+	bytes_reader_init(&in, message, len);
+	number = bytes_get_u64(&in);
+	if (!bytes_reader_ok(&in)) {
+		heartbeat->malformed++;
+		return HEARTBEAT_MALFORMED;
+	}
+
+	bytes_writer_init(&out, message, len);
+	bytes_put_u64(&out, number + 1);
+	if (len >= HEARTBEAT_STATE_SIZE)
+		bytes_put_u32(&out, heartbeat->application);
+	heartbeat->answered++;
+	heartbeat->last_ns = now_ns;
+	return 0;
+}
+
+const char *heartbeat_application_name(enum heartbeat_application state)
+{
+	switch (state) {
+	case HEARTBEAT_APPLICATION_UNKNOWN:
+		return "unknown";
+	case HEARTBEAT_APPLICATION_HEALTHY:
+		return "healthy";
+	case HEARTBEAT_APPLICATION_CRITICAL:
+		return "critical";
+	case HEARTBEAT_APPLICATION_STOPPED:
+		return "stopped";
+	}
+	return "invalid";
+}

@@ -1,0 +1,6 @@
+noinst_LIBRARIES += %D%/libservices.a
+PURE_ARCHIVES += %D%/libservices.a
+
+%C%_libservices_a_SOURCES = \
+	%D%/heartbeat.c %D%/heartbeat.h \
+	%D%/heartbeat_wire.h

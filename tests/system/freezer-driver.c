@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A daemon that does nothing but freeze, for tests/system/test-freezer.sh.
+ *
+ *     freezer-driver HELPER RUN_DIR TIMEOUT_MS MOUNT...
+ *
+ * Freezes the file systems mounted at the MOUNTs, which must be given, and nothing else. Each event
+ * is one line on standard output, and so is each command read from standard input:
+ *
+ *     open  reverse  freeze  thaw  respawn  results  quit
+ *
+ * "freeze" opens the mounts first, unless "open" has done so. "reverse" turns the planned order
+ * round, which makes the freeze hang if one file system holds the image of another.
+ *
+ * Standard output must be a pipe or on a file system that is not frozen.
+ */
+
+#include "base/cleanup.h"
+#include "fsfreeze/freezer_client.h"
+#include "fsfreeze/mounts.h"
+#include "fsfreeze/plan.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const event_names[] = {
+	[FREEZER_EVENT_FROZEN] = "FROZEN",
+	[FREEZER_EVENT_FAILED] = "FAILED",
+	[FREEZER_EVENT_THAWED] = "THAWED",
+	[FREEZER_EVENT_LOST] = "LOST",
+};
+
+struct driver {
+	struct freezer_client *client;
+	struct mounts *mounts;
+	struct freeze_plan *plan;
+	uint64_t timeout_ns;
+	size_t n_targets;
+	struct freezer_target targets[FREEZER_ENTRIES_MAX];
+};
+
+static int plan_mounts(struct driver *d, const char *const *roots, size_t n_roots)
+{
+	const struct freeze_rules rules = {.roots = roots, .n_roots = n_roots};
+	int r;
+
+	r = mounts_new(&d->mounts);
+	if (r)
+		return r;
+	return freeze_plan_new(d->mounts->entries, d->mounts->n_entries, &rules, &d->plan);
+}
+
+static void open_entry(struct driver *d, const struct freeze_plan_entry *entry)
+{
+	const struct freeze_mount *mount = entry->mount;
+	int fd, r;
+
+	r = mounts_open_entry(entry, &fd);
+	if (r) {
+		printf("open %s %s %d\n", mount->target,
+		       r == MOUNTS_VANISHED ? "VANISHED" : "ERROR", r);
+		return;
+	}
+	printf("plan %s %s\n", mount->target, mount->type);
+	d->targets[d->n_targets++] = (struct freezer_target){
+		.target = mount->target,
+		.type = mount->type,
+		.device = mount->device,
+		.mount_id = mount->mount_id,
+		.fd = fd,
+	};
+}
+
+static void open_targets(struct driver *d)
+{
+	for (size_t i = 0; i < d->plan->n_entries; i++)
+		if (d->plan->entries[i].verdict == FREEZE_VERDICT_FREEZE)
+			open_entry(d, &d->plan->entries[i]);
+	puts("opened");
+}
+
+static void reverse_targets(struct driver *d)
+{
+	for (size_t i = 0, j = d->n_targets; i + 1 < j; i++) {
+		struct freezer_target other = d->targets[--j];
+
+		d->targets[j] = d->targets[i];
+		d->targets[i] = other;
+	}
+}
+
+static void freeze(struct driver *d)
+{
+	int r;
+
+	if (d->n_targets == 0)
+		open_targets(d);
+	r = freezer_client_freeze(d->client, d->targets, d->n_targets, d->timeout_ns);
+	printf("freeze %zu %d\n", d->n_targets, r);
+	while (d->n_targets > 0)
+		(void)close_fd(d->targets[--d->n_targets].fd);
+}
+
+static void print_result(const char *word, const struct freezer_result *result)
+{
+	printf("%s %s %s %s error=%d freeze_us=%" PRIu64 " thaw_us=%" PRIu64 "\n", word,
+	       result->target, result->type, freezer_entry_state_name(result->state), result->error,
+	       result->freeze_ns / 1000, result->thaw_ns / 1000);
+}
+
+static void print_results(const struct driver *d)
+{
+	struct freezer_result result;
+
+	for (size_t i = 0; i < freezer_client_n_results(d->client); i++) {
+		freezer_client_result(d->client, i, &result);
+		print_result("result", &result);
+	}
+	puts("results-end");
+}
+
+/* False: stop. */
+static bool command(struct driver *d, const char *line)
+{
+	if (strcmp(line, "open") == 0)
+		open_targets(d);
+	else if (strcmp(line, "reverse") == 0)
+		reverse_targets(d);
+	else if (strcmp(line, "freeze") == 0)
+		freeze(d);
+	else if (strcmp(line, "thaw") == 0)
+		freezer_client_thaw(d->client);
+	else if (strcmp(line, "respawn") == 0)
+		printf("respawn %d\n", freezer_client_respawn(d->client));
+	else if (strcmp(line, "results") == 0)
+		print_results(d);
+	else
+		return false;
+	return true;
+}
+
+static void print_events(struct driver *d)
+{
+	struct freezer_event event;
+
+	while (freezer_client_dispatch(d->client, &event) == 0)
+		printf("%s %s error=%d failed=%zu pending=%zu stuck=%zu foreign=%zu\n",
+		       event_names[event.type], freezer_reason_name(event.reason), event.error,
+		       event.failed, event.n_pending, event.n_stuck, event.n_foreign_thaws);
+}
+
+/* Reads one command; false at the end of input. Short lines, one per write: a pipe keeps them. */
+static bool read_command(struct driver *d)
+{
+	char line[64];
+
+	if (!fgets(line, sizeof(line), stdin))
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	return command(d, line);
+}
+
+static int serve(struct driver *d)
+{
+	struct pollfd polls[] = {
+		{.fd = freezer_client_fd(d->client), .events = POLLIN},
+		{.fd = STDIN_FILENO, .events = POLLIN},
+	};
+
+	for (;;) {
+		if (poll(polls, 2, -1) < 0)
+			return 1;
+		if (polls[0].revents)
+			print_events(d);
+		if (polls[1].revents && !read_command(d))
+			return 0;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct freezer_client_config config = {0};
+	const struct freezer_result *recovered;
+	struct driver d = {0};
+	size_t n;
+	int r;
+
+	if (argc < 5) {
+		fputs("usage: freezer-driver HELPER RUN_DIR TIMEOUT_MS MOUNT...\n", stderr);
+		return 2;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	setvbuf(stdin, NULL, _IONBF, 0);
+	config.helper = argv[1];
+	config.run_dir = argv[2];
+	config.lock_timeout_ns = 3000000000u;
+	d.timeout_ns = strtoull(argv[3], NULL, 10) * 1000000u;
+
+	r = freezer_client_new(&config, &d.client);
+	if (r) {
+		printf("new %d\n", r);
+		return 1;
+	}
+	recovered = freezer_client_recovered(d.client, &n);
+	for (size_t i = 0; i < n; i++)
+		print_result("recovered", &recovered[i]);
+	r = plan_mounts(&d, (const char *const *)&argv[4], (size_t)argc - 4);
+	if (r == 0) {
+		printf("ready %d\n", freezer_client_helper_pid(d.client));
+		r = serve(&d);
+	}
+	d.client = freezer_client_free(d.client);
+	d.plan = freeze_plan_free(d.plan);
+	d.mounts = mounts_free(d.mounts);
+	puts("bye");
+	return r != 0;
+}

@@ -1,0 +1,911 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * balloon/dynmem.c: the conversation by example, what a host gets that does not keep to it, and
+ * every state against every event.
+ */
+
+#include "balloon/dynmem.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MS UINT64_C(1000000)
+#define S  (1000 * MS)
+
+enum {
+	START_MS = 7000, /* the clock when a channel opens */
+};
+
+static struct dynmem *new_machine(size_t ranges_per_message, size_t ranges_max)
+{
+	struct dynmem_config config;
+	struct dynmem *dm;
+
+	dynmem_config_init(&config);
+	config.first_status_ns = 0;
+	config.ranges_per_message = ranges_per_message;
+	config.ranges_max = ranges_max;
+	cr_assert(eq(int, dynmem_new(&config, &dm), 0));
+	return dm;
+}
+
+static enum dynmem_state state_of(const struct dynmem *dm)
+{
+	struct dynmem_status status;
+
+	dynmem_get_status(dm, &status);
+	return status.state;
+}
+
+static struct dynmem_stats stats_of(const struct dynmem *dm)
+{
+	struct dynmem_status status;
+
+	dynmem_get_status(dm, &status);
+	return status.stats;
+}
+
+/* The next action that is not a note, which must be of @type. */
+static struct dynmem_action expect_action(struct dynmem *dm, enum dynmem_action_type type)
+{
+	struct dynmem_action action;
+
+	do
+		cr_assert(eq(int, dynmem_next_action(dm, &action), 0), "wanted action %d", type);
+	while (action.type == DYNMEM_ACTION_NOTE && type != DYNMEM_ACTION_NOTE);
+	cr_assert(eq(int, action.type, type));
+	return action;
+}
+
+static void expect_idle(struct dynmem *dm)
+{
+	struct dynmem_action action;
+
+	while (dynmem_next_action(dm, &action) == 0)
+		cr_assert(eq(int, action.type, DYNMEM_ACTION_NOTE));
+}
+
+static void expect_sent(struct dynmem *dm, const struct dynmem_message *wanted)
+{
+	struct dynmem_action action = expect_action(dm, DYNMEM_ACTION_SEND);
+
+	cr_assert(eq(sz, action.message->size, wanted->size));
+	cr_assert(eq(int, memcmp(action.message->bytes, wanted->bytes, wanted->size), 0));
+}
+
+static int receive(struct dynmem *dm, const struct dynmem_message *m, uint64_t now_ns)
+{
+	return dynmem_receive(dm, m->bytes, m->size, now_ns);
+}
+
+static void expect_version_request(struct dynmem *dm, uint32_t id, uint32_t version, bool last)
+{
+	struct dynmem_version_request request = {.version = version, .last = last};
+	struct dynmem_message m;
+
+	dynmem_encode_version_request(&m, id, &request);
+	expect_sent(dm, &m);
+}
+
+static void answer_version(struct dynmem *dm, bool accepted, uint64_t now_ns)
+{
+	struct dynmem_version_response response = {.accepted = accepted};
+	struct dynmem_message m;
+
+	dynmem_encode_version_response(&m, 99, &response);
+	cr_assert(eq(int, receive(dm, &m, now_ns), 0));
+}
+
+static void answer_capabilities(struct dynmem *dm, bool accepted, bool suppress, uint64_t now_ns)
+{
+	struct dynmem_capabilities_response response = {
+		.accepted = accepted,
+		.suppress_reports = suppress,
+	};
+	struct dynmem_message m;
+
+	dynmem_encode_capabilities_response(&m, 98, &response);
+	cr_assert(eq(int, receive(dm, &m, now_ns), 0));
+}
+
+/* Opens a channel and brings the machine to READY; it has then used two transaction ids. */
+static void start(struct dynmem *dm)
+{
+	cr_assert(eq(int, dynmem_open(dm, START_MS * MS), 0));
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_version(dm, true, START_MS * MS);
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_capabilities(dm, true, false, START_MS * MS);
+	cr_assert(eq(int, state_of(dm), DYNMEM_STATE_READY));
+}
+
+static int request_balloon(struct dynmem *dm, uint32_t pages)
+{
+	struct dynmem_message m;
+
+	dynmem_encode_balloon_request(&m, 0, pages);
+	return receive(dm, &m, START_MS * MS);
+}
+
+static int request_unballoon(struct dynmem *dm, bool more, const struct page_range *ranges,
+			     size_t n)
+{
+	struct dynmem_message m;
+
+	dynmem_encode_unballoon_request(&m, 1, more, ranges, n);
+	return receive(dm, &m, START_MS * MS);
+}
+
+static int request_hot_add(struct dynmem *dm)
+{
+	struct dynmem_hot_add_request request = {.range = {0x100000, 32768}};
+	struct dynmem_message m;
+
+	dynmem_encode_hot_add_request(&m, 2, &request);
+	return receive(dm, &m, START_MS * MS);
+}
+
+static void expect_balloon_response(struct dynmem *dm, uint32_t id, bool more,
+				    const struct page_range *ranges, size_t n)
+{
+	struct dynmem_message m;
+
+	dynmem_encode_balloon_response(&m, id, more, ranges, n);
+	expect_sent(dm, &m);
+}
+
+static void expect_unballoon_response(struct dynmem *dm, uint32_t id)
+{
+	struct dynmem_message m;
+
+	dynmem_encode_unballoon_response(&m, id);
+	expect_sent(dm, &m);
+}
+
+static void expect_hot_add_response(struct dynmem *dm, uint32_t id, uint32_t result)
+{
+	struct dynmem_hot_add_response response = {.result = result};
+	struct dynmem_message m;
+
+	dynmem_encode_hot_add_response(&m, id, &response);
+	expect_sent(dm, &m);
+}
+
+/* Gives @n ranges to the host by one balloon operation. */
+static void balloon(struct dynmem *dm, const struct page_range *ranges, size_t n)
+{
+	uint64_t pages = page_ranges_count(ranges, n);
+
+	cr_assert(eq(int, request_balloon(dm, pages), 0));
+	cr_assert(eq(u64, expect_action(dm, DYNMEM_ACTION_TAKE_PAGES).pages, pages));
+	cr_assert(eq(int, dynmem_complete_take(dm, ranges, n, true, START_MS * MS), 0));
+	while (state_of(dm) == DYNMEM_STATE_BALLOONING)
+		expect_action(dm, DYNMEM_ACTION_SEND);
+}
+
+Test(dynmem, the_start_agrees_on_the_newest_version_first)
+{
+	struct dynmem *dm = new_machine(510, 64);
+	struct dynmem_capabilities capabilities = {
+		.balloon = true, .hot_add = true, .hot_add_alignment = 7,
+	};
+	struct dynmem_status status;
+	struct dynmem_message m;
+
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), UINT64_MAX));
+	expect_idle(dm);
+	cr_assert(eq(int, dynmem_open(dm, START_MS * MS), 0));
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), START_MS * MS + 5 * S));
+	expect_version_request(dm, 1, DYNMEM_VERSION_2_0, false);
+	expect_idle(dm);
+	answer_version(dm, true, START_MS * MS);
+
+	dynmem_encode_capabilities(&m, 2, &capabilities);
+	expect_sent(dm, &m);
+	expect_idle(dm);
+	answer_capabilities(dm, true, false, START_MS * MS);
+	dynmem_get_status(dm, &status);
+	cr_expect(eq(int, status.state, DYNMEM_STATE_READY));
+	cr_expect(eq(u32, status.version, DYNMEM_VERSION_2_0));
+	dynmem_free(dm);
+}
+
+Test(dynmem, refused_versions_are_followed_by_older_ones_and_then_by_closing)
+{
+	struct dynmem *dm = new_machine(510, 64);
+
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	expect_version_request(dm, 1, DYNMEM_VERSION_2_0, false);
+	answer_version(dm, false, 0);
+	expect_version_request(dm, 2, DYNMEM_VERSION_1_0, false);
+	answer_version(dm, false, 0);
+	expect_version_request(dm, 3, DYNMEM_VERSION_0_3, true);
+	answer_version(dm, false, 0);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_FAILED));
+	cr_expect(eq(int, expect_action(dm, DYNMEM_ACTION_CLOSE_CHANNEL).reason,
+		     DYNMEM_CLOSE_VERSION_REFUSED));
+	expect_idle(dm);
+	dynmem_close(dm);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_CLOSED));
+	dynmem_free(dm);
+}
+
+Test(dynmem, one_budget_of_five_seconds_spans_all_version_requests)
+{
+	struct dynmem *dm = new_machine(510, 64);
+
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	expect_version_request(dm, 1, DYNMEM_VERSION_2_0, false);
+	answer_version(dm, false, 4 * S);
+	expect_version_request(dm, 2, DYNMEM_VERSION_1_0, false);
+	dynmem_tick(dm, 5 * S - 1);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_VERSION));
+	dynmem_tick(dm, 5 * S);
+	cr_expect(eq(int, expect_action(dm, DYNMEM_ACTION_CLOSE_CHANNEL).reason,
+		     DYNMEM_CLOSE_VERSION_TIMEOUT));
+	dynmem_free(dm);
+}
+
+Test(dynmem, the_capabilities_have_five_seconds_of_their_own)
+{
+	struct dynmem *dm = new_machine(510, 64);
+
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_version(dm, true, 4 * S);
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	dynmem_tick(dm, 9 * S - 1);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_CAPABILITIES));
+	dynmem_tick(dm, 9 * S);
+	cr_expect(eq(int, expect_action(dm, DYNMEM_ACTION_CLOSE_CHANNEL).reason,
+		     DYNMEM_CLOSE_CAPABILITIES_TIMEOUT));
+
+	dynmem_close(dm);
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_version(dm, true, 0);
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_capabilities(dm, false, false, 0);
+	cr_expect(eq(int, expect_action(dm, DYNMEM_ACTION_CLOSE_CHANNEL).reason,
+		     DYNMEM_CLOSE_CAPABILITIES_REFUSED));
+	dynmem_free(dm);
+}
+
+Test(dynmem, an_answer_to_a_request_that_was_not_sent_yet_is_unexpected)
+{
+	struct dynmem_version_response yes = {.accepted = true};
+	struct dynmem *dm = new_machine(510, 64);
+	struct dynmem_message m;
+
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	dynmem_encode_version_response(&m, 1, &yes);
+	cr_expect(eq(int, receive(dm, &m, 0), DYNMEM_UNEXPECTED));
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_VERSION));
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_status_report_is_sampled_and_sent_once_a_second)
+{
+	struct dynmem_status_report figures = {.available_pages = 167377,
+					       .committed_pages = 151046};
+	struct dynmem *dm = new_machine(510, 64);
+	uint64_t now_ns = START_MS * MS;
+	struct dynmem_message m;
+
+	start(dm);
+	for (uint32_t id = 3; id < 13; id++) {
+		cr_assert(eq(u64, dynmem_deadline_ns(dm), now_ns));
+		dynmem_tick(dm, now_ns);
+		expect_action(dm, DYNMEM_ACTION_SAMPLE);
+		expect_idle(dm);
+		dynmem_set_figures(dm, &figures);
+		dynmem_encode_status_report(&m, id, &figures);
+		expect_sent(dm, &m);
+		dynmem_tick(dm, now_ns + S - 1);
+		expect_idle(dm);
+		now_ns += S;
+	}
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_report_that_cannot_be_sent_makes_the_next_ones_drop)
+{
+	struct dynmem_status_report figures = {.available_pages = 1};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	dynmem_tick(dm, START_MS * MS);
+	expect_action(dm, DYNMEM_ACTION_SAMPLE);
+	for (int i = 1; i <= 5; i++)
+		dynmem_tick(dm, START_MS * MS + i * S);
+	dynmem_set_figures(dm, &figures);
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	expect_idle(dm);
+	cr_expect(eq(u64, stats_of(dm).status_reports, 1));
+	cr_expect(eq(u64, stats_of(dm).status_dropped, 5));
+
+	/* A long sleep is not made up for. */
+	dynmem_tick(dm, START_MS * MS + 100 * S);
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), START_MS * MS + 101 * S));
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_host_that_wants_no_reports_gets_none)
+{
+	struct dynmem *dm = new_machine(510, 64);
+
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_version(dm, true, 0);
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_capabilities(dm, true, true, 0);
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), UINT64_MAX));
+	dynmem_tick(dm, 100 * S);
+	expect_idle(dm);
+	dynmem_free(dm);
+}
+
+Test(dynmem, each_slice_is_answered_at_once_and_the_last_one_without_more)
+{
+	struct page_range first[] = {{0x6800, 512}, {0x6e00, 512}}, second[] = {{0x7400, 512}};
+	struct dynmem *dm = new_machine(510, 64);
+	struct dynmem_status status;
+
+	start(dm);
+	cr_assert(eq(int, request_balloon(dm, 1536), 0));
+	cr_expect(eq(u64, expect_action(dm, DYNMEM_ACTION_TAKE_PAGES).pages, 1536));
+	expect_idle(dm);
+	cr_assert(eq(int, dynmem_complete_take(dm, first, 2, false, START_MS * MS), 0));
+	expect_balloon_response(dm, 3, true, first, 2);
+	expect_idle(dm);
+	cr_assert(eq(int, dynmem_complete_take(dm, second, 1, true, START_MS * MS + S), 0));
+	expect_balloon_response(dm, 4, false, second, 1);
+	expect_idle(dm);
+
+	dynmem_get_status(dm, &status);
+	cr_expect(eq(int, status.state, DYNMEM_STATE_READY));
+	cr_expect(eq(u64, status.ballooned_pages, 1536));
+	cr_expect(eq(u64, status.operation.asked_pages, 1536));
+	cr_expect(eq(u64, status.operation.done_pages, 1536));
+	cr_expect(eq(u64, status.operation.ended_ns - status.operation.started_ns, S));
+	dynmem_free(dm);
+}
+
+Test(dynmem, fewer_pages_than_asked_for_end_with_a_message_without_ranges)
+{
+	struct page_range some[] = {{0x6800, 512}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	cr_assert(eq(int, request_balloon(dm, 1024), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_assert(eq(int, dynmem_complete_take(dm, some, 1, true, START_MS * MS), 0));
+	expect_balloon_response(dm, 3, true, some, 1);
+	expect_balloon_response(dm, 4, false, NULL, 0);
+	expect_idle(dm);
+
+	cr_assert(eq(int, request_balloon(dm, 1024), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_assert(eq(int, dynmem_complete_take(dm, NULL, 0, true, START_MS * MS), 0));
+	expect_balloon_response(dm, 5, false, NULL, 0);
+	expect_idle(dm);
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_request_for_no_pages_is_answered_without_taking_any)
+{
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	cr_assert(eq(int, request_balloon(dm, 0), 0));
+	expect_balloon_response(dm, 3, false, NULL, 0);
+	expect_idle(dm);
+	dynmem_free(dm);
+}
+
+Test(dynmem, ranges_beyond_one_message_or_one_word_go_into_several)
+{
+	struct page_range many[] = {{10, 1}, {20, 1}, {30, 1}, {40, 1}, {50, 1}};
+	struct page_range large[] = {{0x1000000, DYNMEM_RANGE_PAGES_MAX + UINT64_C(7)}};
+	struct page_range cut[] = {{0x1000000, DYNMEM_RANGE_PAGES_MAX}, {0x1ffffff, 7}};
+	struct dynmem *dm = new_machine(2, 64);
+
+	start(dm);
+	cr_assert(eq(int, request_balloon(dm, 5), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_assert(eq(int, dynmem_complete_take(dm, many, 5, true, START_MS * MS), 0));
+	expect_balloon_response(dm, 3, true, many, 2);
+	expect_balloon_response(dm, 4, true, many + 2, 2);
+	expect_balloon_response(dm, 5, false, many + 4, 1);
+
+	cr_assert(eq(int, request_balloon(dm, large[0].count), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_assert(eq(int, dynmem_complete_take(dm, large, 1, true, START_MS * MS), 0));
+	expect_balloon_response(dm, 6, false, cut, 2);
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_page_is_never_given_twice)
+{
+	struct page_range first[] = {{100, 10}}, again[] = {{105, 10}};
+	struct page_range beyond[] = {{DYNMEM_PFN_MAX, 2}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	balloon(dm, first, 1);
+	cr_assert(eq(int, request_balloon(dm, 100), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_expect(eq(int, dynmem_complete_take(dm, again, 1, false, START_MS * MS),
+		     DYNMEM_UNUSABLE));
+	cr_expect(eq(int, dynmem_complete_take(dm, beyond, 1, true, START_MS * MS),
+		     DYNMEM_UNUSABLE));
+	expect_balloon_response(dm, 4, false, NULL, 0);
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 10));
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_slice_in_too_many_pieces_is_refused_and_ends_nothing)
+{
+	struct page_range pieces[] = {{10, 1}, {20, 1}, {30, 1}}, whole[] = {{50, 3}};
+	struct dynmem *dm = new_machine(510, 2);
+
+	start(dm);
+	cr_assert(eq(int, request_balloon(dm, 3), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_expect(eq(int, dynmem_complete_take(dm, pieces, 3, false, START_MS * MS), DYNMEM_FULL));
+	expect_idle(dm);
+	cr_assert(eq(int, dynmem_complete_take(dm, whole, 1, true, START_MS * MS), 0));
+	expect_balloon_response(dm, 3, false, whole, 1);
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_sequence_of_unballoon_requests_is_returned_and_answered_once)
+{
+	struct page_range pages[] = {{100, 100}}, first[] = {{150, 50}}, second[] = {{100, 20}};
+	struct dynmem *dm = new_machine(510, 64);
+	struct dynmem_action action;
+
+	start(dm);
+	balloon(dm, pages, 1);
+	cr_assert(eq(int, request_unballoon(dm, true, first, 1), 0));
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_UNBALLOONING));
+	expect_idle(dm);
+	cr_assert(eq(int, request_unballoon(dm, false, second, 1), 0));
+	action = expect_action(dm, DYNMEM_ACTION_RETURN_PAGES);
+	cr_assert(eq(sz, action.n_ranges, 2));
+	cr_expect(eq(u64, action.ranges[0].first, 100));
+	cr_expect(eq(u64, action.ranges[1].count, 50));
+	expect_idle(dm);
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_unballoon_response(dm, 4);
+	expect_idle(dm);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_READY));
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 30));
+	dynmem_free(dm);
+}
+
+Test(dynmem, pages_the_host_never_had_are_not_returned)
+{
+	struct page_range pages[] = {{100, 10}, {120, 10}};
+	struct page_range wild[] = {{0, 110}, {105, 30}, {DYNMEM_PFN_MAX, 9000}};
+	struct dynmem *dm = new_machine(510, 64);
+	struct dynmem_action action;
+
+	start(dm);
+	balloon(dm, pages, 2);
+	cr_assert(eq(int, request_unballoon(dm, false, wild, 2), 0));
+	action = expect_action(dm, DYNMEM_ACTION_RETURN_PAGES);
+	cr_expect(eq(u64, page_ranges_count(action.ranges, action.n_ranges), 20));
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_unballoon_response(dm, 4);
+	cr_expect(eq(u64, stats_of(dm).foreign_pages, 100 + 20));
+
+	/* Nothing at all to return: answered without troubling anybody. */
+	cr_assert(eq(int, request_unballoon(dm, false, wild, 1), 0));
+	expect_unballoon_response(dm, 5);
+	expect_idle(dm);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_READY));
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_count_beyond_the_message_is_cut_down_and_answered)
+{
+	struct page_range pages[] = {{100, 10}};
+	struct dynmem *dm = new_machine(510, 64);
+	struct dynmem_message m;
+
+	start(dm);
+	balloon(dm, pages, 1);
+	dynmem_encode_unballoon_request(&m, 1, false, pages, 1);
+	memset(&m.bytes[12], 0xff, 4);
+	cr_assert(eq(int, receive(dm, &m, START_MS * MS), 0));
+	cr_expect(eq(int, expect_action(dm, DYNMEM_ACTION_NOTE).note, DYNMEM_NOTE_CLIPPED));
+	expect_action(dm, DYNMEM_ACTION_RETURN_PAGES);
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_unballoon_response(dm, 4);
+	cr_expect(eq(u64, stats_of(dm).clipped, 1));
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_balloon_that_is_cut_into_too_many_pieces_stays_whole)
+{
+	struct page_range pages[] = {{100, 100}}, holes[] = {{110, 1}, {120, 1}, {130, 1}};
+	struct dynmem *dm = new_machine(510, 3);
+
+	start(dm);
+	balloon(dm, pages, 1);
+	cr_assert(eq(int, request_unballoon(dm, false, holes, 3), 0));
+	expect_action(dm, DYNMEM_ACTION_RETURN_PAGES);
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_unballoon_response(dm, 4);
+	cr_expect(eq(u64, stats_of(dm).untracked_pages, 1));
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 98));
+	dynmem_free(dm);
+}
+
+Test(dynmem, requests_during_a_balloon_are_refused_and_never_start_a_second_one)
+{
+	struct page_range pages[] = {{100, 10}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	cr_assert(eq(int, request_balloon(dm, 10), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_expect(eq(int, request_balloon(dm, 5), DYNMEM_UNEXPECTED));
+	cr_expect(eq(int, request_hot_add(dm), DYNMEM_UNEXPECTED));
+	expect_hot_add_response(dm, 3, DYNMEM_HOT_ADD_LATER);
+	expect_idle(dm);
+	cr_assert(eq(int, dynmem_complete_take(dm, pages, 1, true, START_MS * MS), 0));
+	expect_balloon_response(dm, 4, false, pages, 1);
+	expect_balloon_response(dm, 5, false, NULL, 0);
+	expect_idle(dm);
+	cr_expect(eq(u64, stats_of(dm).overlaps, 2));
+	dynmem_free(dm);
+}
+
+Test(dynmem, pages_that_come_back_during_a_balloon_are_returned_after_it)
+{
+	struct page_range pages[] = {{100, 10}}, more[] = {{200, 10}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	balloon(dm, pages, 1);
+	cr_assert(eq(int, request_balloon(dm, 10), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_assert(eq(int, request_unballoon(dm, false, pages, 1), 0));
+	expect_idle(dm);
+
+	/* What the host gave back must not be offered to it again before it was in use. */
+	cr_expect(eq(int, dynmem_complete_take(dm, pages, 1, false, START_MS * MS),
+		     DYNMEM_UNUSABLE));
+	cr_assert(eq(int, dynmem_complete_take(dm, more, 1, true, START_MS * MS), 0));
+	expect_balloon_response(dm, 4, false, more, 1);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_UNBALLOONING));
+	expect_action(dm, DYNMEM_ACTION_RETURN_PAGES);
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_unballoon_response(dm, 5);
+	cr_expect(eq(int, state_of(dm), DYNMEM_STATE_READY));
+	dynmem_free(dm);
+}
+
+Test(dynmem, requests_during_an_unballoon_wait_or_are_refused)
+{
+	struct page_range pages[] = {{100, 20}}, low[] = {{100, 10}}, high[] = {{110, 10}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	balloon(dm, pages, 1);
+	cr_assert(eq(int, request_unballoon(dm, false, low, 1), 0));
+	expect_action(dm, DYNMEM_ACTION_RETURN_PAGES);
+	cr_expect(eq(int, request_balloon(dm, 5), DYNMEM_UNEXPECTED));
+	cr_expect(eq(int, request_unballoon(dm, false, high, 1), 0));
+	expect_idle(dm);
+	dynmem_complete_return(dm, START_MS * MS);
+	cr_expect(eq(u64, expect_action(dm, DYNMEM_ACTION_RETURN_PAGES).ranges[0].first, 110));
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_unballoon_response(dm, 4);
+	expect_unballoon_response(dm, 5);
+	expect_balloon_response(dm, 6, false, NULL, 0);
+	expect_idle(dm);
+	cr_expect(eq(u64, stats_of(dm).pages_returned, 20));
+	dynmem_free(dm);
+}
+
+Test(dynmem, hot_add_is_refused_for_good_and_info_is_remembered)
+{
+	struct dynmem *dm = new_machine(510, 64);
+	struct dynmem_status status;
+	struct dynmem_message m;
+
+	start(dm);
+	cr_assert(eq(int, request_hot_add(dm), 0));
+	expect_hot_add_response(dm, 3, DYNMEM_HOT_ADD_DONE);
+	dynmem_encode_info_max_pages(&m, 0, 0x100000);
+	cr_assert(eq(int, receive(dm, &m, START_MS * MS), 0));
+	expect_idle(dm);
+	dynmem_get_status(dm, &status);
+	cr_expect(status.has_max_pages);
+	cr_expect(eq(u64, status.max_pages, 0x100000));
+	dynmem_free(dm);
+}
+
+Test(dynmem, unknown_types_are_counted_and_noted_once)
+{
+	uint8_t msg[16] = {13, 0, 16};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	for (int i = 0; i < 5; i++)
+		cr_expect(eq(int, dynmem_receive(dm, msg, sizeof(msg), 0), DYNMEM_UNEXPECTED));
+	cr_expect(eq(int, expect_action(dm, DYNMEM_ACTION_NOTE).note, DYNMEM_NOTE_UNKNOWN_TYPE));
+	cr_expect(eq(int, dynmem_receive(dm, msg, sizeof(msg), 0), DYNMEM_UNEXPECTED));
+	expect_idle(dm);
+	cr_expect(eq(u64, stats_of(dm).unknown, 6));
+	dynmem_free(dm);
+}
+
+Test(dynmem, a_channel_that_closes_during_a_balloon_leaves_the_late_slices_to_the_caller)
+{
+	struct page_range first[] = {{100, 10}}, late[] = {{200, 10}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	cr_assert(eq(int, request_balloon(dm, 30), 0));
+	expect_action(dm, DYNMEM_ACTION_TAKE_PAGES);
+	cr_assert(eq(int, dynmem_complete_take(dm, first, 1, false, START_MS * MS), 0));
+	dynmem_close(dm);
+	expect_idle(dm);
+	cr_expect(eq(int, dynmem_open(dm, START_MS * MS), DYNMEM_BUSY));
+	cr_expect(eq(int, dynmem_complete_take(dm, late, 1, true, START_MS * MS), DYNMEM_STALE));
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 10));
+
+	dynmem_forget(dm);
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 0));
+	cr_assert(eq(int, dynmem_open(dm, START_MS * MS), 0));
+	expect_version_request(dm, 3, DYNMEM_VERSION_2_0, false);
+	dynmem_free(dm);
+}
+
+Test(dynmem, what_the_host_gave_back_is_returned_even_after_a_close)
+{
+	struct page_range pages[] = {{100, 20}}, back[] = {{100, 5}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	start(dm);
+	balloon(dm, pages, 1);
+	cr_assert(eq(int, request_unballoon(dm, true, back, 1), 0));
+	dynmem_close(dm);
+	cr_expect(eq(int, dynmem_open(dm, START_MS * MS), DYNMEM_BUSY));
+	cr_expect(eq(u64, expect_action(dm, DYNMEM_ACTION_RETURN_PAGES).ranges[0].count, 5));
+	cr_expect(eq(int, dynmem_open(dm, START_MS * MS), DYNMEM_BUSY));
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_idle(dm);
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 15));
+	cr_expect(eq(int, dynmem_open(dm, START_MS * MS), 0));
+	dynmem_free(dm);
+}
+
+/* Brings a new machine into @state. */
+static struct dynmem *machine_in(enum dynmem_state state)
+{
+	struct page_range pages[] = {{100, 20}}, back[] = {{100, 5}};
+	struct dynmem *dm = new_machine(510, 64);
+
+	switch (state) {
+	case DYNMEM_STATE_CLOSED:
+	case DYNMEM_N_STATES:
+		break;
+	case DYNMEM_STATE_VERSION:
+	case DYNMEM_STATE_CAPABILITIES:
+	case DYNMEM_STATE_FAILED:
+		cr_assert(eq(int, dynmem_open(dm, START_MS * MS), 0));
+		expect_action(dm, DYNMEM_ACTION_SEND);
+		if (state == DYNMEM_STATE_VERSION)
+			break;
+		answer_version(dm, true, START_MS * MS);
+		expect_action(dm, DYNMEM_ACTION_SEND);
+		if (state == DYNMEM_STATE_FAILED)
+			answer_capabilities(dm, false, false, START_MS * MS);
+		break;
+	case DYNMEM_STATE_READY:
+		start(dm);
+		break;
+	case DYNMEM_STATE_BALLOONING:
+		start(dm);
+		cr_assert(eq(int, request_balloon(dm, 10), 0));
+		break;
+	case DYNMEM_STATE_UNBALLOONING:
+		start(dm);
+		balloon(dm, pages, 1);
+		cr_assert(eq(int, request_unballoon(dm, true, back, 1), 0));
+		break;
+	}
+	cr_assert(eq(int, state_of(dm), state));
+	return dm;
+}
+
+enum event {
+	EVENT_VERSION_YES,
+	EVENT_VERSION_NO,
+	EVENT_CAPABILITIES_YES,
+	EVENT_CAPABILITIES_NO,
+	EVENT_BALLOON,
+	EVENT_UNBALLOON,
+	EVENT_HOT_ADD,
+	EVENT_INFO,
+	EVENT_OWN_TYPE,
+	EVENT_GARBAGE,
+	EVENT_TICK, /* after a minute */
+	EVENT_CLOSE,
+	N_EVENTS,
+};
+
+static void encode_event(enum event event, struct dynmem_message *m)
+{
+	struct dynmem_version_response version = {.accepted = event == EVENT_VERSION_YES};
+	struct dynmem_capabilities_response capabilities = {
+		.accepted = event == EVENT_CAPABILITIES_YES,
+	};
+	struct dynmem_hot_add_request hot_add = {.range = {0x100000, 32768}};
+	struct page_range range = {102, 30};
+
+	switch (event) {
+	case EVENT_VERSION_YES:
+	case EVENT_VERSION_NO:
+		dynmem_encode_version_response(m, 1, &version);
+		break;
+	case EVENT_CAPABILITIES_YES:
+	case EVENT_CAPABILITIES_NO:
+		dynmem_encode_capabilities_response(m, 2, &capabilities);
+		break;
+	case EVENT_BALLOON:
+		dynmem_encode_balloon_request(m, 0, 50);
+		break;
+	case EVENT_UNBALLOON:
+		dynmem_encode_unballoon_request(m, 0, true, &range, 1);
+		break;
+	case EVENT_HOT_ADD:
+		dynmem_encode_hot_add_request(m, 0, &hot_add);
+		break;
+	case EVENT_INFO:
+		dynmem_encode_info_max_pages(m, 0, 4096);
+		break;
+	case EVENT_OWN_TYPE:
+		dynmem_encode_unballoon_response(m, 0);
+		break;
+	case EVENT_GARBAGE:
+	case EVENT_TICK:
+	case EVENT_CLOSE:
+	case N_EVENTS:
+		memset(m->bytes, 0xff, 8);
+		m->size = 8;
+		break;
+	}
+}
+
+/* Lets the event happen; the result is that of dynmem_receive(), or 0. */
+static int happen(struct dynmem *dm, enum event event)
+{
+	struct dynmem_message m;
+
+	if (event == EVENT_TICK) {
+		dynmem_tick(dm, START_MS * MS + 60 * S);
+		return 0;
+	}
+	if (event == EVENT_CLOSE) {
+		dynmem_close(dm);
+		return 0;
+	}
+	encode_event(event, &m);
+	return receive(dm, &m, START_MS * MS);
+}
+
+/* The state that follows, and 'u' unexpected, 'm' malformed or '.' fine. */
+struct outcome {
+	char result;
+	enum dynmem_state state;
+};
+
+#define CL DYNMEM_STATE_CLOSED
+#define VE DYNMEM_STATE_VERSION
+#define CA DYNMEM_STATE_CAPABILITIES
+#define RE DYNMEM_STATE_READY
+#define BA DYNMEM_STATE_BALLOONING
+#define UN DYNMEM_STATE_UNBALLOONING
+#define FA DYNMEM_STATE_FAILED
+
+static const struct outcome outcomes[DYNMEM_N_STATES][N_EVENTS] = {
+	/* version yes, no, capabilities yes, no, balloon, unballoon, hot-add, info, own, garbage,
+	 * tick, close */
+	[CL] = {{'u', CL}, {'u', CL}, {'u', CL}, {'u', CL}, {'u', CL}, {'u', CL}, {'u', CL},
+		{'u', CL}, {'u', CL}, {'m', CL}, {'.', CL}, {'.', CL}},
+	[VE] = {{'.', CA}, {'.', VE}, {'u', VE}, {'u', VE}, {'u', VE}, {'u', VE}, {'u', VE},
+		{'u', VE}, {'u', VE}, {'m', VE}, {'.', FA}, {'.', CL}},
+	[CA] = {{'u', CA}, {'u', CA}, {'.', RE}, {'.', FA}, {'u', CA}, {'u', CA}, {'u', CA},
+		{'u', CA}, {'u', CA}, {'m', CA}, {'.', FA}, {'.', CL}},
+	[RE] = {{'u', RE}, {'u', RE}, {'u', RE}, {'u', RE}, {'.', BA}, {'.', UN}, {'.', RE},
+		{'.', RE}, {'u', RE}, {'m', RE}, {'.', RE}, {'.', CL}},
+	[BA] = {{'u', BA}, {'u', BA}, {'u', BA}, {'u', BA}, {'u', BA}, {'.', BA}, {'u', BA},
+		{'.', BA}, {'u', BA}, {'m', BA}, {'.', BA}, {'.', CL}},
+	[UN] = {{'u', UN}, {'u', UN}, {'u', UN}, {'u', UN}, {'u', UN}, {'.', UN}, {'u', UN},
+		{'.', UN}, {'u', UN}, {'m', UN}, {'.', UN}, {'.', CL}},
+	[FA] = {{'u', FA}, {'u', FA}, {'u', FA}, {'u', FA}, {'u', FA}, {'u', FA}, {'u', FA},
+		{'u', FA}, {'u', FA}, {'m', FA}, {'.', FA}, {'.', CL}},
+};
+
+static int result_code(char result)
+{
+	return result == 'u' ? DYNMEM_UNEXPECTED : result == 'm' ? DYNMEM_MALFORMED : 0;
+}
+
+Test(dynmem, every_event_in_every_state_has_the_outcome_of_the_table)
+{
+	for (enum dynmem_state state = 0; state < DYNMEM_N_STATES; state++) {
+		for (enum event event = 0; event < N_EVENTS; event++) {
+			const struct outcome *wanted = &outcomes[state][event];
+			struct dynmem *dm = machine_in(state);
+
+			cr_expect(eq(int, happen(dm, event), result_code(wanted->result)),
+				  "%s, event %d", dynmem_state_name(state), event);
+			cr_expect(eq(int, state_of(dm), wanted->state), "%s, event %d",
+				  dynmem_state_name(state), event);
+			dynmem_free(dm);
+		}
+	}
+}
+
+/* Does whatever the machine wants, a bounded number of times. */
+static void obey(struct dynmem *dm)
+{
+	struct dynmem_status_report figures = {.committed_pages = 1};
+	struct dynmem_action action;
+
+	for (int i = 0; i < 100 && dynmem_next_action(dm, &action) == 0; i++) {
+		switch (action.type) {
+		case DYNMEM_ACTION_TAKE_PAGES:
+			cr_assert(eq(int, dynmem_complete_take(dm, NULL, 0, true, 0), 0));
+			break;
+		case DYNMEM_ACTION_RETURN_PAGES:
+			dynmem_complete_return(dm, 0);
+			break;
+		case DYNMEM_ACTION_SAMPLE:
+			dynmem_set_figures(dm, &figures);
+			break;
+		case DYNMEM_ACTION_CLOSE_CHANNEL:
+			dynmem_close(dm);
+			break;
+		case DYNMEM_ACTION_SEND:
+		case DYNMEM_ACTION_NOTE:
+			break;
+		}
+	}
+	cr_assert(eq(int, dynmem_next_action(dm, &action), DYNMEM_IDLE));
+}
+
+Test(dynmem, a_flipped_bit_in_any_message_and_state_does_no_harm)
+{
+	for (enum dynmem_state state = 0; state < DYNMEM_N_STATES; state++) {
+		for (enum event event = 0; event < EVENT_GARBAGE; event++) {
+			struct dynmem_message m;
+
+			encode_event(event, &m);
+			for (size_t bit = 0; bit < m.size * 8; bit++) {
+				struct dynmem *dm = machine_in(state);
+				uint8_t *copy = malloc(m.size);
+				int r;
+
+				cr_assert(ne(ptr, copy, NULL));
+				memcpy(copy, m.bytes, m.size);
+				copy[bit / 8] ^= 1 << bit % 8;
+				r = dynmem_receive(dm, copy, m.size, START_MS * MS);
+				cr_assert(r >= 0);
+				obey(dm);
+				free(copy);
+				dynmem_free(dm);
+			}
+		}
+	}
+}
