@@ -239,11 +239,12 @@ int verb_status(int argc, char **argv)
 
 static int print_memory(const json_t *memory)
 {
-	json_int_t by_hand = json_integer_value(json_object_get(memory, "by_hand_bytes"));
+	const json_t *asked = json_object_get(memory, "by_hand_bytes");
+	json_int_t by_hand = json_integer_value(asked);
 
 	printf("assigned %s, target %s (%s)\n", bytes_of(memory, "assigned_bytes").text,
 	       bytes_of(memory, "target_bytes").text, text_of(memory, "why"));
-	if (by_hand && by_hand < json_integer_value(json_object_get(memory, "minimum_bytes")))
+	if (asked && by_hand < json_integer_value(json_object_get(memory, "minimum_bytes")))
 		printf("%s is below the guest's minimum: it keeps %s\n", size_format(by_hand).text,
 		       bytes_of(memory, "minimum_bytes").text);
 	if (by_hand > json_integer_value(json_object_get(memory, "maximum_bytes")))

@@ -11,8 +11,8 @@
 #
 # Everything lives in $run, a folder on a tmpfs, because the freezer's record must be in memory: the
 # host in $run/host, each guest in $run/NAME, logs beside them. What is started is stopped when the
-# test ends. no_reports fails if a program has said anything that only a sanitizer or an assertion
-# says.
+# test ends; start it from the test's own shell, not inside of check. no_reports fails if a program
+# has said anything that only a sanitizer or an assertion says.
 
 build=$(cd "${builddir:-.}" && pwd)
 [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] || skip_all "needs a tmpfs at /dev/shm"
@@ -56,14 +56,9 @@ soon() {
     return 1
 }
 
-# gone PID: the process has ended, and was waited for if it is ours
-gone() {
-    ! kill -0 "$1" 2>/dev/null
-}
-
 # start_host OPTION...: $host_pid; waits until guests can connect
 start_host() {
-    "$hvhost" serve --run-dir "$run/host" "$@" 2>>"$run/host.log" &
+    "$hvhost" serve --run-dir "$run/host" "$@" >>"$run/host.log" 2>&1 &
     host_pid=$!
     on_exit stop "$host_pid"
     soon host status || bail_out "hvhost does not start: $(cat "$run/host.log")"
@@ -74,7 +69,7 @@ start_guest() {
     local name=$1
     shift
     "$hvguestd" --lab "$run/host/lab.sock" --name "$name" --run-dir "$run/$name" \
-        --freezer "$freezer" "$@" 2>>"$run/$name.log" &
+        --freezer "$freezer" "$@" >>"$run/$name.log" 2>&1 &
     printf -v "${name}_pid" %s $!
     on_exit stop "$!"
     soon test -S "$run/$name/api.sock" || bail_out "hvguestd does not start: $(cat "$run/$name.log")"
@@ -95,6 +90,15 @@ ends() {
     kill "-${3:-INT}" "$2"
     wait "$2"
     is "$1" "$?" 0
+}
+
+# murder PID: SIGKILL
+murder() {
+    {
+        kill -KILL "$1"
+        wait "$1"
+    } 2>/dev/null
+    return 0
 }
 
 # no_reports: a test of its own, for the end

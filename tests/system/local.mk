@@ -14,6 +14,7 @@ SYSTEM_TESTS = \
 	%D%/test-freezer.sh \
 	%D%/test-images.sh \
 	%D%/test-memeater.sh \
+	%D%/test-memory.sh \
 	%D%/test-recorder.sh \
 	%D%/test-tap.sh
 

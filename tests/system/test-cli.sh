@@ -197,8 +197,7 @@ check "then the second one is taken" soon connected twin
 
 start_guest one
 check "a guest with memory" soon ready one
-kill -KILL "$host_pid"
-wait "$host_pid" 2>/dev/null
+murder "$host_pid"
 check "a host that is killed is missed" soon eval '! connected one'
 start_host --startup 600M --minimum 600M --first-action 0
 check "a host that comes back is found" soon ready one
