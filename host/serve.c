@@ -38,6 +38,7 @@ struct seat {
 struct host {
 	struct event_base *base;
 	const char *run_dir;
+	bool json; /* tell what happens on standard output, one JSON object a line */
 	struct balancer_settings settings; /* amounts of 0: by the guest's machine */
 	struct lab *lab;
 	struct jobs *jobs;
@@ -56,6 +57,20 @@ static struct guest *find_guest(const struct host *h, const char *name)
 		if (!strcmp(guest_name(h->seats[i]->guest), name))
 			return h->seats[i]->guest;
 	return NULL;
+}
+
+/* Tells the program that started this one, if it asked for it. */
+static void tell(const struct host *h, const char *event, const char *key, const char *value)
+{
+	json_t *line;
+
+	if (!h->json)
+		return;
+	line = json_pack("{s:s, s:s}", "event", event, key, value);
+	json_dumpf(line, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	putchar('\n');
+	fflush(stdout);
+	json_decref(line);
 }
 
 /* What the lab tells. */
@@ -103,6 +118,7 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 	seat->host = h;
 	h->seats[h->n_seats++] = seat;
 	log_notice("%s: connected", name);
+	tell(h, "connected", "guest", name);
 	*ret_context = seat;
 	return SHM_OK;
 }
@@ -134,6 +150,7 @@ static void on_gone(void *context)
 	struct host *h = seat->host;
 
 	log_notice("%s: gone", guest_name(seat->guest));
+	tell(h, "gone", "guest", guest_name(seat->guest));
 	for (size_t i = 0; i < h->n_seats; i++)
 		if (h->seats[i] == seat)
 			h->seats[i] = h->seats[--h->n_seats];
@@ -407,9 +424,11 @@ static int start(struct host *h)
 	if (r)
 		return r;
 	r = open_lab(h, lab);
-	if (r == EXIT_OK)
-		log_notice("ready: guests connect to %s", lab);
-	return r;
+	if (r)
+		return r;
+	log_notice("ready: guests connect to %s", lab);
+	tell(h, "ready", "socket", lab);
+	return EXIT_OK;
 }
 
 static void stop(struct host *h)
@@ -438,7 +457,8 @@ static void print_usage(FILE *to)
 	      "  --first-action SEC    leave a guest alone after it connects (default: 5)\n"
 	      "  --spacing SEC         between operations that take memory (default: 5)\n"
 	      "  --smoothing SEC       time in which a falling demand is believed (default: 30)\n"
-	      "  --log-level LEVEL     error, warning, notice, info (default: notice)\n",
+	      "  --log-level LEVEL     error, warning, notice, info (default: notice)\n"
+	      "  --json                tell on standard output when ready and who comes and goes\n",
 	      to);
 }
 
@@ -511,6 +531,9 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 		return take_seconds(optarg, &h->settings.shrink_spacing_ns);
 	case 'm':
 		return take_seconds(optarg, &h->settings.smoothing_ns);
+	case 'j':
+		h->json = true;
+		return true;
 	case 'l':
 		return take_level(optarg, level);
 	default:
@@ -531,6 +554,7 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{"spacing", required_argument, NULL, 'p'},
 		{"smoothing", required_argument, NULL, 'm'},
 		{"log-level", required_argument, NULL, 'l'},
+		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
