@@ -36,6 +36,12 @@ enum {
 	KPF_HUGE = 17,
 };
 
+/* The tests look at the memory of the whole machine, so they do not run beside each other. */
+__attribute__((constructor)) static void run_one_by_one(void)
+{
+	setenv("CRITERION_JOBS", "1", 1);
+}
+
 static const char overcommit_path[] = "/proc/sys/vm/nr_overcommit_hugepages";
 
 static uint64_t read_number(const char *path)
