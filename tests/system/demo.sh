@@ -21,6 +21,8 @@ done
 [ -x "$build/daemon/hvguestd" ] || { echo "demo: nothing is built in '$build': ./quickstart demo builds it" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || { echo "demo: needs root: it mounts and freezes file systems of its own" >&2; exit 1; }
 [ -e /dev/loop-control ] || { echo "demo: needs loop devices: modprobe loop" >&2; exit 1; }
+unshare -m --propagation private true 2>/dev/null ||
+    { echo "demo: cannot make a mount namespace of its own: run it outside of a restricted container" >&2; exit 1; }
 in_private_mounts --build "$build"
 watchdog 300
 
