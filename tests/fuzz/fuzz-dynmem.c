@@ -135,22 +135,17 @@ static void take_slice(struct guest *g, uint64_t pages, bool finished)
 		g->wanted = 0;
 }
 
-static void forget_all(struct guest *g, const struct rangeset *gone)
+static void complete_return(struct guest *g)
 {
 	uint64_t removed;
 
-	for (size_t i = 0; i < gone->n_ranges; i++) {
-		fuzz_require(rangeset_remove(&g->out_of_use, gone->ranges[i], &removed) == 0);
-		fuzz_require(removed == gone->ranges[i].count);
-	}
-}
-
-static void complete_return(struct guest *g)
-{
 	if (!g->is_returning)
 		return;
 	g->is_returning = false;
-	forget_all(g, &g->returning);
+	for (size_t i = 0; i < g->returning.n_ranges; i++) {
+		fuzz_require(rangeset_remove(&g->out_of_use, g->returning.ranges[i], &removed) == 0);
+		fuzz_require(removed == g->returning.ranges[i].count);
+	}
 	rangeset_clear(&g->returning);
 	dynmem_complete_return(g->dm, g->now_ns);
 }
@@ -163,19 +158,24 @@ static enum dynmem_state state_of(const struct guest *g)
 	return status.state;
 }
 
+/* All pages are put back into use at once, also those that the host had given back before. */
 static void forget(struct guest *g)
 {
 	if (state_of(g) != DYNMEM_STATE_CLOSED || g->is_returning)
 		return;
-	forget_all(g, dynmem_ballooned(g->dm));
+	rangeset_clear(&g->out_of_use);
 	dynmem_forget(g->dm);
 }
 
 static void open_channel(struct guest *g)
 {
-	if (state_of(g) == DYNMEM_STATE_CLOSED)
-		fuzz_require(dynmem_open(g->dm, g->now_ns) == (g->wanted ? DYNMEM_BUSY : 0) ||
-			     g->is_returning);
+	struct dynmem_status status;
+	bool busy;
+
+	dynmem_get_status(g->dm, &status);
+	busy = g->wanted > 0 || status.returning_pages > 0;
+	if (status.state == DYNMEM_STATE_CLOSED)
+		fuzz_require(dynmem_open(g->dm, g->now_ns) == (busy ? DYNMEM_BUSY : 0));
 }
 
 static void let_time_pass(struct guest *g, uint64_t ms)
