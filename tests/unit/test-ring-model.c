@@ -130,10 +130,11 @@ static void step(struct end *e, struct end *peer, uint64_t *random, bool spuriou
 	} else {
 		while (try_receive(e))
 			;
+		/* The moment in which a wake-up is lost, if nobody looks again. */
+		if (next_random(random) % 2 && !peer->waits_for_room)
+			(void)try_send(peer, next_random(random));
+		ring_bell(peer, e);
 		e->awake = !vmbus_channel_sleep(&e->channel);
-		if (vmbus_channel_take_signal(&e->channel))
-			peer->bell = true;
-		return;
 	}
 	ring_bell(e, peer);
 }
