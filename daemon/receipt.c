@@ -115,11 +115,34 @@ static json_t *file_systems(const struct receipt_facts *facts)
 	return list;
 }
 
+/* True if everything that should have been frozen was, from the host's FREEZE to its THAW. */
+static bool everything_was_frozen(const struct receipt_facts *facts)
+{
+	struct freezer_result r;
+	size_t given = 0;
+
+	for (size_t i = 0; facts->plan && i < facts->plan->n_entries; i++) {
+		if (facts->plan->entries[i].verdict == FREEZE_VERDICT_UNSUPPORTED)
+			return false;
+		if (!facts->given[i])
+			continue;
+		freezer_client_result(facts->freezer, given++, &r);
+		if (r.state != FREEZER_ENTRY_THAWED || r.error)
+			return false;
+	}
+	return true;
+}
+
 json_t *receipt_new(const struct receipt_facts *facts)
 {
+	bool whole = everything_was_frozen(facts);
+	const char *result = facts->result;
+
+	if (facts->consistent && !whole)
+		result = "thawed as the host asked, but not everything could be frozen";
 	return json_pack("{s:i, s:o, s:s, s:b, s:f, s:o}", "schema", 1, "started",
-			 time_text(facts->started_ns), "result", facts->result, "consistent",
-			 facts->consistent, "frozen_seconds",
+			 time_text(facts->started_ns), "result", result, "consistent",
+			 facts->consistent && whole, "frozen_seconds",
 			 facts->freezer ? frozen_seconds(facts->freezer) : 0.0, "file_systems",
 			 file_systems(facts));
 }
