@@ -23,7 +23,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum backup_state {
@@ -117,28 +116,6 @@ int backup_new(unsigned int id, const char *guest, const json_t *images, const c
 
 	*ret_backup = steal_ptr(b);
 	return 0;
-}
-
-char *backup_find_problem(const struct backup *b)
-{
-	char *text = NULL;
-
-	for (size_t i = 0; i < b->n_images && !text; i++) {
-		const struct image *image = &b->images[i];
-		struct stat st;
-
-		if (stat(image->source, &st) < 0 || access(image->source, R_OK) < 0) {
-			if (asprintf(&text, "%s: %m", image->source) < 0)
-				return NULL;
-		} else if (!S_ISREG(st.st_mode)) {
-			if (asprintf(&text, "%s is not a regular file", image->source) < 0)
-				return NULL;
-		} else if (lstat(image->target, &st) == 0) {
-			if (asprintf(&text, "%s exists already", image->target) < 0)
-				return NULL;
-		}
-	}
-	return text;
 }
 
 struct backup *backup_free(struct backup *b)

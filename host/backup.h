@@ -30,13 +30,6 @@ enum {
 _must_check_ int backup_new(unsigned int id, const char *guest, const json_t *images,
 			    const char *directory, struct backup **ret_backup);
 
-/*
- * Looks for what would make the copies fail, before any guest has to stand still for them: a source
- * that cannot be read, a target that exists. NULL if all is well, else one line, the caller's to
- * free (or NULL as well if memory ran out: the copies themselves then fail).
- */
-char *backup_find_problem(const struct backup *b);
-
 /* Not while copies are being made. */
 struct backup *backup_free(struct backup *b);
 DEFINE_CLEANUP(backup)

@@ -296,7 +296,6 @@ static void post_backup(struct httpd_request *request, void *user)
 	struct host *h = user;
 	const json_t *body = httpd_request_body(request);
 	struct guest *g = requested_guest(h, request);
-	_cleanup_free_ char *problem = NULL;
 	struct backup *backup;
 
 	if (!g)
@@ -311,12 +310,6 @@ static void post_backup(struct httpd_request *request, void *user)
 				  "'images' must be absolute paths of files with different names, "
 				  "'directory' an absolute path",
 				  NULL);
-		return;
-	}
-	problem = backup_find_problem(backup);
-	if (problem) {
-		httpd_reply_error(request, 409, problem, "nothing was frozen");
-		(void)backup_free(backup);
 		return;
 	}
 	start_backup(h, g, request, backup);
