@@ -99,6 +99,17 @@ static uint8_t *unit_address(const struct chunk *chunk, uint32_t unit)
 	return chunk->address + unit * unit_bytes(chunk);
 }
 
+/* -EPERM if the kernel shows this process no page frame numbers: then it has none for its stack. */
+static int check_pagemap(int pagemap_fd)
+{
+	uint64_t entry = 0;
+
+	if (pread(pagemap_fd, &entry, sizeof(entry),
+		  (uintptr_t)&entry / PAGE_BYTES * sizeof(entry)) != sizeof(entry))
+		return negative_errno();
+	return entry & PAGEMAP_PFN_MASK ? 0 : -EPERM;
+}
+
 int pages_new(const struct pages_config *config, struct pages **ret_pages)
 {
 	_cleanup_(cleanup_pagesp) struct pages *pages = NULL;
@@ -118,6 +129,9 @@ int pages_new(const struct pages_config *config, struct pages **ret_pages)
 	pages->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pages->pagemap_fd < 0)
 		return negative_errno();
+	r = check_pagemap(pages->pagemap_fd);
+	if (r < 0)
+		return r;
 	if (config->allowed[PAGES_HUGE])
 		pages->huge_fd = memfd_create("hvguest-balloon",
 					      MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);

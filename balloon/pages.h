@@ -46,7 +46,10 @@ struct pages_stats {
 
 struct pages;
 
-/* -EOPNOTSUPP if the machine's pages are not 4 KiB, -EACCES without access to /proc/self/pagemap. */
+/*
+ * -EOPNOTSUPP if the machine's pages are not 4 KiB; -EPERM without CAP_SYS_ADMIN, which hides page
+ * frame numbers; -EACCES without access to /proc/self/pagemap at all.
+ */
 _must_check_ int pages_new(const struct pages_config *config, struct pages **ret_pages);
 
 /* Puts everything back into use. Only when the host has nothing of it any more. */

@@ -21,6 +21,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/jobs.c %D%/jobs.h \
 	%D%/log.c %D%/log.h \
 	%D%/unixsock.c %D%/unixsock.h \
+	%D%/usage.c %D%/usage.h \
 	%D%/worker.c %D%/worker.h
 
 # What a program that links libbase_sys.a links, too; the archives are for its LDADD.

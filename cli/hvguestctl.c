@@ -9,6 +9,7 @@
 
 #include "base/ask.h"
 #include "base/size.h"
+#include "base/usage.h"
 
 #include <getopt.h>
 #include <stdbool.h>
@@ -40,14 +41,20 @@ static struct size_text seconds_of(const json_t *object, const char *key)
 	return duration_format(json_number_value(json_object_get(object, key)) * 1e9);
 }
 
-static int print_receipt(const json_t *receipt)
+/* No backup is nothing wrong. */
+static int receipt_code(const json_t *receipt)
+{
+	return json_is_false(json_object_get(receipt, "consistent")) ? EXIT_DEGRADED : EXIT_OK;
+}
+
+static void print_receipt(const json_t *receipt)
 {
 	const json_t *list = json_object_get(receipt, "file_systems"), *fs;
 	size_t i;
 
-	if (!json_is_object(receipt)) {
+	if (!json_object_get(receipt, "result")) {
 		puts("No backup has been made since hvguestd started.");
-		return EXIT_OK;
+		return;
 	}
 	printf("backup at %s: %s\n", text_of(receipt, "started"), text_of(receipt, "result"));
 	printf("  consistent: %s, frozen for %s\n",
@@ -63,7 +70,6 @@ static int print_receipt(const json_t *receipt)
 		       frozen ? seconds_of(fs, "freeze_seconds").text : "-",
 		       frozen ? seconds_of(fs, "thaw_seconds").text : "-", text_of(fs, "reason"));
 	}
-	return json_is_true(json_object_get(receipt, "consistent")) ? EXIT_OK : EXIT_DEGRADED;
 }
 
 static void print_memory(const json_t *m)
@@ -95,7 +101,14 @@ static void print_backup(const json_t *b)
 		printf("            last: %s\n", text_of(json_object_get(b, "last"), "result"));
 }
 
-static int print_status(const json_t *status)
+static int status_code(const json_t *status)
+{
+	const json_t *host = json_object_get(status, "host");
+
+	return strcmp(text_of(host, "state"), "connected") == 0 ? EXIT_OK : EXIT_DEGRADED;
+}
+
+static void print_status(const json_t *status)
 {
 	const json_t *host = json_object_get(status, "host");
 	const json_t *heartbeat = json_object_get(status, "heartbeat");
@@ -113,22 +126,22 @@ static int print_status(const json_t *status)
 	       text_of(heartbeat, "version"));
 	print_memory(json_object_get(status, "memory"));
 	print_backup(json_object_get(status, "backup"));
-	return strcmp(text_of(host, "state"), "connected") == 0 ? EXIT_OK : EXIT_DEGRADED;
 }
 
 struct verb {
 	const char *name;
 	const char *path;
 	const char *help;
-	int (*print)(const json_t *answer);
+	void (*print)(const json_t *answer);
+	int (*code)(const json_t *answer); /* the exit code, however the answer is shown */
 };
 
 static const struct verb verbs[] = {
 	{"status", "/v1/status", "what the daemon does and sees; exit code 3 without a host",
-	 print_status},
+	 print_status, status_code},
 	{"receipt", "/v1/backup/last",
 	 "the last backup, file system by file system; exit code 3 if it was not consistent",
-	 print_receipt},
+	 print_receipt, receipt_code},
 };
 
 enum {
@@ -147,11 +160,21 @@ static void print_help(FILE *to)
 	      to);
 }
 
-static const struct verb *find_verb(int argc, char **argv)
+/* NULL, and one line says why, if the arguments are not one verb. */
+static const struct verb *find_verb(int n, char **arguments)
 {
-	for (size_t i = 0; i < N_VERBS && optind == argc - 1; i++)
-		if (!strcmp(argv[optind], verbs[i].name))
+	static const char help[] = "hvguestctl --help lists them";
+
+	for (size_t i = 0; i < N_VERBS && n == 1; i++)
+		if (!strcmp(arguments[0], verbs[i].name))
 			return &verbs[i];
+	if (n == 0)
+		fprintf(stderr, "hvguestctl: which verb? %s\n", help);
+	else if (n == 1)
+		fprintf(stderr, "hvguestctl: no verb '%s': %s\n", arguments[0], help);
+	else
+		fprintf(stderr, "hvguestctl: one verb at a time, not '%s' too: %s\n", arguments[1],
+			help);
 	return NULL;
 }
 
@@ -168,7 +191,8 @@ int main(int argc, char **argv)
 	json_t *answer;
 	int o, r;
 
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		switch (o) {
 		case 'j':
 			json = true;
@@ -183,25 +207,21 @@ int main(int argc, char **argv)
 			puts("hvguestctl " PACKAGE_VERSION);
 			return EXIT_OK;
 		default:
-			fputs("hvguestctl: hvguestctl --help lists the options\n", stderr);
-			return EXIT_USAGE;
+			return usage_complain(o, argv, "hvguestctl", "hvguestctl --help");
 		}
 	}
-	verb = find_verb(argc, argv);
-	if (!verb) {
-		fputs("hvguestctl: which verb? hvguestctl --help lists them\n", stderr);
+	verb = find_verb(argc - optind, argv + optind);
+	if (!verb)
 		return EXIT_USAGE;
-	}
 
 	r = ask(&to, "GET", verb->path, NULL, 10000, &answer);
 	if (r)
 		return r;
-	if (json) {
+	if (json)
 		ask_print_json(answer);
-		r = EXIT_OK;
-	} else {
-		r = verb->print(answer);
-	}
+	else
+		verb->print(answer);
+	r = verb->code(answer);
 	json_decref(answer);
 	return r;
 }

@@ -36,8 +36,11 @@ static void get_status(struct httpd_request *request, void *user)
 static void get_last_backup(struct httpd_request *request, void *user)
 {
 	struct api *api = user;
+	json_t *receipt = bind_vss_receipt(api->vss);
 
-	httpd_reply_json(request, 200, bind_vss_receipt(api->vss));
+	if (json_is_null(receipt))
+		receipt = json_pack("{s:i}", "schema", 1);
+	httpd_reply_json(request, 200, receipt);
 }
 
 int api_add_routes(struct api *api, struct httpd *httpd)

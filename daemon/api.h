@@ -10,7 +10,7 @@
  * hvguestd's API: JSON over HTTP on a Unix socket. Schema 1:
  *
  *     GET /v1/status        everything the daemon does and sees
- *     GET /v1/backup/last   the receipt of the last backup, or null
+ *     GET /v1/backup/last   the receipt of the last backup; nothing but the schema if there is none
  */
 
 /* What the API shows; all borrowed. */

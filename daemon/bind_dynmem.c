@@ -6,7 +6,7 @@
  * The machine (balloon/dynmem) speaks the protocol and knows which pages the host has; the report
  * (policy/report) says how much there is to give; the pages (balloon/pages) are taken and put back
  * by the worker, because that may take seconds. The worker owns the pages: at most one job is
- * under way, and between jobs nothing here touches them but to read their statistics.
+ * under way, and what is to be known of the pages here comes back with it.
  *
  * Memory is taken in slices. Before each one the figures are read anew, so that a request which
  * began when there was plenty ends when there is not: never below the floor, and not at all while
@@ -75,6 +75,7 @@ struct bind_dynmem {
 
 	const char *problem; /* why no pages can be given; NULL: they can */
 	struct memory_work work;
+	struct pages_stats stats; /* after the last work */
 	bool take_due;   /* wanted_pages, of which taken_pages are had */
 	bool limited;    /* it was said that the host gets less than it wanted */
 	uint64_t wanted_pages;
@@ -89,7 +90,7 @@ static void step(struct bind_dynmem *b);
 /* Reads the figures and composes the report; what cannot be read leaves the last one. */
 static void sample(struct bind_dynmem *b, bool is_for_host)
 {
-	const struct pages_stats *stats = &b->work.stats;
+	const struct pages_stats *stats = &b->stats;
 	const struct report_ballooned ballooned = {
 		.huge_pages = stats->source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE,
 		.small_pages = stats->source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE,
@@ -159,25 +160,24 @@ static void put_back(struct bind_dynmem *b, enum work_kind kind, const struct pa
 /* What of @pages may be taken now; says once for each request why it is less. */
 static uint64_t allowed(struct bind_dynmem *b, uint64_t pages)
 {
-	const char *why = NULL;
-	uint64_t may_give;
+	const char *why = b->problem;
+	uint64_t may_give = 0;
 
-	sample(b, false);
-	may_give = b->report.may_give_pages;
-	if (may_give < pages)
-		why = "no more is available above the floor";
-	if (b->context.is_holding(b->context.backup))
+	if (!why && b->context.is_holding(b->context.backup))
 		why = "a backup holds the file systems";
-	if (b->problem)
-		why = b->problem;
-	if (!why)
-		return pages;
+	if (!why) {
+		sample(b, false);
+		may_give = b->report.may_give_pages;
+		if (may_give >= pages)
+			return pages;
+		why = "no more is available above the floor";
+	}
 
 	if (!b->limited)
 		log_notice("memory: the host asked for %s and gets less: %s",
 			   size_format(b->wanted_pages * DYNMEM_PAGE_SIZE).text, why);
 	b->limited = true;
-	return may_give < pages ? may_give : 0;
+	return may_give;
 }
 
 static void end_take(struct bind_dynmem *b)
@@ -214,18 +214,18 @@ static void slice_taken(struct bind_dynmem *b)
 	}
 
 	b->taken_pages += page_ranges_count(w->slice, w->n_slice);
-	finished = b->taken_pages >= b->wanted_pages;
+	finished = b->taken_pages >= b->wanted_pages || !b->take_due;
 	r = dynmem_complete_take(b->core, w->slice, w->n_slice, finished, clock_monotonic_ns());
-	if (finished || r == DYNMEM_STALE)
+	if (finished)
 		b->take_due = false;
 	if (!r)
 		return;
 
 	if (r != DYNMEM_STALE)
-		log_error("memory: a slice of pages is not fit for the host (%d); keeping it", r);
-	put_back(b, WORK_UNDO, w->slice, w->n_slice);
+		log_error("memory: a slice of pages is not fit for the host (%d); putting it back", r);
 	if (b->take_due)
 		end_take(b);
+	put_back(b, WORK_UNDO, w->slice, w->n_slice);
 }
 
 static void work_done(struct job *job)
@@ -233,6 +233,7 @@ static void work_done(struct job *job)
 	struct bind_dynmem *b = container_of(job, struct bind_dynmem, work.job);
 
 	b->work.running = false;
+	b->stats = b->work.stats;
 	if (b->work.kind != WORK_TAKE && b->work.result < 0)
 		log_error("memory: putting pages back into use: %s; trying again later",
 			  strerror(-b->work.result));
@@ -410,8 +411,10 @@ static void close_channel(void *self, const char *why)
 		vmbus_port_fini(&b->waiting);
 	b->has_waiting = false;
 	b->link = link_free(b->link);
-	b->take_due = false;
 	dynmem_close(b->core);
+	if (b->take_due && !(b->work.running && b->work.kind == WORK_TAKE))
+		end_take(b);
+	b->take_due = false; /* of a slice that is under way, slice_taken() takes note */
 	b->draining = true;
 	timer_set(b->timer, 0);
 }
@@ -431,7 +434,7 @@ static int open_pages(struct bind_dynmem *b)
 		b->problem = r == -EOPNOTSUPP ? "this machine's pages are not 4 KiB"
 					      : "page frame numbers are hidden without CAP_SYS_ADMIN";
 	else
-		pages_get_stats(b->work.pages, &b->work.stats);
+		pages_get_stats(b->work.pages, &b->stats);
 	return 0;
 }
 
@@ -561,7 +564,7 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 			   connection_channel_state(*b->context.connection, b), "state",
 			   dynmem_state_name(s.state), "version", s.version ? version : NULL,
 			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
-			   "pages", pages_status(&b->work.stats), "operation",
+			   "pages", pages_status(&b->stats), "operation",
 			   operation_status(&s.operation), "counters", counters_status(&s.stats));
 	if (status && b->has_report) {
 		json_object_set_new(status, "committed_bytes",

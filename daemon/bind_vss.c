@@ -21,6 +21,7 @@
 #include "fsfreeze/mounts.h"
 #include "vss/vss.h"
 
+#include <cap-ng.h>
 #include <string.h>
 #include <time.h>
 
@@ -481,9 +482,12 @@ static int start_freezer(struct bind_vss *b)
 
 static int set_up(struct bind_vss *b)
 {
-	int r;
+	int r = 0;
 
-	r = start_freezer(b);
+	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		r = start_freezer(b);
+	else
+		set_problem(b, "no backups: freezing needs CAP_SYS_ADMIN: run as root");
 	if (r)
 		return r;
 	b->respawn = event_new(b->base, -1, 0, on_respawn, b);

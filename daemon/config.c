@@ -7,12 +7,15 @@
  * read and what it means. The file's parser, the command line's and the help text are all driven
  * by it, so that they cannot disagree. A value that cannot be read is refused with its place; a
  * setting that is not in the table is refused too, because a misspelt one would otherwise be
- * ignored in silence.
+ * ignored in silence. So is one that the file gives twice; but a list goes on in each line that
+ * gives it or, as inih has it, is indented.
  */
 
 #include "daemon/config.h"
 
 #include "base/cleanup.h"
+#include "base/usage.h"
+#include "vmbus/shm_wire.h"
 
 #include <getopt.h>
 #include <ini.h>
@@ -66,7 +69,7 @@ static bool set_seconds(uint64_t *field, const char *value, unsigned long max)
 
 static bool set_name(struct config *c, const char *value)
 {
-	return set_text(&c->name, value);
+	return shm_name_is_valid(value) && set_text(&c->name, value);
 }
 
 static bool set_run_dir(struct config *c, const char *value)
@@ -109,20 +112,25 @@ static bool set_freeze_timeout(struct config *c, const char *value)
 	return set_seconds(&c->freeze_timeout_ns, value, 900) && c->freeze_timeout_ns > 0;
 }
 
-/* "all", or absolute paths with colons in between. */
-static bool set_freeze_roots(struct config *c, const char *value)
+static void forget_freeze_roots(struct config *c)
+{
+	while (c->n_freeze_roots > 0)
+		free(c->freeze_roots[--c->n_freeze_roots]);
+	c->freeze_all = false;
+}
+
+/* Adds "all", or absolute paths with colons in between. */
+static bool add_freeze_roots(struct config *c, const char *value)
 {
 	_cleanup_free_ char *copy = strdup(value);
 	char *save = NULL;
 
 	if (!copy)
 		return false;
-	for (size_t i = 0; i < c->n_freeze_roots; i++)
-		free(c->freeze_roots[i]);
-	c->n_freeze_roots = 0;
-	c->freeze_all = !strcmp(value, "all");
-	if (c->freeze_all)
+	if (!strcmp(value, "all")) {
+		c->freeze_all = true;
 		return true;
+	}
 
 	for (char *p = strtok_r(copy, ":", &save); p; p = strtok_r(NULL, ":", &save)) {
 		if (*p != '/' || c->n_freeze_roots == CONFIG_ROOTS_MAX)
@@ -157,30 +165,34 @@ struct setting {
 	const char *argument;
 	const char *help;
 	bool (*set)(struct config *config, const char *value);
+	void (*forget)(struct config *config); /* a list: what was set before, elsewhere */
 };
 
 static const struct setting settings[] = {
-	{"daemon", "name", "name", "NAME", "this guest's name (default: the host name)", set_name},
+	{"daemon", "name", "name", "NAME",
+	 "this guest's name, of letters, digits, '.', '_' and '-' (default: the host name)",
+	 set_name, NULL},
 	{"daemon", "run_dir", "run-dir", "DIR",
 	 "folder of the sockets and of the freezer's record, on a tmpfs (default: /run/hvguest)",
-	 set_run_dir},
+	 set_run_dir, NULL},
 	{"daemon", "log_level", "log-level", "LEVEL",
-	 "error, warning, notice, info or debug (default: info)", set_log_level},
-	{"lab", "socket", "lab", "SOCKET", "connect to the lab host (hvhost serve) at SOCKET", set_lab},
+	 "error, warning, notice, info or debug (default: info)", set_log_level, NULL},
+	{"lab", "socket", "lab", "SOCKET", "connect to the lab host (hvhost serve) at SOCKET", set_lab,
+	 NULL},
 	{"backup", "freeze_roots", "freeze-roots", "DIR[:DIR...]|all",
 	 "freeze only what is mounted at or below these (default with a lab host: nothing)",
-	 set_freeze_roots},
+	 add_freeze_roots, forget_freeze_roots},
 	{"backup", "freeze_timeout", "freeze-timeout", "SECONDS",
-	 "the longest that anything stays frozen, 1 to 900 (default: 20)", set_freeze_timeout},
+	 "the longest that anything stays frozen, 1 to 900 (default: 20)", set_freeze_timeout, NULL},
 	{"backup", "freezer", "freezer", "PROGRAM",
-	 "the helper that freezes (default: " HVGUEST_LIBEXECDIR "/hvguest-freezer)", set_freezer},
+	 "the helper that freezes (default: " HVGUEST_LIBEXECDIR "/hvguest-freezer)", set_freezer, NULL},
 	{"memory", "enabled", "memory", "yes|no", "take part in dynamic memory (default: yes)",
-	 set_memory},
+	 set_memory, NULL},
 	{"memory", "report_delay", "report-delay", "SECONDS",
 	 "from the handshake to the first status report (default: 0 with a lab host)",
-	 set_report_delay},
+	 set_report_delay, NULL},
 	{"memory", "huge_pages", "huge-pages", "yes|no",
-	 "give 2 MiB pages where the pool has any (default: yes)", set_huge_pages},
+	 "give 2 MiB pages where the pool has any (default: yes)", set_huge_pages, NULL},
 };
 
 enum {
@@ -210,49 +222,88 @@ static void print_help(void)
 /* What the configuration file's parser carries along. */
 struct file_context {
 	struct config *config;
-	const char *complaint; /* what was wrong with the line that stopped it */
+	FILE *stream;
+	int line;            /* that was read last */
+	const char *trouble; /* why the reading stopped before the end */
+	bool seen[N_SETTINGS];
+	const char *complaint; /* what was wrong with the first line that was refused */
 };
+
+/* As ini_parse_stream() wants it. inih takes the rest of a long line for the next one. */
+static char *read_line(char *buf, int size, void *user)
+{
+	struct file_context *context = user;
+	char *line = context->trouble ? NULL : fgets(buf, size, context->stream);
+
+	context->line++;
+	if (!line && ferror(context->stream))
+		context->trouble = strerror(errno);
+	if (line && !strchr(line, '\n') && !feof(context->stream)) {
+		context->trouble = "the line is too long: a list may go on in the next, indented";
+		return NULL;
+	}
+	return line;
+}
+
+/* NULL, or what is wrong. */
+static const char *take_value(struct file_context *context, size_t i, const char *value)
+{
+	const struct setting *s = &settings[i];
+
+	if (context->seen[i] && !s->forget)
+		return "this setting is given twice";
+	if (!context->seen[i] && s->forget)
+		s->forget(context->config);
+	context->seen[i] = true;
+	return s->set(context->config, value) ? NULL : s->help;
+}
 
 static int on_ini_value(void *user, const char *section, const char *key, const char *value)
 {
+	const char *complaint = "there is no such setting: hvguestd --help lists them";
 	struct file_context *context = user;
 
-	for (size_t i = 0; i < N_SETTINGS; i++) {
-		const struct setting *s = &settings[i];
-
-		if (strcmp(section, s->section) != 0 || strcmp(key, s->key) != 0)
-			continue;
-		if (s->set(context->config, value))
-			return 1;
-		if (!context->complaint)
-			context->complaint = s->help;
-		return 0;
-	}
+	for (size_t i = 0; i < N_SETTINGS; i++)
+		if (!strcmp(section, settings[i].section) && !strcmp(key, settings[i].key))
+			complaint = take_value(context, i, value);
 	if (!context->complaint)
-		context->complaint = "there is no such setting; hvguestd --help lists them";
-	return 0;
+		context->complaint = complaint;
+	return !complaint;
+}
+
+static int refuse_file(const char *path, int line, const char *why)
+{
+	fprintf(stderr, "hvguestd: %s:%d: %s\n", path, line, why);
+	return CONFIG_BAD_FILE;
 }
 
 static int read_file(struct config *config, const char *path)
 {
-	struct file_context context = {.config = config};
-	int line = ini_parse(path, on_ini_value, &context);
+	struct file_context context = {.config = config, .stream = fopen(path, "re")};
+	int line;
 
-	if (line == 0)
-		return 0;
-	if (line < 0)
+	if (!context.stream) {
 		fprintf(stderr, "hvguestd: %s cannot be read: %m\n", path);
-	else
-		fprintf(stderr, "hvguestd: %s:%d: %s\n", path, line,
-			context.complaint ? context.complaint : "neither [section] nor key = value");
-	return CONFIG_BAD_FILE;
+		return CONFIG_BAD_FILE;
+	}
+	line = ini_parse_stream(read_line, &context, on_ini_value, &context);
+	(void)fclose(context.stream);
+
+	if (line < 0)
+		return -ENOMEM;
+	if (line > 0)
+		return refuse_file(path, line, context.complaint ? context.complaint
+								 : "neither [section] nor key = value");
+	if (context.trouble)
+		return refuse_file(path, context.line, context.trouble);
+	return 0;
 }
 
 static int set_defaults(struct config *config)
 {
 	char name[64] = "";
 
-	if (gethostname(name, sizeof(name) - 1) < 0 || name[0] == '\0')
+	if (gethostname(name, sizeof(name) - 1) < 0 || !shm_name_is_valid(name))
 		strcpy(name, "guest");
 	config->name = strdup(name);
 	config->run_dir = strdup("/run/hvguest");
@@ -262,6 +313,16 @@ static int set_defaults(struct config *config)
 	config->memory = true;
 	config->huge_pages = true;
 	return config->name && config->run_dir && config->freezer ? 0 : -ENOMEM;
+}
+
+static bool take_option(struct config *config, const struct setting *s, const char *value)
+{
+	if (s->forget)
+		s->forget(config);
+	if (s->set(config, value))
+		return true;
+	fprintf(stderr, "hvguestd: --%s %s: %s\n", s->option, value, s->help);
+	return false;
 }
 
 /* One pass over the command line; the file has to be known before its other options count. */
@@ -280,7 +341,8 @@ static int read_command_line(int argc, char **argv, struct config *config, const
 		options[i] = (struct option){settings[i].option, required_argument, NULL, i};
 
 	optind = 1;
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		switch (o) {
 		case OPTION_CONFIG:
 			*ret_file = optarg;
@@ -294,19 +356,17 @@ static int read_command_line(int argc, char **argv, struct config *config, const
 		case OPTION_VERSION:
 			puts("hvguestd " PACKAGE_VERSION);
 			return CONFIG_DONE;
+		case ':':
 		case '?':
-			fputs("hvguestd: hvguestd --help lists the options\n", stderr);
+			(void)usage_complain(o, argv, "hvguestd", "hvguestd --help");
 			return CONFIG_BAD_USAGE;
 		default:
-			if (config && !settings[o].set(config, optarg)) {
-				fprintf(stderr, "hvguestd: --%s %s: %s\n", settings[o].option,
-					optarg, settings[o].help);
+			if (config && !take_option(config, &settings[o], optarg))
 				return CONFIG_BAD_USAGE;
-			}
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "hvguestd: what is '%s'? hvguestd --help lists the options\n",
+		fprintf(stderr, "hvguestd: what is '%s'? see hvguestd --help\n",
 			argv[optind]);
 		return CONFIG_BAD_USAGE;
 	}
@@ -360,7 +420,6 @@ void config_fini(struct config *config)
 	free(config->run_dir);
 	free(config->lab_socket);
 	free(config->freezer);
-	for (size_t i = 0; i < config->n_freeze_roots; i++)
-		free(config->freeze_roots[i]);
+	forget_freeze_roots(config);
 	*config = (struct config){0};
 }

@@ -73,6 +73,32 @@ static int look_for_host(const struct config *config)
 	return EXIT_ERROR;
 }
 
+static int make_run_dir(const struct config *config)
+{
+	static const char remedy[] = "become root, or name another folder by --run-dir";
+	char inside[256];
+
+	if (mkdir(config->run_dir, 0755) < 0 && errno != EEXIST) {
+		log_error("%s cannot be made: %m: %s", config->run_dir, remedy);
+		return EXIT_ERROR;
+	}
+	if (snprintf(inside, sizeof(inside), "%s/.", config->run_dir) >= (int)sizeof(inside))
+		return fail("run_dir", -ENAMETOOLONG);
+	if (access(inside, W_OK | X_OK) < 0) {
+		log_error("nothing can be made in %s: %m: %s", config->run_dir, remedy);
+		return EXIT_ERROR;
+	}
+	return EXIT_OK;
+}
+
+/* What is in the way in the run directory. */
+static int fail_in_run_dir(const struct config *config, const char *what, int r)
+{
+	log_error("%s cannot be made in %s: %s: make room there, or name another folder by --run-dir",
+		  what, config->run_dir, r < 0 ? strerror(-r) : "something else is there");
+	return EXIT_ERROR;
+}
+
 static bool backup_is_holding(const void *vss)
 {
 	return bind_vss_is_holding(vss);
@@ -91,7 +117,7 @@ static int open_api(struct daemon *d)
 		return EXIT_ERROR;
 	}
 	if (r)
-		return fail(path, r);
+		return fail_in_run_dir(&d->config, "api.sock", r);
 
 	d->api.config = &d->config;
 	d->api.connection = &d->connection;
@@ -153,15 +179,6 @@ static int open_signals(struct daemon *d)
 	return EXIT_OK;
 }
 
-static int make_run_dir(const struct config *config)
-{
-	if (mkdir(config->run_dir, 0755) == 0 || errno == EEXIST)
-		return EXIT_OK;
-	log_error("%s cannot be made: %m: become root, or name another folder by --run-dir",
-		  config->run_dir);
-	return EXIT_ERROR;
-}
-
 static int start(struct daemon *d)
 {
 	int r;
@@ -184,7 +201,7 @@ static int start(struct daemon *d)
 		return EXIT_ERROR;
 	}
 	if (r)
-		return fail("backup", r);
+		return fail_in_run_dir(&d->config, "the freezer's record", r);
 
 	r = open_signals(d);
 	if (r)

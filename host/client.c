@@ -11,6 +11,7 @@
 #include "base/ask.h"
 #include "base/cleanup.h"
 #include "base/size.h"
+#include "base/usage.h"
 #include "host/verbs.h"
 
 #include <getopt.h>
@@ -67,6 +68,12 @@ static int usage_error(const char *usage)
 	return EXIT_USAGE;
 }
 
+static int refuse_value(const char *option, const char *value, const char *wanted)
+{
+	fprintf(stderr, "hvhost: %s %s: this is not %s\n", option, value, wanted);
+	return EXIT_USAGE;
+}
+
 static bool take_option(struct arguments *a, int option, int takes)
 {
 	switch (option) {
@@ -102,17 +109,22 @@ static bool take_option(struct arguments *a, int option, int takes)
 static int parse(int argc, char **argv, const char *usage, int takes, int min, int max,
 		 struct arguments *a)
 {
+	char help[32];
 	int o;
 
 	*a = (struct arguments){
 		.to = {"hvhost", HVHOST_RUN_DIR "/api.sock", "hvhost serve"},
 	};
+	snprintf(help, sizeof(help), "hvhost %s --help", argv[0]);
 	optind = 1;
-	while ((o = getopt_long(argc, argv, "", all_options, NULL)) != -1) {
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, ":", all_options, NULL)) != -1) {
 		if (o == 'h') {
 			print_usage(usage);
 			return EXIT_OK;
 		}
+		if (o == ':' || o == '?')
+			return usage_complain(o, argv, "hvhost", help);
 		if (!take_option(a, o, takes))
 			return usage_error(usage);
 	}
@@ -162,11 +174,16 @@ static int ask_and_print(struct arguments *a, const char *method, const char *pa
 	return r;
 }
 
-/* "/v1/guests/NAME" and what follows; NULL (and a message) if memory ran out. */
+/* "/v1/guests/NAME" and what follows; NULL, and a message, if that cannot be. */
 static char *guest_path(const char *name, const char *rest)
 {
 	char *path;
 
+	if (!*name || strchr(name, '/')) {
+		fprintf(stderr, "hvhost: '%s' is no guest's name: hvhost status lists the guests\n",
+			name);
+		return NULL;
+	}
 	if (asprintf(&path, "/v1/guests/%s%s", name, rest) < 0) {
 		fputs("hvhost: no memory\n", stderr);
 		return NULL;
@@ -222,8 +239,16 @@ int verb_status(int argc, char **argv)
 
 static int print_memory(const json_t *memory)
 {
+	json_int_t by_hand = json_integer_value(json_object_get(memory, "by_hand_bytes"));
+
 	printf("assigned %s, target %s (%s)\n", bytes_of(memory, "assigned_bytes").text,
 	       bytes_of(memory, "target_bytes").text, text_of(memory, "why"));
+	if (by_hand && by_hand < json_integer_value(json_object_get(memory, "minimum_bytes")))
+		printf("%s is below the guest's minimum: it keeps %s\n", size_format(by_hand).text,
+		       bytes_of(memory, "minimum_bytes").text);
+	if (by_hand > json_integer_value(json_object_get(memory, "maximum_bytes")))
+		printf("%s is above the guest's maximum: it gets %s at most\n",
+		       size_format(by_hand).text, bytes_of(memory, "maximum_bytes").text);
 	return EXIT_OK;
 }
 
@@ -246,7 +271,7 @@ int verb_memory(int argc, char **argv)
 	else if (size_parse(a.assign, &bytes) == 0 && bytes <= INT64_MAX)
 		body = json_pack("{s:I}", "assign", (json_int_t)bytes);
 	else
-		return usage_error(usage);
+		return refuse_value("--assign", a.assign, "a size like 512M or 2G, nor 'auto'");
 
 	path = guest_path(a.positional[0], "/memory");
 	if (!path) {

@@ -62,7 +62,6 @@ static void rescind_corrupt(void *self, const struct vmbus_guid *class_id)
 	log_error("%s: the %s ring is corrupt; taking the channel away", g->name,
 		  vmbus_class_name(class_id));
 	(void)!guest_rescind(g, vmbus_class_name(class_id));
-	guest_channel_closed(g, class_id);
 }
 
 static int add_services(struct guest *g, const struct guest_config *config)

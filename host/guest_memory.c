@@ -36,6 +36,7 @@ struct guest_memory {
 	struct event *timer;
 	uint64_t next_decision_ns;
 	uint64_t reports_seen;
+	bool told_violation;
 };
 
 static json_int_t bytes(uint64_t pages)
@@ -173,9 +174,11 @@ static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans
 
 	(void)trans_id;
 	r = dynmem_host_receive(g->core, message, size, now);
-	if (r == DYNMEM_HOST_VIOLATION)
-		log_warning("%s: gave pages that it must not give; counted", g->context.guest_name);
-	else if (r < 0)
+	if (r == DYNMEM_HOST_VIOLATION && !g->told_violation)
+		log_warning("%s: gave pages that it must not give (counted; said once)",
+			    g->context.guest_name);
+	g->told_violation |= r == DYNMEM_HOST_VIOLATION;
+	if (r < 0)
 		log_error("%s: a memory message is lost: %s", g->context.guest_name, strerror(-r));
 	take_report(g, now);
 	step(g);
@@ -312,6 +315,15 @@ static void add_report(json_t *status, const struct guest_memory *g,
 			    json_real(now > s->report_ns ? (now - s->report_ns) / 1e9 : 0));
 }
 
+static void add_settings(json_t *status, const struct guest_memory *g)
+{
+	json_object_set_new(status, "minimum_bytes", json_integer(bytes(g->settings.minimum_pages)));
+	json_object_set_new(status, "maximum_bytes", json_integer(bytes(g->settings.maximum_pages)));
+	if (g->balancer.manual)
+		json_object_set_new(status, "by_hand_bytes",
+				    json_integer(bytes(g->balancer.manual_pages)));
+}
+
 json_t *guest_memory_status(const struct guest_memory *g)
 {
 	struct dynmem_host_status s;
@@ -329,6 +341,8 @@ json_t *guest_memory_status(const struct guest_memory *g)
 			   operation_status(&s.operation), "status_reports",
 			   (json_int_t)s.stats.status_reports, "violations",
 			   (json_int_t)s.stats.violations);
+	if (status)
+		add_settings(status, g);
 	if (status && s.has_report)
 		add_report(status, g, &s);
 	return status;

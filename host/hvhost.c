@@ -56,7 +56,9 @@ int main(int argc, char **argv)
 		if (!strcmp(name, verbs[i].name))
 			return verbs[i].run(argc - 1, argv + 1);
 
-	fprintf(stderr, "hvhost: %s%s%s: hvhost --help lists the verbs\n", name[0] ? "no verb '" : "which verb",
-		name, name[0] ? "'" : "?");
+	if (name[0])
+		fprintf(stderr, "hvhost: no verb '%s': hvhost --help lists them\n", name);
+	else
+		fputs("hvhost: which verb? hvhost --help lists them\n", stderr);
 	return EXIT_USAGE;
 }

@@ -8,7 +8,9 @@
  * up without trusting it. The socket belongs to the guest, and whatever comes through it is
  * checked: a datagram that cannot be, a first message that is no HELLO, or a guest that does not
  * read its socket ends the connection. The end of the connection is the end of the guest, whatever
- * its channels were doing: on_gone() tells the services at once.
+ * its channels were doing: on_gone() tells the services at once. A channel that is rescinded is
+ * closed at once, too: the guest keeps its number until it has released it, but could otherwise hold
+ * the old channel open beside a new one of the same class.
  */
 
 #include "host/lab.h"
@@ -35,7 +37,6 @@ enum channel_state {
 struct lab_channel {
 	enum channel_state state;
 	struct vmbus_guid class_id;
-	bool was_open; /* when it was rescinded */
 };
 
 struct lab_guest {
@@ -125,13 +126,15 @@ int lab_rescind(struct lab_guest *guest, const struct vmbus_guid *class_id)
 
 	for (size_t i = 0; i < CHANNELS_MAX; i++) {
 		struct lab_channel *channel = &guest->channels[i];
+		bool was_open = channel->state == CHANNEL_OPEN;
 
-		if ((channel->state == CHANNEL_OFFERED || channel->state == CHANNEL_OPEN) &&
+		if ((was_open || channel->state == CHANNEL_OFFERED) &&
 		    vmbus_guid_equal(&channel->class_id, class_id)) {
-			channel->was_open = channel->state == CHANNEL_OPEN;
 			channel->state = CHANNEL_RESCINDED;
 			m.channel_id = id_of(guest, channel);
 			send_message(guest, &m, NULL, 0);
+			if (was_open)
+				guest->lab->ops->on_close(guest->context, &channel->class_id);
 			return 0;
 		}
 	}
@@ -221,8 +224,6 @@ static void handle_release(struct lab_guest *guest, const struct shm_message *m)
 	if (!channel || channel->state != CHANNEL_RESCINDED)
 		return;
 	channel->state = CHANNEL_FREE;
-	if (channel->was_open)
-		guest->lab->ops->on_close(guest->context, &channel->class_id);
 }
 
 /* False if the guest does what no guest does. */

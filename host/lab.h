@@ -35,7 +35,7 @@ struct lab_ops {
 	/* A guest has opened a channel; the port is the callee's. */
 	void (*on_open)(void *context, const struct vmbus_guid *class_id,
 			struct vmbus_port *take_port);
-	/* A guest has closed a channel (it may open it again), or has released a rescinded one. */
+	/* A guest has closed a channel (it may open it again), or lab_rescind() has. */
 	void (*on_close)(void *context, const struct vmbus_guid *class_id);
 	/* The guest is gone, with all its channels. The handle is invalid after this call. */
 	void (*on_gone)(void *context);
@@ -52,7 +52,7 @@ DEFINE_CLEANUP(lab)
 /* Offers one channel of @class_id to the guest. -ENOMEM, -ENOSPC. */
 _must_check_ int lab_offer(struct lab_guest *guest, const struct vmbus_guid *class_id);
 
-/* Takes an offered channel back; on_close() follows when the guest has let go. LAB_NOT_OFFERED. */
+/* Takes an offered channel back; if it was open, calls on_close(). LAB_NOT_OFFERED. */
 _must_check_ int lab_rescind(struct lab_guest *guest, const struct vmbus_guid *class_id);
 
 /* Ends the connection at the next turn of the loop; on_gone() follows. */

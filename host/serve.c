@@ -11,6 +11,7 @@
 #include "base/httpd.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "base/usage.h"
 #include "host/guest.h"
 #include "host/verbs.h"
 
@@ -81,6 +82,8 @@ static struct balancer_settings settings_for(const struct host *h, uint64_t memo
 
 	if (s.startup_pages == 0)
 		s.startup_pages = memory_pages;
+	if (s.maximum_pages > 0 && s.startup_pages > s.maximum_pages)
+		s.startup_pages = s.maximum_pages;
 	if (s.maximum_pages == 0)
 		s.maximum_pages = s.startup_pages;
 	if (s.minimum_pages == 0)
@@ -168,6 +171,19 @@ static const struct lab_ops lab_ops = {
 
 /* The API. */
 
+/* Answers with @take_body as the schema has it. */
+static void reply(struct httpd_request *request, int status, json_t *take_body)
+{
+	json_t *answer = json_pack("{s:i}", "schema", 1);
+
+	if (!take_body || json_object_update_missing(answer, take_body) < 0) {
+		json_decref(answer);
+		answer = NULL;
+	}
+	json_decref(take_body);
+	httpd_reply_json(request, status, answer);
+}
+
 /* The guest in the path; NULL, and the request is answered, if there is none. */
 static struct guest *requested_guest(struct host *h, struct httpd_request *request)
 {
@@ -189,9 +205,9 @@ static void get_status(struct httpd_request *request, void *user)
 
 	for (size_t i = 0; i < h->n_seats; i++)
 		json_array_append_new(guests, guest_status(h->seats[i]->guest));
-	httpd_reply_json(request, 200,
-			 json_pack("{s:i, s:s, s:s, s:o}", "schema", 1, "program", "hvhost",
-				   "version", PACKAGE_VERSION, "guests", guests));
+	reply(request, 200,
+	      json_pack("{s:s, s:s, s:o}", "program", "hvhost", "version", PACKAGE_VERSION,
+			"guests", guests));
 }
 
 static void get_guest(struct httpd_request *request, void *user)
@@ -199,7 +215,7 @@ static void get_guest(struct httpd_request *request, void *user)
 	struct guest *g = requested_guest(user, request);
 
 	if (g)
-		httpd_reply_json(request, 200, guest_status(g));
+		reply(request, 200, guest_status(g));
 }
 
 static void post_memory(struct httpd_request *request, void *user)
@@ -219,7 +235,7 @@ static void post_memory(struct httpd_request *request, void *user)
 				  NULL);
 		return;
 	}
-	httpd_reply_json(request, 200, guest_memory_status(guest_memory_of(g)));
+	reply(request, 200, guest_memory_status(guest_memory_of(g)));
 }
 
 static void change_service(struct httpd_request *request, struct guest *g,
@@ -232,8 +248,8 @@ static void change_service(struct httpd_request *request, struct guest *g,
 		return;
 	switch (change(g, service ? service : "")) {
 	case 0:
-		httpd_reply_json(request, 200,
-				 json_pack("{s:s, s:s}", "service", service, "state", state));
+		reply(request, 200,
+		      json_pack("{s:s, s:s}", "service", service, "state", state));
 		break;
 	case GUEST_NO_SERVICE:
 		httpd_reply_error(request, 400, "there is no such service",
@@ -278,7 +294,7 @@ static void start_backup(struct host *h, struct guest *g, struct httpd_request *
 	switch (guest_backup_start(guest_backup_of(g), take_backup)) {
 	case 0:
 		h->backups[h->n_backups++] = take_backup;
-		httpd_reply_json(request, 202, backup_status(take_backup));
+		reply(request, 202, backup_status(take_backup));
 		return;
 	case GUEST_BACKUP_RUNNING:
 		httpd_reply_error(request, 409, "a backup of this guest is under way",
@@ -328,7 +344,7 @@ static void get_backup(struct httpd_request *request, void *user)
 
 	for (size_t i = 0; i < h->n_backups; i++) {
 		if (backup_id(h->backups[i]) == id) {
-			httpd_reply_json(request, 200, backup_status(h->backups[i]));
+			reply(request, 200, backup_status(h->backups[i]));
 			return;
 		}
 	}
@@ -357,6 +373,14 @@ static int fail(const char *what, int r)
 	return EXIT_ERROR;
 }
 
+/* Both sockets are in the run directory. */
+static int fail_to_listen(const char *path, int r)
+{
+	log_error("%s cannot be made: %s: make room there, or name another folder by --run-dir", path,
+		  strerror(-r));
+	return EXIT_ERROR;
+}
+
 static int open_api(struct host *h, const char *path)
 {
 	int r;
@@ -367,7 +391,7 @@ static int open_api(struct host *h, const char *path)
 		return EXIT_ERROR;
 	}
 	if (r)
-		return fail(path, r);
+		return fail_to_listen(path, r);
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
 		r = httpd_route(h->httpd, routes[i].method, routes[i].pattern, routes[i].handle, h);
 		if (r)
@@ -384,7 +408,7 @@ static int open_lab(struct host *h, const char *path)
 		log_error("another lab host listens at %s: stop it, or name another --run-dir", path);
 		return EXIT_ERROR;
 	}
-	return r ? fail(path, r) : EXIT_OK;
+	return r ? fail_to_listen(path, r) : EXIT_OK;
 }
 
 static void on_signal(evutil_socket_t number, short what, void *user)
@@ -547,9 +571,16 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 	}
 }
 
+/* Of two amounts of which 0 leaves one open. */
+static bool is_ordered(uint64_t low_pages, uint64_t high_pages)
+{
+	return low_pages == 0 || high_pages == 0 || low_pages <= high_pages;
+}
+
 /* -1, or the exit code. */
 static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 {
+	static const char help[] = "hvhost serve --help";
 	static const struct option options[] = {
 		{"run-dir", required_argument, NULL, 'r'},
 		{"startup", required_argument, NULL, 's'},
@@ -565,24 +596,30 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{NULL, 0, NULL, 0},
 	};
 	const struct balancer_settings *s = &h->settings;
-	int o;
+	int o, i = 0;
 
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, ":", options, &i)) != -1) {
 		if (o == 'h') {
 			print_usage(stdout);
 			return EXIT_OK;
 		}
+		if (o == ':' || o == '?')
+			return usage_complain(o, argv, "hvhost", help);
 		if (!take_option(h, o, level)) {
-			fputs("hvhost: hvhost serve --help lists the options and their ranges\n",
-			      stderr);
+			fprintf(stderr, "hvhost: --%s cannot be '%s': see %s\n", options[i].name,
+				optarg, help);
 			return EXIT_USAGE;
 		}
 	}
-	if (optind < argc || (s->maximum_pages && s->startup_pages > s->maximum_pages) ||
-	    (s->startup_pages && s->minimum_pages > s->startup_pages)) {
-		fputs("hvhost: minimum <= startup <= maximum, and no other arguments: "
-		      "see hvhost serve --help\n",
-		      stderr);
+	if (optind < argc) {
+		fprintf(stderr, "hvhost: what is '%s'? see %s\n", argv[optind], help);
+		return EXIT_USAGE;
+	}
+	if (!is_ordered(s->minimum_pages, s->startup_pages) ||
+	    !is_ordered(s->startup_pages, s->maximum_pages) ||
+	    !is_ordered(s->minimum_pages, s->maximum_pages)) {
+		fprintf(stderr, "hvhost: not --minimum <= --startup <= --maximum: see %s\n", help);
 		return EXIT_USAGE;
 	}
 	return -1;

@@ -9,9 +9,16 @@
  *
  * Only in-band packets carry messages on the channels this project serves; anything else is
  * dropped and counted. Corruption is final: whoever holds the channel closes it and opens it anew.
+ *
+ * The other side can write as fast as packets are dropped here. So that no call lasts as long as it
+ * likes, a call gives up after a number of drops; vmbus_channel_sleep() then says that there is more.
  */
 
 #include "vmbus/channel.h"
+
+enum {
+	DROPS_PER_CALL = 64,
+};
 
 void vmbus_channel_init(struct vmbus_channel *ch, const struct vmbus_ring_memory *out,
 			const struct vmbus_ring_memory *in)
@@ -32,7 +39,7 @@ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 {
 	struct vmbus_packet packet;
 
-	while (!ch->corrupt) {
+	for (int n = 0; n < DROPS_PER_CALL && !ch->corrupt; n++) {
 		int r = vmbus_ring_in_read(&ch->in, buf, size, &packet);
 
 		if (r == VMBUS_RING_EMPTY)
@@ -51,7 +58,7 @@ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 			return 0;
 		}
 	}
-	return VMBUS_CHANNEL_CORRUPT;
+	return ch->corrupt ? VMBUS_CHANNEL_CORRUPT : VMBUS_CHANNEL_EMPTY;
 }
 
 /* Writes, and if the ring is full asks for room; room found in that moment is used at once. */

@@ -63,7 +63,8 @@ void vmbus_channel_wake(struct vmbus_channel *ch);
 
 /*
  * Copies the next in-band message out of the ring. Packets of other types and packets larger than
- * @size are dropped and counted. VMBUS_CHANNEL_EMPTY, VMBUS_CHANNEL_CORRUPT.
+ * @size are dropped and counted. VMBUS_CHANNEL_EMPTY if there is none, or none was among the next
+ * few packets: vmbus_channel_sleep() tells the difference. VMBUS_CHANNEL_CORRUPT.
  */
 _must_check_ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 				       struct vmbus_message *ret_message);

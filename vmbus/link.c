@@ -7,7 +7,8 @@
  * anything. A round sends what was kept, if it fits by now, and reads the ring until it is empty.
  * It reads even while a message is kept: two sides that both stop reading until the other has made
  * room would wait for each other for ever. To keep one busy channel from starving the others, a
- * round ends after a bounded number of messages and is continued from the loop.
+ * round ends after a bounded number of messages and is continued from the loop: by a timer, because
+ * an event that is made active inside its own call comes again before the loop looks at others.
  *
  * The user may free the link from inside any call that the link makes; the round notices, because
  * freeing marks the link and the memory goes when the round is over.
@@ -25,6 +26,7 @@ enum {
 struct link {
 	struct vmbus_port port;
 	struct event *event;
+	struct event *again; /* continues a round */
 	const struct link_user *ops;
 	void *user;
 
@@ -73,7 +75,15 @@ static void tell_corrupt(struct link *link)
 		return;
 	link->corrupt_told = true;
 	(void)event_del(link->event);
+	(void)event_del(link->again);
 	link->ops->on_corrupt(link->user);
+}
+
+static void run_again(struct link *link)
+{
+	static const struct timeval at_once = {0};
+
+	(void)event_add(link->again, &at_once);
 }
 
 /* One round, and what follows from it. */
@@ -93,7 +103,7 @@ static void run_round(struct link *link)
 	if (link->port.channel.corrupt)
 		tell_corrupt(link);
 	else if (more)
-		event_active(link->event, EV_READ, 0);
+		run_again(link);
 }
 
 static void on_doorbell(evutil_socket_t fd, short what, void *user)
@@ -124,13 +134,14 @@ int link_new(struct event_base *base, struct vmbus_port *take_port, const struct
 	link->ops = ops;
 	link->user = user;
 	link->event = event_new(base, link->port.wait_fd, EV_READ | EV_PERSIST, on_doorbell, link);
-	if (!link->event || event_add(link->event, NULL) < 0) {
+	link->again = event_new(base, -1, 0, on_doorbell, link);
+	if (!link->event || !link->again || event_add(link->event, NULL) < 0) {
 		(void)link_free(link);
 		return -ENOMEM;
 	}
 
 	/* Something may be in the ring already. */
-	event_active(link->event, EV_READ, 0);
+	run_again(link);
 	*ret_link = link;
 	return 0;
 }
@@ -145,6 +156,8 @@ struct link *link_free(struct link *link)
 	}
 	if (link->event)
 		event_free(link->event);
+	if (link->again)
+		event_free(link->again);
 	vmbus_port_fini(&link->port);
 	free(link);
 	return NULL;
@@ -165,7 +178,7 @@ int link_send(struct link *link, uint64_t trans_id, const void *message, size_t 
 	} else if (r) {
 		/* A message that can never fit is a mistake on this side, and as final as corruption. */
 		link->port.channel.corrupt = true;
-		event_active(link->event, EV_READ, 0);
+		run_again(link);
 		return LINK_DEAD;
 	}
 

@@ -159,9 +159,11 @@ void vmbus_port_fini(struct vmbus_port *port)
 void vmbus_port_wake(struct vmbus_port *port)
 {
 	uint64_t rings;
+	ssize_t n = read(port->wait_fd, &rings, sizeof(rings));
 
 	/* Nothing to read means that somebody else's event woke us: look at the channel anyway. */
-	(void)!read(port->wait_fd, &rings, sizeof(rings));
+	if (n != sizeof(rings) && !(n < 0 && errno == EAGAIN))
+		port->channel.corrupt = true; /* no eventfd, and it might wake us for ever */
 	vmbus_channel_wake(&port->channel);
 }
 

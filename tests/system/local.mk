@@ -11,6 +11,7 @@ check_PROGRAMS += \
 
 SYSTEM_TESTS = \
 	%D%/test-backup.sh \
+	%D%/test-cli.sh \
 	%D%/test-freezer.sh \
 	%D%/test-images.sh \
 	%D%/test-memeater.sh \
@@ -22,4 +23,4 @@ RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
 
 TESTS += $(RUN_SYSTEM_TESTS)
 dist_check_SCRIPTS += $(SYSTEM_TESTS)
-EXTRA_DIST += %D%/images.sh %D%/tap.sh
+EXTRA_DIST += %D%/images.sh %D%/lab.sh %D%/tap.sh

@@ -119,6 +119,25 @@ Test(channel, other_packet_types_and_oversized_packets_are_dropped_and_counted)
 	cr_expect(eq(u64, guest.stats.packets_in, 1));
 }
 
+Test(channel, one_call_drops_a_bounded_number_of_packets_and_sleep_says_that_there_is_more)
+{
+	const struct vmbus_packet completion = {.type = VMBUS_PACKET_COMPLETION};
+	struct vmbus_message message;
+	uint8_t buf[16];
+	bool signal;
+
+	for (int i = 0; i < 100; i++)
+		cr_assert(eq(int, vmbus_ring_out_write(&host.out, &completion, NULL, &signal), 0));
+	cr_expect(eq(int, vmbus_channel_receive(&guest, buf, sizeof(buf), &message),
+		     VMBUS_CHANNEL_EMPTY));
+	cr_expect(lt(u64, guest.stats.dropped_type, 100));
+	cr_expect(not(vmbus_channel_sleep(&guest)));
+	cr_expect(eq(int, vmbus_channel_receive(&guest, buf, sizeof(buf), &message),
+		     VMBUS_CHANNEL_EMPTY));
+	cr_expect(eq(u64, guest.stats.dropped_type, 100));
+	cr_expect(vmbus_channel_sleep(&guest));
+}
+
 Test(channel, corruption_is_final)
 {
 	struct vmbus_message message;

@@ -196,6 +196,7 @@ Test(lab, a_rescinded_channel_is_released_and_can_be_offered_anew)
 
 	cr_assert(eq(int, lab_rescind(seen.guest, &vmbus_class_vss), 0));
 	cr_expect(eq(int, lab_rescind(seen.guest, &vmbus_class_vss), LAB_NOT_OFFERED));
+	cr_expect(eq(int, seen.closes, 1), "the host does not wait for the guest");
 	e = next(t);
 	cr_assert(eq(int, e.type, TRANSPORT_SHM_RESCINDED));
 	cr_expect(eq(u32, e.channel_id, id));
@@ -210,7 +211,34 @@ Test(lab, a_rescinded_channel_is_released_and_can_be_offered_anew)
 	turn();
 	cr_expect(eq(int, seen.closes, 1));
 	cr_assert(eq(int, lab_offer(seen.guest, &vmbus_class_vss), 0));
-	cr_expect(eq(int, next(t).type, TRANSPORT_SHM_OFFERED));
+	e = next(t);
+	cr_expect(eq(int, e.type, TRANSPORT_SHM_OFFERED));
+	cr_expect(eq(u32, e.channel_id, id));
+	(void)transport_shm_free(t);
+}
+
+Test(lab, a_late_release_does_not_close_the_channel_that_was_offered_instead)
+{
+	struct transport_shm_event e;
+	struct vmbus_port port;
+	struct transport_shm *t;
+	uint32_t id = join_and_open(&t, &port);
+
+	cr_assert(eq(int, lab_rescind(seen.guest, &vmbus_class_vss), 0));
+	cr_assert(eq(int, lab_offer(seen.guest, &vmbus_class_vss), 0));
+	cr_assert(eq(int, next(t).type, TRANSPORT_SHM_RESCINDED));
+	e = next(t);
+	cr_assert(eq(int, e.type, TRANSPORT_SHM_OFFERED));
+	cr_expect(ne(u32, e.channel_id, id));
+	cr_assert(eq(int, transport_shm_open(t, e.channel_id), 0));
+	e = next(t);
+	cr_assert(eq(int, e.type, TRANSPORT_SHM_OPENED));
+	cr_assert(eq(int, transport_shm_release(t, id), 0));
+	turn();
+	cr_expect(eq(int, seen.opens, 2));
+	cr_expect(eq(int, seen.closes, 1));
+	vmbus_port_fini(&port);
+	vmbus_port_fini(&e.port);
 	(void)transport_shm_free(t);
 }
 

@@ -191,6 +191,79 @@ Test(link, a_message_that_can_never_fit_kills_the_link_and_says_so)
 	cr_expect(host.corrupt);
 }
 
+/* The other side of a flood: a port without a link, refilled from inside the receiver's calls. */
+static struct {
+	struct vmbus_port port;
+	struct link *link;
+	size_t to_send, received;
+	size_t received_at_timer;
+} flood;
+
+static void refill(void)
+{
+	while (flood.to_send > 0 && vmbus_channel_send(&flood.port.channel, 0, "flooding", 8) == 0)
+		flood.to_send--;
+	vmbus_port_flush(&flood.port);
+}
+
+static void on_flood_message(void *user, uint8_t *message, size_t size, uint64_t trans_id)
+{
+	(void)user, (void)message, (void)size, (void)trans_id;
+	flood.received++;
+	refill();
+}
+
+static void on_flood_timer(evutil_socket_t fd, short what, void *user)
+{
+	(void)fd, (void)what, (void)user;
+	flood.received_at_timer = flood.received;
+}
+
+Test(link, a_flood_does_not_keep_other_events_waiting)
+{
+	static const struct link_user flood_ops = {
+		.on_message = on_flood_message,
+		.on_room = on_room,
+		.on_corrupt = on_corrupt,
+	};
+	static const struct timeval at_once = {0};
+	struct vmbus_port port;
+	int fds[3];
+
+	cr_assert(eq(int, vmbus_port_create(65536, &flood.port, fds), 0));
+	cr_assert(eq(int, vmbus_port_adopt(65536, fds, &port), 0));
+	cr_assert(eq(int, link_new(base, &port, &flood_ops, NULL, &flood.link), 0));
+	flood.to_send = 100000;
+	refill();
+	cr_assert(eq(int, event_base_loop(base, EVLOOP_ONCE), 0));
+	cr_assert(eq(int, event_base_once(base, -1, EV_TIMEOUT, on_flood_timer, NULL, &at_once), 0));
+	for (int i = 0; i < 10; i++)
+		cr_assert(eq(int, event_base_loop(base, EVLOOP_NONBLOCK), 0));
+	cr_expect(flood.received_at_timer > 0);
+	cr_expect(lt(sz, flood.received_at_timer, 1000));
+	(void)link_free(flood.link);
+	vmbus_port_fini(&flood.port);
+}
+
+Test(link, a_doorbell_that_is_no_eventfd_is_corruption)
+{
+	struct vmbus_port host_port, guest_port;
+	struct end victim = {0};
+	int fds[3], ends[2];
+
+	cr_assert(eq(int, vmbus_port_create(RING_SIZE, &host_port, fds), 0));
+	cr_assert(eq(int, pipe(ends), 0));
+	close_fd(ends[1]);
+	close_fd(fds[1]);
+	fds[1] = ends[0];
+	cr_assert(eq(int, vmbus_port_adopt(RING_SIZE, fds, &guest_port), 0));
+	cr_assert(eq(int, link_new(base, &guest_port, &ops, &victim, &victim.link), 0));
+	for (int i = 0; i < 10; i++)
+		cr_assert(event_base_loop(base, EVLOOP_NONBLOCK) == 0);
+	cr_expect(victim.corrupt);
+	vmbus_port_fini(&host_port);
+}
+
 static int memory(size_t size, bool seal)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);

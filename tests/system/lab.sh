@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+#
+# A lab of the real programs: one hvhost and any number of guests. To be sourced after tap.sh.
+#
+#     start_host --startup 1G
+#     start_guest one --memory no
+#     check "it connects" soon connected one
+#     ends "Ctrl-C ends the guest" "$one_pid"
+#     no_reports
+#     done_testing
+#
+# Everything lives in $run, a folder on a tmpfs, because the freezer's record must be in memory: the
+# host in $run/host, each guest in $run/NAME, logs beside them. What is started is stopped when the
+# test ends. no_reports fails if a program has said anything that only a sanitizer or an assertion
+# says.
+
+build=$(cd "${builddir:-.}" && pwd)
+[ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] || skip_all "needs a tmpfs at /dev/shm"
+command -v jq >/dev/null || skip_all "needs jq"
+run=$(mktemp -d /dev/shm/hvguest-test.XXXXXX) || exit 1
+on_exit rm -rf "$run"
+chmod 711 "$run"
+
+hvguestd=$build/daemon/hvguestd
+hvguestctl=$build/cli/hvguestctl
+hvhost=$build/host/hvhost
+freezer=$build/fsfreeze/hvguest-freezer
+
+# host VERB...: asks the host; guest NAME VERB...: asks that guest's daemon
+host() {
+    "$hvhost" "$@" --run-dir "$run/host"
+}
+
+guest() {
+    local name=$1
+    shift
+    "$hvguestctl" --api "$run/$name/api.sock" "$@"
+}
+
+# host_value NAME FILTER, guest_value NAME FILTER: what jq finds in the status
+host_value() {
+    host status "$1" --json 2>/dev/null | jq -r "$2"
+}
+
+guest_value() {
+    guest "$1" status --json 2>/dev/null | jq -r "$2"
+}
+
+# soon COMMAND...: whether it comes true within twenty seconds
+soon() {
+    local _
+    for _ in {1..200}; do
+        "$@" >/dev/null 2>&1 && return 0
+        sleep 0.1
+    done
+    return 1
+}
+
+# gone PID: the process has ended, and was waited for if it is ours
+gone() {
+    ! kill -0 "$1" 2>/dev/null
+}
+
+# start_host OPTION...: $host_pid; waits until guests can connect
+start_host() {
+    "$hvhost" serve --run-dir "$run/host" "$@" 2>>"$run/host.log" &
+    host_pid=$!
+    on_exit stop "$host_pid"
+    soon host status || bail_out "hvhost does not start: $(cat "$run/host.log")"
+}
+
+# start_guest NAME OPTION...: $NAME_pid; waits until it answers
+start_guest() {
+    local name=$1
+    shift
+    "$hvguestd" --lab "$run/host/lab.sock" --name "$name" --run-dir "$run/$name" \
+        --freezer "$freezer" "$@" 2>>"$run/$name.log" &
+    printf -v "${name}_pid" %s $!
+    on_exit stop "$!"
+    soon test -S "$run/$name/api.sock" || bail_out "hvguestd does not start: $(cat "$run/$name.log")"
+}
+
+connected() {
+    [ "$(guest_value "$1" .host.state)" = connected ]
+}
+
+# ready NAME: every channel is open, and the host knows that memory and backup can begin
+ready() {
+    [ "$(host_value "$1" '.memory.state + " " + .backup.version + " " + .heartbeat.state')" = \
+        "ready 5.0 ok" ]
+}
+
+# ends NAME PID [SIGNAL]: a test of its own: SIGINT, as Ctrl-C sends it, ends it with status 0
+ends() {
+    kill "-${3:-INT}" "$2"
+    wait "$2"
+    is "$1" "$?" 0
+}
+
+# no_reports: a test of its own, for the end
+no_reports() {
+    local reports
+    reports=$(grep -hE 'Sanitizer|runtime error:|Assertion|stack smashing|free\(\)|malloc' \
+        "$run"/*.log "$run"/*.err 2>/dev/null | head -20)
+    [ -z "$reports" ] || diag "$reports"
+    is "no program has a sanitizer or an assertion complain" "$reports" ""
+}
