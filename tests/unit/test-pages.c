@@ -81,11 +81,6 @@ static uint64_t field(const char *path, const char *name)
 	return value;
 }
 
-static uint64_t available_bytes(void)
-{
-	return field("/proc/meminfo", "MemAvailable") * 1024;
-}
-
 /* Kernels before 6.4 end a pin up to a second late; only then is its memory free. */
 static bool await_field(const char *path, const char *name, uint64_t value)
 {
@@ -383,42 +378,6 @@ Test(pages, huge_pages_are_real_and_leave_and_come_back, .fini = take_back_huge_
 	cr_expect(await_not_huge(pfn));
 	pages_free(pages);
 	rangeset_fini(&set);
-}
-
-/*
- * True if 256 MiB that were taken and given back could be seen in the figure of the machine; not
- * all of them, because freed memory that the kernel keeps for each processor is not in it.
- */
-static bool see_available_move(struct pages *pages)
-{
-	uint64_t before, meanwhile, after = 0;
-	struct rangeset set;
-
-	rangeset_init(&set, 1 << 20);
-	before = available_bytes();
-	take(pages, 256 * PAGES_MIB, PAGES_HUGE, &set);
-	meanwhile = available_bytes();
-	give_back_all(pages, &set);
-	for (int i = 0; i < TRIES && after < meanwhile + 64 * MIB; i++) {
-		if (i > 0)
-			usleep(TRY_US);
-		after = available_bytes();
-	}
-	rangeset_fini(&set);
-	return before >= meanwhile + 64 * MIB && after >= meanwhile + 64 * MIB;
-}
-
-/* Others use the machine as well, so one of several tries has to show it. */
-Test(pages, available_memory_falls_and_comes_back, .fini = take_back_huge_pages, .timeout = 120)
-{
-	struct pages *pages = new_pages(true, false, true);
-	bool seen = false;
-
-	lend_huge_pages(128);
-	for (int i = 0; i < 5 && !seen; i++)
-		seen = see_available_move(pages);
-	cr_expect(seen);
-	pages_free(pages);
 }
 
 Test(pages, a_huge_page_is_freed_when_all_of_it_is_back, .fini = take_back_huge_pages,
