@@ -530,7 +530,7 @@ verify() {
 }
 
 prepare >"$tap_dir/prepare.log" 2>&1 || skip_all "cannot make and mount images: $(tail -n 1 "$tap_dir/prepare.log")"
-# The freezer has no environment and no sanitizer: it is linked statically.
+# Not of the freezer: it has no environment. If a sanitizer ends it, the daemon loses it, and a case fails.
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}log_path=$memory/sanitizer"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:+$UBSAN_OPTIONS:}log_path=$memory/sanitizer"
 on_exit stop_programs
