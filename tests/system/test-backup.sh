@@ -418,6 +418,8 @@ daemon_ended() {
     check "daemon-ended: the writes end" writes_end $image_types
     wait "$guest_pid"
     is "daemon-ended: hvguestd ends with 0" $? 0
+    check "daemon-ended: and says what it did to the backup" \
+        grep "backup: ended-early (daemon-stop)" "$guest_log"
     release
     end_backup daemon-ended 1 "the guest is gone"
     guest_start --freeze-roots "$guest" --freeze-timeout 60
@@ -487,6 +489,10 @@ nothing_allowed() {
     mkdir "$store/none"
     wrong nothing-allowed "could not freeze its file systems" "$store/none" backup "$store/none"
     check "nothing-allowed: the receipt says so" is_true receipt '.result | test("--freeze-roots")'
+    is "nothing-allowed: and why, for each of them" \
+        "$(receipt ".file_systems[] | select(.target | startswith(\"$guest/\")) |
+            .state + \": \" + .reason" | sort | uniq -c | xargs)" \
+        "3 not-allowed: no mount of it is at or below an allowed path"
 }
 
 programs_end() {
