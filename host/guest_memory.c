@@ -57,6 +57,9 @@ static void start_operation(struct guest_memory *g, uint64_t assigned, uint64_t 
 	uint64_t pages = grow ? g->decision.target_pages - assigned
 			      : assigned - g->decision.target_pages;
 
+	/* The guest would refuse, and then be left alone for a while after the backup. */
+	if (!grow && g->context.backup_runs(g->context.guest))
+		return;
 	if (pages > OPERATION_MAX_PAGES)
 		pages = OPERATION_MAX_PAGES;
 	if (pages == 0 || dynmem_host_request(g->core,
