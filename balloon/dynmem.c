@@ -359,46 +359,73 @@ static int receive_balloon_request(struct dynmem *dm, const struct dynmem_frame 
 }
 
 /*
- * Moves one contiguous part of `ballooned` to `collected`. Either both sets change or neither.
- * RANGESET_FULL, -ENOMEM.
+ * Parts on their way from `ballooned` to `collected`. They go in batches, because adding to a large
+ * set costs a pass over it, and a balloon of small pages comes back in very many parts.
  */
-static int collect_part(struct dynmem *dm, struct page_range part)
+struct collection {
+	struct page_range parts[DYNMEM_RANGES_MAX]; /* in neither set */
+	size_t n;
+	uint64_t pages; /* in `collected` by now */
+};
+
+static void untracked(struct dynmem *dm, uint64_t pages)
+{
+	dm->stats.untracked_pages += pages;
+	add_note(dm, DYNMEM_NOTE_UNTRACKED);
+}
+
+/* Puts the parts into `collected`, or back where they were if that would be too finely cut. */
+static int flush_collection(struct dynmem *dm, struct collection *c)
+{
+	uint64_t pages = page_ranges_count(c->parts, c->n);
+	int r;
+
+	r = page_ranges_normalize(c->parts, c->n, &c->n);
+	assert(r == 0); /* each was removed from a set */
+	r = rangeset_add(&dm->collected, c->parts, c->n);
+	if (r == 0) {
+		c->pages += pages;
+	} else if (r == RANGESET_FULL) {
+		untracked(dm, pages);
+		r = rangeset_add(&dm->ballooned, c->parts, c->n);
+	}
+	assert(r <= 0);
+	c->n = 0;
+	return r;
+}
+
+/* Collects one contiguous part of `ballooned`. */
+static int collect_part(struct dynmem *dm, struct page_range part, struct collection *c)
 {
 	uint64_t removed;
-	int r, undo;
+	int r;
 
-	r = rangeset_add(&dm->collected, &part, 1);
-	if (r)
-		return r;
-	r = rangeset_remove(&dm->ballooned, part, &removed);
-	if (r) {
-		/* There is room: rangeset_add() made it before it joined any ranges. */
-		undo = rangeset_remove(&dm->collected, part, &removed);
-		assert(undo == 0);
-		(void)undo;
-		return r;
+	if (c->n == DYNMEM_RANGES_MAX) {
+		r = flush_collection(dm, c);
+		if (r)
+			return r;
 	}
-	assert(removed == part.count);
+	r = rangeset_remove(&dm->ballooned, part, &removed);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		untracked(dm, part.count);
+	else
+		c->parts[c->n++] = part;
 	return 0;
 }
 
 /* Collects whatever of @range is ballooned, and counts what is not. */
-static int collect_range(struct dynmem *dm, struct page_range range, uint64_t *collected_pages)
+static int collect_range(struct dynmem *dm, struct page_range range, struct collection *c)
 {
 	struct page_range part;
 	uint64_t foreign_pages = range.count;
 	int r;
 
 	while (rangeset_overlap(&dm->ballooned, range, &part)) {
-		r = collect_part(dm, part);
-		if (r < 0)
+		r = collect_part(dm, part, c);
+		if (r)
 			return r;
-		if (r > 0) {
-			dm->stats.untracked_pages += part.count;
-			add_note(dm, DYNMEM_NOTE_UNTRACKED);
-		} else {
-			*collected_pages += part.count;
-		}
 		foreign_pages -= part.count;
 		range.count -= part.first + part.count - range.first;
 		range.first = part.first + part.count;
@@ -408,6 +435,31 @@ static int collect_range(struct dynmem *dm, struct page_range range, uint64_t *c
 		dm->stats.foreign_pages += foreign_pages;
 		add_note(dm, DYNMEM_NOTE_FOREIGN);
 	}
+	return 0;
+}
+
+/* Collects all ranges of a request, and writes how many pages they name and how many were ours. */
+static int collect_ranges(struct dynmem *dm, const struct dynmem_ranges *ranges,
+			  uint64_t *ret_asked_pages, uint64_t *ret_collected_pages)
+{
+	struct collection c = {.n = 0};
+	uint64_t asked_pages = 0;
+	int r = 0, flushed;
+
+	for (uint32_t i = 0; r == 0 && i < ranges->n; i++) {
+		struct page_range range = dynmem_range_at(ranges, i);
+
+		asked_pages += range.count;
+		r = collect_range(dm, range, &c);
+	}
+	flushed = flush_collection(dm, &c);
+	if (r)
+		return r;
+	if (flushed)
+		return flushed;
+
+	*ret_asked_pages = asked_pages;
+	*ret_collected_pages = c.pages;
 	return 0;
 }
 
@@ -430,7 +482,7 @@ static int receive_unballoon_request(struct dynmem *dm, const struct dynmem_fram
 				     uint64_t now_ns)
 {
 	struct dynmem_ranges ranges;
-	uint64_t asked_pages = 0, collected_pages = 0;
+	uint64_t asked_pages, collected_pages;
 	int r;
 
 	if (!in_service(dm))
@@ -443,14 +495,9 @@ static int receive_unballoon_request(struct dynmem *dm, const struct dynmem_fram
 	}
 
 	begin_sequence(dm, now_ns);
-	for (uint32_t i = 0; i < ranges.n; i++) {
-		struct page_range range = dynmem_range_at(&ranges, i);
-
-		asked_pages += range.count;
-		r = collect_range(dm, range, &collected_pages);
-		if (r)
-			return r;
-	}
+	r = collect_ranges(dm, &ranges, &asked_pages, &collected_pages);
+	if (r)
+		return r;
 	if (dm->operation.kind == DYNMEM_OPERATION_UNBALLOON) {
 		dm->operation.asked_pages += asked_pages;
 		dm->operation.done_pages += collected_pages;

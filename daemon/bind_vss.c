@@ -88,7 +88,7 @@ static void finish(struct bind_vss *b, const char *result, bool consistent, bool
 		.started_ns = b->backup.started_ns,
 		.result = result,
 		.consistent = consistent,
-		.plan = has_results ? b->backup.plan : NULL,
+		.plan = b->backup.plan,
 		.freezer = has_results ? b->freezer : NULL,
 		.given = b->backup.given,
 	};
@@ -406,6 +406,11 @@ static void abort_backup(struct bind_vss *b, enum vss_reason reason)
 {
 	vss_abort(&b->core, reason, clock_monotonic_ns());
 	perform(b);
+}
+
+void bind_vss_stop(struct bind_vss *b)
+{
+	abort_backup(b, VSS_REASON_DAEMON_STOP);
 }
 
 static void on_negotiated(void *self)

@@ -23,6 +23,9 @@ enum {
 _must_check_ int bind_vss_new(struct event_base *base, const struct config *config,
 			      struct connection *const *connection, struct bind_vss **ret_binding);
 
+/* The daemon stops: asks for the thaw, if anything is frozen. */
+void bind_vss_stop(struct bind_vss *b);
+
 /* Thaws, if anything is frozen, and ends the freezer. */
 struct bind_vss *bind_vss_free(struct bind_vss *b);
 DEFINE_CLEANUP(bind_vss)

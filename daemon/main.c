@@ -217,6 +217,8 @@ static int start(struct daemon *d)
 
 static void stop(struct daemon *d)
 {
+	if (d->vss)
+		bind_vss_stop(d->vss);
 	d->httpd = httpd_free(d->httpd);
 	d->connection = connection_free(d->connection);
 	d->jobs = jobs_free(d->jobs);

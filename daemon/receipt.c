@@ -69,15 +69,22 @@ static json_t *frozen_entry(const struct freeze_plan_entry *entry, const struct 
 	return fs;
 }
 
-/* What was never given to the freezer. */
-static json_t *other_entry(const struct freeze_plan_entry *entry)
+static json_t *unfrozen_entry(const struct freeze_plan_entry *entry, const char *state,
+			      const char *reason)
 {
-	bool vanished = entry->verdict == FREEZE_VERDICT_FREEZE;
-
 	return json_pack("{s:s, s:s, s:s, s:s}", "target", entry->mount->target, "type",
-			 entry->mount->type, "state",
-			 vanished ? "vanished" : freeze_verdict_name(entry->verdict), "reason",
-			 vanished ? "it was unmounted while the backup began" : entry->reason);
+			 entry->mount->type, "state", state, "reason", reason);
+}
+
+/* What was never given to the freezer. */
+static json_t *other_entry(const struct receipt_facts *facts, const struct freeze_plan_entry *entry)
+{
+	if (entry->verdict != FREEZE_VERDICT_FREEZE)
+		return unfrozen_entry(entry, freeze_verdict_name(entry->verdict), entry->reason);
+	if (!facts->freezer)
+		return unfrozen_entry(entry, freezer_entry_state_name(FREEZER_ENTRY_IDLE),
+				      "nothing was frozen");
+	return unfrozen_entry(entry, "vanished", "it was unmounted while the backup began");
 }
 
 /* The longest time that any file system was frozen. */
@@ -105,21 +112,44 @@ static json_t *file_systems(const struct receipt_facts *facts)
 	for (size_t i = 0; facts->plan && i < facts->plan->n_entries; i++) {
 		const struct freeze_plan_entry *entry = &facts->plan->entries[i];
 
-		if (facts->given[i]) {
+		if (facts->freezer && facts->given[i]) {
 			freezer_client_result(facts->freezer, given++, &r);
 			json_array_append_new(list, frozen_entry(entry, &r));
 		} else if (entry->verdict != FREEZE_VERDICT_PSEUDO) {
-			json_array_append_new(list, other_entry(entry));
+			json_array_append_new(list, other_entry(facts, entry));
 		}
 	}
 	return list;
 }
 
+/* True if everything that should have been frozen was, from the host's FREEZE to its THAW. */
+static bool everything_was_frozen(const struct receipt_facts *facts)
+{
+	struct freezer_result r;
+	size_t given = 0;
+
+	for (size_t i = 0; facts->plan && i < facts->plan->n_entries; i++) {
+		if (facts->plan->entries[i].verdict == FREEZE_VERDICT_UNSUPPORTED)
+			return false;
+		if (!facts->freezer || !facts->given[i])
+			continue;
+		freezer_client_result(facts->freezer, given++, &r);
+		if (r.state != FREEZER_ENTRY_THAWED || r.error)
+			return false;
+	}
+	return true;
+}
+
 json_t *receipt_new(const struct receipt_facts *facts)
 {
+	bool whole = everything_was_frozen(facts);
+	const char *result = facts->result;
+
+	if (facts->consistent && !whole)
+		result = "thawed as the host asked, but not everything could be frozen";
 	return json_pack("{s:i, s:o, s:s, s:b, s:f, s:o}", "schema", 1, "started",
-			 time_text(facts->started_ns), "result", facts->result, "consistent",
-			 facts->consistent, "frozen_seconds",
+			 time_text(facts->started_ns), "result", result, "consistent",
+			 facts->consistent && whole, "frozen_seconds",
 			 facts->freezer ? frozen_seconds(facts->freezer) : 0.0, "file_systems",
 			 file_systems(facts));
 }

@@ -14,9 +14,9 @@
 struct receipt_facts {
 	uint64_t started_ns;       /* CLOCK_REALTIME: the host's FREEZE */
 	const char *result;        /* one line for people */
-	bool consistent;           /* the host got its THAW through while everything was frozen */
-	const struct freeze_plan *plan;           /* NULL: it was not made */
-	const struct freezer_client *freezer;     /* results for the plan's entries in `frozen` */
+	bool consistent;           /* the host got its THAW through; receipt_new() looks at the rest */
+	const struct freeze_plan *plan;       /* NULL: it was not made */
+	const struct freezer_client *freezer; /* has results; NULL: it was not asked */
 	const bool *given;         /* for each entry of the plan: the freezer has a result for it */
 };
 

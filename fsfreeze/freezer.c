@@ -9,13 +9,15 @@
  * and the last FITHAW it neither allocates nor faults nor opens anything: whatever is frozen, it
  * can run.
  *
- * Two threads. The worker does what can hang: syncfs() and FIFREEZE, in plan order. The main thread
- * never calls either; it waits in poll() and ends the freeze, in reverse order, when it is told to,
- * when the deadline passes, when the socket ends because the daemon died, or on any signal. If the
- * worker is still in the kernel at that time, everything that is frozen is thawed at once, and the
- * worker thaws the late one itself when FIFREEZE returns; freezer_proto.c has the rules by which
- * they share entries. The process leaves only when the worker is back: a process that is killed in
- * FIFREEZE leaves a frozen file system behind.
+ * Three threads. The worker does what can hang: syncfs() and FIFREEZE, in plan order. The main
+ * thread never calls either; it waits in poll() and ends the freeze, in reverse order, when it is
+ * told to, when the deadline passes, when the socket ends because the daemon died, or on any
+ * signal. The third only waits for the daemon's death, of which it learns sooner than the socket
+ * does (freezer_io.c), and then ends the socket from this side. If the worker is still in the
+ * kernel at that time, everything that is frozen is thawed at once, and the worker thaws the late
+ * one itself when FIFREEZE returns; freezer_proto.c has the rules by which they share entries. The
+ * process leaves only when the worker is back: a process that is killed in FIFREEZE leaves a frozen
+ * file system behind.
  *
  *               FREEZE (last part)        worker done
  *      IDLE ------------------> FREEZING -------------> FROZEN
@@ -52,7 +54,7 @@
 #include <time.h>
 
 enum {
-	WORKER_STACK_BYTES = 256 * 1024,
+	THREAD_STACK_BYTES = 256 * 1024,
 	MAIN_STACK_BYTES = 64 * 1024, /* far more than the deepest call here takes */
 };
 
@@ -198,6 +200,13 @@ static void *worker_main(void *arg)
 		work(w);
 		report_done(w);
 	}
+	return NULL;
+}
+
+static void *watcher_main(void *arg)
+{
+	freezer_io_await_death(arg);
+	(void)shutdown(FREEZER_SOCKET_FD, SHUT_RDWR);
 	return NULL;
 }
 
@@ -493,11 +502,23 @@ static int open_events(struct freezer *f)
 	return f->signal_fd < 0 || f->timer_fd < 0 || f->done_fd < 0 ? negative_errno() : 0;
 }
 
-/* Starts the worker and waits until it has its own descriptor table. */
-static int spawn_worker(struct freezer *f)
+static int spawn_thread(void *(*run)(void *arg), void *arg)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
+	int r;
+
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attr, run, arg);
+	(void)pthread_attr_destroy(&attr);
+	return -r;
+}
+
+/* Starts the worker and waits until it has its own descriptor table. */
+static int spawn_worker(struct freezer *f)
+{
 	uint64_t count;
 	int pair[2], r;
 
@@ -510,13 +531,9 @@ static int spawn_worker(struct freezer *f)
 		.done_fd = f->done_fd,
 	};
 
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, worker_main, &f->worker);
-	(void)pthread_attr_destroy(&attr);
+	r = spawn_thread(worker_main, &f->worker);
 	if (r)
-		return -r;
+		return r;
 	if (read(f->done_fd, &count, sizeof(count)) != sizeof(count))
 		return negative_errno();
 	(void)close_fd(pair[1]);
@@ -539,11 +556,12 @@ static int prepare(struct freezer *f)
 	r = open_events(f);
 	if (r)
 		return r;
-	/* Before the worker exists, so that its stack is locked as well. */
+	/* Before the other threads exist, so that their stacks are locked as well. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
 		return negative_errno();
 	touch_stack();
-	return spawn_worker(f);
+	r = spawn_worker(f);
+	return r ?: spawn_thread(watcher_main, f->record);
 }
 
 int main(void)

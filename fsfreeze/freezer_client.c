@@ -86,6 +86,7 @@ struct freezer_client {
 	int socket_fd;
 	int pid_fd;   /* of the helper, until it has been reaped */
 	pid_t pid;
+	bool holds_life; /* the lock by which the helper learns of our death */
 	size_t n_fds;
 	int fds[FREEZER_ENTRIES_MAX]; /* one per entry of the record */
 	size_t n_recovered;
@@ -274,6 +275,14 @@ static int take_record(struct freezer_client *c, const char *run_dir, uint64_t l
 	return r;
 }
 
+static int hold_life(struct freezer_client *c)
+{
+	int r = freezer_io_hold_life(c->record);
+
+	c->holds_life = r == 0;
+	return r;
+}
+
 int freezer_client_new(const struct freezer_client_config *config,
 		       struct freezer_client **ret_client)
 {
@@ -295,6 +304,7 @@ int freezer_client_new(const struct freezer_client_config *config,
 	r = take_record(c, config->run_dir, lock_timeout_ns);
 	r = r ?: move_high(&c->record_fd);
 	r = r ?: freezer_recover(c->record, &c->recovered, &c->n_recovered);
+	r = r ?: hold_life(c);
 	r = r ?: open_events(c);
 	r = r ?: spawn(c);
 	if (r)
@@ -613,6 +623,8 @@ struct freezer_client *freezer_client_free(struct freezer_client *c)
 	 * The end of the socket makes the helper thaw and leave. If it does not leave, it is either
 	 * stopped, or waits for a FIFREEZE to return, to thaw that one as well: then let it.
 	 */
+	if (c->holds_life)
+		freezer_io_release_life(c->record);
 	c->socket_fd = close_fd(c->socket_fd);
 	if (c->pid_fd >= 0 && !is_readable(c->pid_fd, EXIT_TIMEOUT_MS)) {
 		thaw_frozen(c, false);

@@ -13,7 +13,8 @@
  * The daemon's end of the freezer: starts it, asks it, and thaws in its place if it dies.
  *
  * Each freeze that freezer_client_freeze() accepts ends with exactly one of the events FAILED,
- * THAWED and LOST; FROZEN may come before. One thread.
+ * THAWED and LOST; FROZEN may come before. One thread, the one that called freezer_client_new(),
+ * and it must live as long as the client: its death is the daemon's death for the helper.
  */
 
 /* The conditions of freezer_client_new() and _respawn(). */

@@ -7,6 +7,11 @@
  * they are given. Messages are datagrams that keep their order (SOCK_SEQPACKET): a message arrives
  * whole, with its descriptors, or not at all. A message that does not parse has its descriptors
  * closed here, so that nobody else needs to know about them.
+ *
+ * A daemon that is killed does not close its descriptors first: before that the kernel takes down
+ * its memory, which is a quarter of a second for some gigabytes given to the host. So its end is
+ * also told by a robust mutex in the record. The kernel passes these on when a thread dies, before
+ * it lets go of the memory (Linux kernel/exit.c do_exit(), kernel/fork.c exit_mm_release()).
  */
 
 #include "fsfreeze/freezer_io.h"
@@ -15,8 +20,49 @@
 #include "base/fdpass.h"
 
 #include <linux/fs.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <time.h>
+
+static_assert(sizeof(pthread_mutex_t) <= sizeof(((struct freezer_record *)NULL)->daemon_lives) &&
+		      _Alignof(pthread_mutex_t) <= _Alignof(uint64_t),
+	      "the room in the record is a mutex");
+
+static pthread_mutex_t *life_of(struct freezer_record *record)
+{
+	return (pthread_mutex_t *)(void *)record->daemon_lives;
+}
+
+int freezer_io_hold_life(struct freezer_record *record)
+{
+	pthread_mutexattr_t attr;
+	int r;
+
+	r = pthread_mutexattr_init(&attr);
+	if (r)
+		return -r;
+	(void)pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	(void)pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	r = pthread_mutex_init(life_of(record), &attr);
+	(void)pthread_mutexattr_destroy(&attr);
+	if (r == 0)
+		r = pthread_mutex_lock(life_of(record));
+	return -r;
+}
+
+void freezer_io_release_life(struct freezer_record *record)
+{
+	int r = pthread_mutex_unlock(life_of(record));
+
+	assert(r == 0);
+	(void)r;
+}
+
+void freezer_io_await_death(struct freezer_record *record)
+{
+	/* Got or refused, whichever: nobody lives who would keep it from us. */
+	(void)pthread_mutex_lock(life_of(record));
+}
 
 uint64_t freezer_io_now_ns(int clock)
 {

@@ -35,6 +35,16 @@ _must_check_ int freezer_io_receive(int socket_fd, struct freezer_message *ret_m
 				    int *ret_fds);
 
 /*
+ * Makes the record's lock, which this thread then holds as long as it lives, or until
+ * freezer_io_release_life(). For the daemon's main thread, before the freezer starts.
+ */
+_must_check_ int freezer_io_hold_life(struct freezer_record *record);
+void freezer_io_release_life(struct freezer_record *record);
+
+/* Waits until nobody holds the record's lock any more. */
+void freezer_io_await_death(struct freezer_record *record);
+
+/*
  * Thaws the file system of @entry, which the caller has moved to THAWING, through @fd, and moves
  * it on: to THAWED, or back to FROZEN. May block as long as the kernel does. FREEZER_IO_STUCK.
  */

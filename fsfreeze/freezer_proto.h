@@ -90,7 +90,7 @@ struct freezer_record {
 	uint64_t generation; /* counts freezes */
 	uint32_t n_entries;
 	_Atomic uint32_t reason; /* enum freezer_reason */
-	uint64_t reserved[8];
+	uint64_t daemon_lives[8]; /* a lock that the daemon holds: freezer_io.h */
 	struct freezer_entry entries[FREEZER_ENTRIES_MAX]; /* in freeze order */
 };
 static_assert(offsetof(struct freezer_record, entries) == 128, "the record's layout is versioned");

@@ -18,9 +18,10 @@ enum {
 	BACKUP_IMAGES_MAX = 64,
 };
 
-/* The condition of backup_new(). */
+/* The conditions of backup_new() and backup_check(). */
 enum {
 	BACKUP_BAD_REQUEST = 1, /* no image, too many, not absolute paths, or two of one name */
+	BACKUP_NOT_POSSIBLE,    /* an image that is no file, a target that exists, and the like */
 };
 
 /*
@@ -30,7 +31,13 @@ enum {
 _must_check_ int backup_new(unsigned int id, const char *guest, const json_t *images,
 			    const char *directory, struct backup **ret_backup);
 
-/* Not while copies are being made. */
+/*
+ * What can be told before the guest is asked to freeze: the images are there, the folder can be
+ * written, and nothing in it has an image's name. BACKUP_NOT_POSSIBLE, and why, in @size bytes.
+ */
+_must_check_ int backup_check(const struct backup *b, char *ret_why, size_t size);
+
+/* Not while the worker runs. Removes the copies of a backup that is not done. */
 struct backup *backup_free(struct backup *b);
 DEFINE_CLEANUP(backup)
 
@@ -50,12 +57,13 @@ _must_check_ int backup_copy(struct backup *b, struct jobs *jobs,
 			     void (*done)(void *user, bool ok), void *user);
 
 /*
- * The backup is over. With an @error (a text) copies that are being made are broken off, and those
- * made are removed: they must not be taken for a backup.
+ * The guest's part is over. Without an @error (a text) the copies are given their names, and the
+ * backup is done when they have them. With one, copies that are being made are broken off, and
+ * those made are removed: they must not be taken for a backup.
  */
 void backup_end(struct backup *b, const char *error, bool thawed_by_itself);
 
-/* True when it is over and nothing is being copied any more. */
+/* True when it is done or has failed, and the worker has nothing to do with it any more. */
 bool backup_has_ended(const struct backup *b);
 
 /* For status: state, error, durations in seconds, and the copied images. */

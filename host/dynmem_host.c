@@ -279,6 +279,12 @@ static int add_range(struct dynmem_host *host, struct page_range range, uint64_t
 	uint64_t added, total = 0;
 	int r;
 
+	/* There is nothing beyond 40 bits, and it could not be named when giving it back. */
+	if (!dynmem_range_fits(range)) {
+		host->stats.pages_untracked += range.count - (DYNMEM_PFN_MAX + 1 - range.first);
+		range.count = DYNMEM_PFN_MAX + 1 - range.first;
+	}
+
 	while (rangeset_overlap(&host->ballooned, range, &known)) {
 		before = (struct page_range){range.first, known.first - range.first};
 		host->stats.pages_twice += known.count;
@@ -306,8 +312,11 @@ static int add_new_ranges(struct dynmem_host *host, const struct dynmem_ranges *
 
 	if (ranges->n > DYNMEM_RANGES_MAX)
 		return RANGESET_FULL;
-	for (uint32_t i = 0; i < ranges->n; i++)
+	for (uint32_t i = 0; i < ranges->n; i++) {
 		sorted[i] = dynmem_range_at(ranges, i);
+		if (!dynmem_range_fits(sorted[i]))
+			return RANGESET_OVERFLOW;
+	}
 	r = page_ranges_normalize(sorted, ranges->n, &n);
 	if (r)
 		return r;

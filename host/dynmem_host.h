@@ -84,7 +84,7 @@ struct dynmem_host_stats {
 	uint64_t violations;      /* answers with pages of the next three kinds, or short ones */
 	uint64_t pages_twice;     /* the host had them already; not counted again */
 	uint64_t pages_beyond;    /* more than were asked for; taken nevertheless */
-	uint64_t pages_untracked; /* in too many pieces for the set; not counted */
+	uint64_t pages_untracked; /* in too many pieces for the set, or no such pages; not counted */
 	uint64_t entered[DYNMEM_HOST_N_STATES];
 };
 

@@ -64,12 +64,20 @@ static void rescind_corrupt(void *self, const struct vmbus_guid *class_id)
 	(void)!guest_rescind(g, vmbus_class_name(class_id));
 }
 
+static bool backup_runs(const void *self)
+{
+	const struct guest *g = self;
+
+	return g->backup && guest_backup_is_running(g->backup);
+}
+
 static int add_services(struct guest *g, const struct guest_config *config)
 {
 	const struct guest_service_context context = {
 		.base = config->base,
 		.guest_name = g->name,
 		.rescind = rescind_corrupt,
+		.backup_runs = backup_runs,
 		.guest = g,
 	};
 	int r;

@@ -192,6 +192,11 @@ int guest_backup_start(struct guest_backup *g, struct backup *backup)
 	return 0;
 }
 
+bool guest_backup_is_running(const struct guest_backup *g)
+{
+	return g->backup != NULL;
+}
+
 json_t *guest_backup_status(const struct guest_backup *g)
 {
 	char version[16];

@@ -32,5 +32,8 @@ void guest_backup_close(struct guest_backup *g);
 /* Begins @backup, which is borrowed until it has ended. GUEST_BACKUP_NOT_READY, _RUNNING. */
 _must_check_ int guest_backup_start(struct guest_backup *g, struct backup *backup);
 
+/* True from guest_backup_start() to the end of that backup. */
+bool guest_backup_is_running(const struct guest_backup *g);
+
 /* For status: the step of the backup under way, or "idle", or "none" without a channel. */
 json_t *guest_backup_status(const struct guest_backup *g);

@@ -23,6 +23,9 @@
 
 #define DECIDE_NS UINT64_C(1000000000)
 
+/* The most that one operation moves: nothing can break one off, so a change of mind has to wait. */
+#define OPERATION_MAX_PAGES ((UINT64_C(1) << 30) / VMBUS_PAGE_SIZE)
+
 struct guest_memory {
 	struct guest_service_context context;
 	struct balancer_settings settings;
@@ -54,6 +57,11 @@ static void start_operation(struct guest_memory *g, uint64_t assigned, uint64_t 
 	uint64_t pages = grow ? g->decision.target_pages - assigned
 			      : assigned - g->decision.target_pages;
 
+	/* The guest would refuse, and then be left alone for a while after the backup. */
+	if (!grow && g->context.backup_runs(g->context.guest))
+		return;
+	if (pages > OPERATION_MAX_PAGES)
+		pages = OPERATION_MAX_PAGES;
 	if (pages == 0 || dynmem_host_request(g->core,
 					      grow ? DYNMEM_HOST_UNBALLOON : DYNMEM_HOST_BALLOON,
 					      pages, now))

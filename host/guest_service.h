@@ -17,5 +17,7 @@ struct guest_service_context {
 	const char *guest_name; /* borrowed for the guest's life */
 	/* Takes the channel of @class_id away from the guest: it cannot be used any more. */
 	void (*rescind)(void *guest, const struct vmbus_guid *class_id);
+	/* True while a backup of the guest is under way: it takes nothing else on then. */
+	bool (*backup_runs)(const void *guest);
 	void *guest;
 };

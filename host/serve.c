@@ -313,6 +313,7 @@ static void post_backup(struct httpd_request *request, void *user)
 	const json_t *body = httpd_request_body(request);
 	struct guest *g = requested_guest(h, request);
 	struct backup *backup;
+	char why[1024];
 
 	if (!g)
 		return;
@@ -326,6 +327,11 @@ static void post_backup(struct httpd_request *request, void *user)
 				  "'images' must be absolute paths of files with different names, "
 				  "'directory' an absolute path",
 				  NULL);
+		return;
+	}
+	if (backup_check(backup, why, sizeof(why))) {
+		httpd_reply_error(request, 409, why, NULL);
+		(void)backup_free(backup);
 		return;
 	}
 	start_backup(h, g, request, backup);

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +15,17 @@
 /* Runs one input. Returns 0; what must not happen ends the process. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static inline _Noreturn void fuzz_fail(const char *file, int line, const char *condition)
+{
+	fprintf(stderr, "%s:%d: not true: %s\n", file, line, condition);
+	abort();
+}
+
 /* Like assert(), in every build: an oracle is no debugging aid. */
 #define fuzz_require(condition) \
 	do { \
 		if (!(condition)) \
-			abort(); \
+			fuzz_fail(__FILE__, __LINE__, #condition); \
 	} while (0)
 
 /*

@@ -2,9 +2,13 @@
 # replays its corpus, tests/data/fuzz/NAME, as a test; with it, it is a libFuzzer program.
 
 FUZZ_TARGETS = \
+	%D%/fuzz-dynmem \
+	%D%/fuzz-dynmem-host \
+	%D%/fuzz-freezer-record \
 	%D%/fuzz-ic \
 	%D%/fuzz-ring \
-	%D%/fuzz-shm-wire
+	%D%/fuzz-shm-wire \
+	%D%/fuzz-vss
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 EXTRA_DIST += tests/data/fuzz
@@ -15,6 +19,18 @@ else
 FUZZ_MAIN = %D%/replay-main.c
 TESTS += $(FUZZ_TARGETS)
 endif
+
+%C%_fuzz_dynmem_SOURCES = %D%/fuzz-dynmem.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_dynmem_LDADD = balloon/libballoon.a base/libbase.a
+%C%_fuzz_dynmem_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_dynmem_host_SOURCES = %D%/fuzz-dynmem-host.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a
+%C%_fuzz_dynmem_host_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_freezer_record_SOURCES = %D%/fuzz-freezer-record.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_freezer_record_LDADD = fsfreeze/libfsfreeze.a base/libbase.a
+%C%_fuzz_freezer_record_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_ic_SOURCES = %D%/fuzz-ic.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ic_LDADD = vmbus/libvmbus.a base/libbase.a
@@ -27,3 +43,7 @@ endif
 %C%_fuzz_shm_wire_SOURCES = %D%/fuzz-shm-wire.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a
 %C%_fuzz_shm_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_vss_SOURCES = %D%/fuzz-vss.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_vss_LDADD = vss/libvss.a base/libbase.a
+%C%_fuzz_vss_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

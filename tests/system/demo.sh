@@ -21,6 +21,8 @@ done
 [ -x "$build/daemon/hvguestd" ] || { echo "demo: nothing is built in '$build': ./quickstart demo builds it" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || { echo "demo: needs root: it mounts and freezes file systems of its own" >&2; exit 1; }
 [ -e /dev/loop-control ] || { echo "demo: needs loop devices: modprobe loop" >&2; exit 1; }
+unshare -m --propagation private true 2>/dev/null ||
+    { echo "demo: cannot make a mount namespace of its own: run it outside of a restricted container" >&2; exit 1; }
 in_private_mounts --build "$build"
 watchdog 300
 
@@ -76,8 +78,10 @@ prepare() {
 
 start_writers() {
     local type
+    writers=()
     for type in $image_types; do
         "$recorder" write "$work/mnt/$type" --state "$work/state/$type" --interval-us 2000 &
+        writers+=($!)
         on_exit stop $!
     done
     for type in $image_types; do
@@ -103,8 +107,8 @@ start_programs() {
     # What the guest is started with: what it will want when idle, and 2.5 GiB that can be taken.
     local startup
     startup=$(($(idle_demand_mib) * 12 / 10 + 2560)) || fail "cannot read /proc/meminfo"
-    hvhost serve --startup "${startup}M" --minimum 512M --first-action 0 --spacing 1 --smoothing 2 \
-        2>"$work/host.log" &
+    "$build/host/hvhost" serve --run-dir "$work/host" --startup "${startup}M" \
+        --minimum 512M --first-action 0 --spacing 1 --smoothing 2 2>"$work/host.log" &
     on_exit stop $!
     wait_for 5 test -S "$work/host/lab.sock" || fail "hvhost does not start"
     "$build/daemon/hvguestd" --lab "$work/host/lab.sock" --name demo --run-dir "$work/guest" \
@@ -117,12 +121,23 @@ guest_is_ready() {
     [ "$(hvhost status demo --json | jq -r '.backup.version')" = 5.0 ]
 }
 
+# The file systems and their copies have the same identifiers, so only one of each can be mounted.
+stop_writers() {
+    local pid type
+    for pid in "${writers[@]}"; do
+        stop "$pid"
+    done
+    for type in $image_types; do
+        image_unmount "$work/mnt/$type" || fail "$type cannot be unmounted"
+    done
+}
+
 # A copy is good if the checker says so after its log was replayed, and every record that was
 # acknowledged before the freeze is there. The replay is made on a clone: the copy stays as taken.
 verify_copy() {
     local type=$1 frozen_ns=$2 clone=$store/scratch.img dir=$work/scratch result=0
     cp --reflink=always "$store/backup/$type.img" "$clone" || return 1
-    mount -o "loop$([ "$type" = xfs ] && echo ,nouuid)" "$clone" "$dir" || return 1
+    mount -o loop "$clone" "$dir" || return 1
     "$recorder" verify "$dir" --state "$work/state/$type" --acked-before "$frozen_ns" || result=1
     umount "$dir" || return 1
     image_check "$type" "$clone" >"$work/check.log" 2>&1 || { result=1; cat "$work/check.log"; }
@@ -163,6 +178,7 @@ backup() {
         fail "not all three were frozen"
     [ "$(jq .consistent "$work/receipt.json")" = true ] || fail "the guest says it is not consistent"
 
+    stop_writers
     echo
     echo "verifying a scratch clone of each copy: mount once, look for every acknowledged record, check:"
     for type in $image_types; do

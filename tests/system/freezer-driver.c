@@ -8,10 +8,11 @@
  * Freezes the file systems mounted at the MOUNTs, which must be given, and nothing else. Each event
  * is one line on standard output, and so is each command read from standard input:
  *
- *     open  reverse  freeze  thaw  respawn  results  quit
+ *     open  reverse  freeze  thaw  respawn  results  grow  quit
  *
  * "freeze" opens the mounts first, unless "open" has done so. "reverse" turns the planned order
- * round, which makes the freeze hang if one file system holds the image of another.
+ * round, which makes the freeze hang if one file system holds the image of another. "grow" makes
+ * this process so large that the kernel needs a while to take it down.
  *
  * Standard output must be a pipe or on a file system that is not frozen.
  */
@@ -26,6 +27,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define GROW_BYTES ((size_t)1 << 30)
 
 static const char *const event_names[] = {
 	[FREEZER_EVENT_FROZEN] = "FROZEN",
@@ -123,6 +127,20 @@ static void print_results(const struct driver *d)
 	puts("results-end");
 }
 
+/* In small pages, for the most work; never given back. */
+static void grow(void)
+{
+	void *memory = mmap(NULL, GROW_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+
+	if (memory == MAP_FAILED) {
+		puts("grow: no memory");
+		return;
+	}
+	(void)madvise(memory, GROW_BYTES, MADV_NOHUGEPAGE);
+	puts(madvise(memory, GROW_BYTES, MADV_POPULATE_WRITE) == 0 ? "grown" : "grow: no memory");
+}
+
 /* False: stop. */
 static bool command(struct driver *d, const char *line)
 {
@@ -138,6 +156,8 @@ static bool command(struct driver *d, const char *line)
 		printf("respawn %d\n", freezer_client_respawn(d->client));
 	else if (strcmp(line, "results") == 0)
 		print_results(d);
+	else if (strcmp(line, "grow") == 0)
+		grow();
 	else
 		return false;
 	return true;

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 %C%_recorder_LDADD = base/libbase.a
 
 SYSTEM_TESTS = \
+	%D%/test-backup.sh \
 	%D%/test-cli.sh \
 	%D%/test-freezer.sh \
 	%D%/test-images.sh \

@@ -7,9 +7,10 @@ TSAN_TESTS = \
 	%D%/threads-channel \
 	%D%/threads-worker
 
-check_PROGRAMS += $(TSAN_TESTS)
-TESTS += $(TSAN_TESTS)
+check_PROGRAMS += $(TSAN_TESTS) %D%/threads-hostile
+TESTS += $(TSAN_TESTS) %D%/threads-hostile
 %C%_threads_channel_LDADD = vmbus/libvmbus.a base/libbase.a -lpthread
+%C%_threads_hostile_LDADD = vmbus/libvmbus.a base/libbase.a -lpthread
 %C%_threads_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS)
 
 if HAVE_CRITERION
@@ -43,6 +44,7 @@ UNIT_TESTS = \
 	%D%/test-rangeset \
 	%D%/test-report \
 	%D%/test-ring \
+	%D%/test-ring-model \
 	%D%/test-shm-wire \
 	%D%/test-size \
 	%D%/test-unixsock \
@@ -80,6 +82,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_report_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_ring_model_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)

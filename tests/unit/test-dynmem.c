@@ -546,6 +546,46 @@ Test(dynmem, a_balloon_that_is_cut_into_too_many_pieces_stays_whole)
 	dynmem_free(dm);
 }
 
+/* Trimmed at both ends, each run leaves two pieces on the way back and one in the balloon. */
+Test(dynmem, pages_that_come_back_in_too_many_pieces_stay_with_the_host)
+{
+	struct page_range pages[] = {{100, 10}, {200, 10}};
+	struct page_range ends[] = {{100, 1}, {109, 1}, {200, 1}, {209, 1}};
+	struct dynmem *dm = new_machine(510, 3);
+
+	start(dm);
+	balloon(dm, pages, 2);
+	cr_assert(eq(int, request_unballoon(dm, true, ends, 2), 0));
+	cr_assert(eq(int, request_unballoon(dm, false, ends + 2, 2), 0));
+	cr_expect(eq(u64, stats_of(dm).untracked_pages, 2));
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 18));
+	cr_expect(eq(sz, expect_action(dm, DYNMEM_ACTION_RETURN_PAGES).n_ranges, 2));
+	dynmem_complete_return(dm, START_MS * MS);
+	expect_unballoon_response(dm, 4);
+	dynmem_free(dm);
+}
+
+/* One range of the request covers more runs than a batch holds. */
+Test(dynmem, one_range_may_return_very_many_runs)
+{
+	static struct page_range pages[3 * DYNMEM_RANGES_MAX];
+	struct page_range all = {0, 100000};
+	struct dynmem *dm = new_machine(510, 4096);
+	struct dynmem_action action;
+
+	for (uint64_t i = 0; i < 3 * DYNMEM_RANGES_MAX; i++)
+		pages[i] = (struct page_range){10 + 3 * i, 2};
+	start(dm);
+	balloon(dm, pages, 3 * DYNMEM_RANGES_MAX);
+	cr_assert(eq(int, request_unballoon(dm, false, &all, 1), 0));
+	action = expect_action(dm, DYNMEM_ACTION_RETURN_PAGES);
+	cr_assert(eq(sz, action.n_ranges, 3 * DYNMEM_RANGES_MAX));
+	cr_expect(eq(int, memcmp(action.ranges, pages, sizeof(pages)), 0));
+	cr_expect(eq(u64, dynmem_ballooned(dm)->pages, 0));
+	cr_expect(eq(u64, stats_of(dm).foreign_pages, 100000 - 6 * DYNMEM_RANGES_MAX));
+	dynmem_free(dm);
+}
+
 Test(dynmem, requests_during_a_balloon_are_refused_and_never_start_a_second_one)
 {
 	struct page_range pages[] = {{100, 10}};
