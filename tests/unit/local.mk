@@ -1,6 +1,6 @@
 # A unit test is one program for one source file; it links the archive that holds the file, and base.
 
-EXTRA_DIST += tests/lsan.supp %D%/rings.h
+EXTRA_DIST += tests/lsan.supp %D%/rings.h %D%/tree.h
 
 # Without Criterion, so that they can run under ThreadSanitizer: ./quickstart test does that.
 TSAN_TESTS = \
@@ -21,6 +21,7 @@ UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-channel \
 	%D%/test-copy \
+	%D%/test-discover \
 	%D%/test-dynmem \
 	%D%/test-dynmem-host \
 	%D%/test-dynmem-wire \
@@ -46,6 +47,7 @@ UNIT_TESTS = \
 	%D%/test-ring-model \
 	%D%/test-shm-wire \
 	%D%/test-size \
+	%D%/test-takeover \
 	%D%/test-unixsock \
 	%D%/test-vss \
 	%D%/test-vss-host \
@@ -60,6 +62,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_discover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
@@ -85,6 +88,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
