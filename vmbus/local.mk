@@ -16,4 +16,5 @@ PURE_ARCHIVES += %D%/libvmbus.a
 	%D%/port.c %D%/port.h \
 	%D%/sysfs.c %D%/sysfs.h \
 	%D%/takeover.c %D%/takeover.h \
-	%D%/transport_shm.c %D%/transport_shm.h
+	%D%/transport_shm.c %D%/transport_shm.h \
+	%D%/transport_uio.c %D%/transport_uio.h
