@@ -49,6 +49,7 @@ UNIT_TESTS = \
 	%D%/test-size \
 	%D%/test-takeover \
 	%D%/test-transport-uio \
+	%D%/test-uio-host \
 	%D%/test-unixsock \
 	%D%/test-vss \
 	%D%/test-vss-host \
@@ -91,6 +92,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_transport_uio_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_uio_host_SOURCES = %D%/test-uio-host.c daemon/uio_host.c daemon/vmbus_list.c
+%C%_test_uio_host_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
