@@ -1,7 +1,9 @@
 # VM tests are not part of `make check`: tests/vm/run, or ./quickstart vm.
 
 VM_TESTS = \
-	%D%/dynmem-kernel.sh
+	%D%/dynmem-kernel.sh \
+	%D%/dynmem-uio.sh \
+	%D%/uio-refused.sh
 
 EXTRA_DIST += \
 	%D%/clock-shift.c \
