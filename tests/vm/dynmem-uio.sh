@@ -24,6 +24,27 @@ memory_is() {
     [ "$now" = "$2" ]
 }
 
+# What hvguestctl vmbus has about the device.
+listed() {
+    guest 'hvguestctl vmbus --json' | jq -c '.devices[] | select(.class == "dynmem")'
+}
+
+is_listed_right() {
+    local device=$(listed)
+    echo "$device"
+    jq -e --arg instance "$(basename "$(dm_device)")" '.instance == $instance and
+        .driver == "uio_hv_generic" and .service_state == "open" and .state == "opened" and
+        .ring_bytes == 2097152 and .interrupts > 0' <<<"$device" >/dev/null
+}
+
+# Another hvguestd, which must find the device taken, name who has it, and leave it alone.
+second_daemon() {
+    guest 'hvguestd --run-dir /run/second --takeover dynmem >/run/second.log 2>&1 & second=$!
+        named="process $(cat /run/hvguestd.pid) (hvguestd) has /dev/uio"
+        for i in $(seq 100); do grep -q "$named" /run/second.log && break; usleep 100000; done
+        kill $second; wait $second; cat /run/second.log; grep -q "$named" /run/second.log'
+}
+
 start_daemon() {
     guest 'hvguestd --takeover dynmem --report-delay 0 >>/run/hvguestd.log 2>&1 & echo $! >/run/hvguestd.pid'
 }
@@ -40,6 +61,11 @@ unused_bytes() {
     echo $(($(meminfo MemAvailable) + lists))
 }
 
+# The guest's memory that the outer machine keeps for it, in KiB.
+kept_kib() {
+    outer "awk '/^RssAnon:/ { print \$2 }' /proc/\$(pidof qemu-system-x86_64)/status"
+}
+
 # near A B: whether they differ by 1 % at most
 near() {
     echo "$1 and $2"
@@ -52,6 +78,11 @@ report_is_right() {
     report=$(qmp query-hv-balloon-status-report) &&
         near "$(jq .available <<<"$report")" "$(meminfo MemAvailable)" &&
         near "$(jq .committed <<<"$report")" $(($(meminfo Committed_AS) + $(memory floor_bytes)))
+}
+
+at_least() {
+    echo "$1, at least $2"
+    [ "$1" -ge "$2" ]
 }
 
 # Six reports in a row, by QEMU's clock: about a second from each to the next.
@@ -85,6 +116,9 @@ check "QEMU has seen the version and the capabilities" eventually 5 traced 'hv_b
 check "reports arrive" eventually 20 qmp query-hv-balloon-status-report
 check "a report agrees with /proc/meminfo" eventually 20 report_is_right
 check "one arrives each second" eventually 20 reports_each_second
+check "hvguestctl vmbus shows the device and its channel" is_listed_right
+check "a second hvguestd finds the device taken, and says so" second_daemon
+check "the first goes on" memory_is state ready
 diag "$((unused_before / MiB)) MiB were unused before, and $(($(unused_bytes) / MiB)) MiB now"
 
 check "the host's silence can be skipped" skip_silence
@@ -112,10 +146,26 @@ check "the guest has its memory again" near "$(unused_bytes)" "$unused_before"
 check "the kernel's driver works: the host's silence can be skipped" skip_silence
 check "it gives 64 MiB and takes them back" inflate_and_deflate 64
 
+# Memory that the guest has used is kept for it; the kernel clears huge pages when it makes them.
+check "the guest has a pool of 2 MiB pages" guest 'echo 32 >/proc/sys/vm/nr_hugepages; grep -x 32 /proc/sys/vm/nr_hugepages'
+
 check "hvguestd starts again" start_daemon
 check "the handshake ends again" eventually 20 memory_is state ready
 check "the host's silence can be skipped again" skip_silence
-check "it gives 32 MiB and takes them back" inflate_and_deflate 32
+kept_before=$(kept_kib)
+check "the host asks for 64 MiB" set_memory $((vm_bytes - 64 * MiB))
+check "it gets them again" eventually 60 actual_is $((vm_bytes - 64 * MiB))
+is "they are from the pool" "$(memory pages.huge_bytes)" $((64 * MiB))
+check "the machine around it has 64 MiB more to use" at_least $((kept_before - $(kept_kib))) $((60 * 1024))
+check "hvguestd is killed while they are away" guest 'kill -KILL $(cat /run/hvguestd.pid)'
+check "QEMU has forgotten them again" eventually 10 actual_is "$vm_bytes"
+is "the device is where it was" "$(dm_driver)" uio_hv_generic
+
+# QEMU has not: it keeps the last target, and asks for it again when its silence is over.
+check "hvguestd starts after that" start_daemon
+check "the handshake ends a third time" eventually 20 memory_is state ready
+check "the host may ask now" skip_silence
+check "it gives what was asked before, and takes it back" inflate_and_deflate 64
 check "hvguestd ends" stop_daemon
 check "the kernel's driver has the device at the end" eventually 10 driver_is hv_balloon
 

@@ -12,6 +12,7 @@
 # fetched is kept until its folder is removed: a test does not change because a mirror has.
 
 image_modules="virtio_pci virtio_console kvm_amd hv_vmbus hv_balloon uio_hv_generic"
+image_not_fetched=75
 image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The mirror that this machine's apt uses.
@@ -48,12 +49,14 @@ image_module() {
 
 # image_kernel ROOT DIR: takes the kernel and its modules out of an unpacked tree
 image_kernel() {
-    local root=$1 dir=$2 version module file files modules
+    local root=$1 dir=$2 version modules image module file files
     [ -e "$root/lib" ] || ln -s usr/lib "$root/lib"
     version=$(basename "$(echo "$root"/lib/modules/*)")
     modules=lib/modules/$version
     mkdir -p "$dir/$modules"
-    cp "$root/boot/vmlinuz-$version" "$dir/vmlinuz" || return 1
+    image=$(find "$root/boot" "$root/$modules" -maxdepth 1 -type f -name 'vmlinuz*' 2>/dev/null |
+        head -n 1)
+    cp "$image" "$dir/vmlinuz" || return 1
     cp "$root/$modules"/modules.{order,builtin,builtin.modinfo} "$dir/$modules/" || return 1
     depmod -b "$root" "$version" || return 1
     for module in $image_modules; do
@@ -87,7 +90,8 @@ image_is_made() {
     [ -e "$1/.made-by" ] && [ "$(cat "$1/.made-by")" = "$(sha256sum <"${BASH_SOURCE[0]}")" ]
 }
 
-# image_make KIND SUITE DIR PACKAGE...: fills DIR by image_KIND from packages, if it is not filled
+# image_make KIND SUITE DIR PACKAGE...: fills DIR by image_KIND from packages, if it is not filled;
+# returns $image_not_fetched if there is nothing to fill it from
 image_make() {
     local kind=$1 suite=$2 dir=$3 new=$3.new root
     shift 3
@@ -95,9 +99,13 @@ image_make() {
     echo "# fetching $* of Debian $suite" >&2
     root=$(mktemp -d "${TMPDIR:-/tmp}/hvguest-unpack.XXXXXX") || return 1
     rm -rf "$new"
-    image_unpack "$root" "$suite" "$@" && "image_$kind" "$root" "$new" &&
-        sha256sum <"${BASH_SOURCE[0]}" >"$new/.made-by" && rm -rf "$dir" && mv "$new" "$dir"
-    set -- $?
+    if ! image_unpack "$root" "$suite" "$@"; then
+        set -- "$image_not_fetched"
+    else
+        "image_$kind" "$root" "$new" && sha256sum <"${BASH_SOURCE[0]}" >"$new/.made-by" &&
+            rm -rf "$dir" && mv "$new" "$dir"
+        set -- $?
+    fi
     rm -rf --one-file-system "$root"
     return "$1"
 }
@@ -106,9 +114,9 @@ image_make() {
 image_fetch() {
     local cache=$1 suite
     mkdir -p "$cache" || return 1
-    image_make tools trixie "$cache/tools" qemu-system-x86 seabios busybox-static || return 1
+    image_make tools trixie "$cache/tools" qemu-system-x86 seabios busybox-static || return
     for suite in trixie "$2"; do
-        image_make kernel "$suite" "$cache/kernel-$suite" linux-image-amd64 || return 1
+        image_make kernel "$suite" "$cache/kernel-$suite" linux-image-amd64 || return
     done
 }
 
