@@ -26,6 +26,7 @@ readonly MiB=$((1 << 20))
 vm_bytes=$((768 * MiB)) # the guest's memory
 vm_source=$(dirname "$0")
 vm_pid=
+vm_is_up=no
 declare -A vm_to vm_from # descriptors of each port, for requests and answers
 exec {vm_tap}>&1         # where results go, also from within $(...)
 
@@ -88,11 +89,13 @@ vm_start() {
     vm_boot
     qmp qmp_capabilities >/dev/null
     guest true || bail_out "the guest has no shell"
+    vm_is_up=yes
     diag "the guest is up after $SECONDS s: $(guest 'uname -r')"
 }
 
 # vm_lost WHAT: no answer came; ends the test, from any depth
 vm_lost() {
+    touch "$vm_dir/lost"
     tail -n 5 "$vm_results/console.txt" | sed 's/^/# console: /' >&"$vm_tap"
     echo "Bail out! $1: see $vm_results" >&"$vm_tap"
     kill -TERM $$
@@ -156,10 +159,10 @@ qmp() {
     vm_lost "QEMU does not answer $1"
 }
 
-# Saves what the guest can tell, and ends the machines.
+# Saves what the guest can tell, if it still does, and ends the machines.
 vm_end() {
-    if kill -0 "$vm_pid" 2>/dev/null; then
-        vm_shell guest 'dmesg; for f in /run/*.log; do echo "== $f"; cat "$f"; done' 10 >"$vm_results/guest.txt"
+    if [ "$vm_is_up" = yes ] && [ ! -e "$vm_dir/lost" ]; then
+        vm_shell guest 'dmesg; tail -n +1 /run/*.log 2>/dev/null' 10 >"$vm_results/guest.txt"
     fi
     stop "$vm_pid"
 }
