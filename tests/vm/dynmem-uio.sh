@@ -112,7 +112,8 @@ check "hvguestd starts" start_daemon
 check "it has taken the device over" eventually 20 driver_is uio_hv_generic
 check "the handshake ends" eventually 20 memory_is state ready
 is "both sides have version 2.0" "$(memory version)" 2.0
-check "QEMU has seen the version and the capabilities" eventually 5 traced 'hv_balloon_incoming_caps'
+is "QEMU has seen the version, after that of the kernel's driver" "$(traced 'incoming proto version 2.0')" 2
+is "QEMU has seen the capabilities: all but hot add" "$(traced 'incoming caps 0x1d$')" 1
 check "reports arrive" eventually 20 qmp query-hv-balloon-status-report
 check "a report agrees with /proc/meminfo" eventually 20 report_is_right
 check "one arrives each second" eventually 20 reports_each_second
