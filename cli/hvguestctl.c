@@ -116,7 +116,8 @@ static void print_status(const json_t *status)
 	size_t i;
 
 	printf("guest       %s, hvguestd %s\n", text_of(status, "name"), text_of(status, "version"));
-	printf("host        %s at %s%s%s\n", text_of(host, "state"), text_of(host, "socket"),
+	printf("host        %s at %s%s%s\n", text_of(host, "state"),
+	       json_object_get(host, "socket") ? text_of(host, "socket") : "VMBus",
 	       json_object_get(host, "error") ? ": " : "",
 	       json_object_get(host, "error") ? text_of(host, "error") : "");
 	json_array_foreach(list, i, name)
@@ -126,6 +127,45 @@ static void print_status(const json_t *status)
 	       text_of(heartbeat, "version"));
 	print_memory(json_object_get(status, "memory"));
 	print_backup(json_object_get(status, "backup"));
+}
+
+/* A number of bytes or of things that a device may not have. */
+static struct size_text maybe(const json_t *object, const char *key, bool is_bytes)
+{
+	struct size_text text = {"-"};
+
+	if (!json_object_get(object, key))
+		return text;
+	if (is_bytes)
+		return bytes_of(object, key);
+	snprintf(text.text, sizeof(text.text), "%" JSON_INTEGER_FORMAT, number_of(object, key));
+	return text;
+}
+
+static void print_vmbus(const json_t *answer)
+{
+	const json_t *devices = json_object_get(answer, "devices"), *d;
+	const json_t *channels = json_object_get(answer, "channels"), *c;
+	size_t i;
+
+	if (json_array_size(devices) > 0)
+		printf("%-14s %-36s %-16s %4s %10s %8s %8s %10s  %s\n", "CLASS", "INSTANCE", "DRIVER",
+		       "UIO", "RING", "IN", "OUT", "INTERRUPTS", "HVGUESTD");
+	json_array_foreach(devices, i, d)
+		printf("%-14s %-36s %-16s %4s %10s %8s %8s %10s  %s\n", text_of(d, "class"),
+		       text_of(d, "instance"), text_of(d, "driver"), maybe(d, "uio", false).text,
+		       maybe(d, "ring_bytes", true).text, maybe(d, "in_bytes", true).text,
+		       maybe(d, "out_bytes", true).text, maybe(d, "interrupts", false).text,
+		       text_of(d, "service_state"));
+	json_array_foreach(channels, i, c)
+		printf("channel     %s: %s\n", text_of(c, "service"), text_of(c, "state"));
+}
+
+/* A list is an answer, whatever is in it. */
+static int vmbus_code(const json_t *answer)
+{
+	(void)answer;
+	return EXIT_OK;
 }
 
 struct verb {
@@ -142,6 +182,8 @@ static const struct verb verbs[] = {
 	{"receipt", "/v1/backup/last",
 	 "the last backup, file system by file system; exit code 3 if it was not consistent",
 	 print_receipt, receipt_code},
+	{"vmbus", "/v1/vmbus", "every VMBus device: its driver, its rings, what hvguestd makes of it",
+	 print_vmbus, vmbus_code},
 };
 
 enum {

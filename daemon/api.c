@@ -10,6 +10,9 @@
 
 #include "daemon/api.h"
 
+#include "daemon/vmbus_list.h"
+#include "vmbus/discover.h"
+
 static json_t *missing_list(const struct api *api)
 {
 	json_t *list = json_array();
@@ -43,11 +46,22 @@ static void get_last_backup(struct httpd_request *request, void *user)
 	httpd_reply_json(request, 200, receipt);
 }
 
+static void get_vmbus(struct httpd_request *request, void *user)
+{
+	struct api *api = user;
+
+	httpd_reply_json(request, 200, vmbus_list(*api->connection, VMBUS_SYSFS, api->services,
+						  api->n_services));
+}
+
 int api_add_routes(struct api *api, struct httpd *httpd)
 {
 	int r;
 
 	r = httpd_route(httpd, "GET", "/v1/status", get_status, api);
+	if (r)
+		return r;
+	r = httpd_route(httpd, "GET", "/v1/vmbus", get_vmbus, api);
 	if (r)
 		return r;
 	return httpd_route(httpd, "GET", "/v1/backup/last", get_last_backup, api);

@@ -10,6 +10,7 @@
  * hvguestd's API: JSON over HTTP on a Unix socket. Schema 1:
  *
  *     GET /v1/status        everything the daemon does and sees
+ *     GET /v1/vmbus         every VMBus device of this machine, and the channels of the services
  *     GET /v1/backup/last   the receipt of the last backup; nothing but the schema if there is none
  */
 
@@ -20,6 +21,8 @@ struct api {
 	struct bind_heartbeat *heartbeat;
 	struct bind_dynmem *dynmem;
 	struct bind_vss *vss;
+	const struct service *services;
+	size_t n_services;
 	const char *missing[2]; /* capabilities that the process does not have, and their cost */
 	size_t n_missing;
 };

@@ -12,7 +12,7 @@
  * began when there was plenty ends when there is not: never below the floor, and not at all while
  * a backup holds the file systems.
  *
- * When the channel is lost the lab host forgets what it took, so the memory is put back into use:
+ * When the channel is lost the host forgets what it took, so the memory is put back into use:
  *
  *     OPEN --close--> DRAINING --(work done, all pages back)--> IDLE --open--> OPEN
  *
@@ -368,10 +368,19 @@ static void on_corrupt(void *user)
 	connection_close_channel(*b->context.connection, b, true);
 }
 
+static void on_gone(void *user)
+{
+	struct bind_dynmem *b = user;
+
+	log_warning("memory: the host has taken the channel away");
+	connection_close_channel(*b->context.connection, b, true);
+}
+
 static const struct link_user link_ops = {
 	.on_message = on_message,
 	.on_room = on_room,
 	.on_corrupt = on_corrupt,
+	.on_gone = on_gone,
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *user)

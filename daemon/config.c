@@ -26,6 +26,10 @@
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 
+/* Linux drivers/hv/hv_balloon.c waits as long before it reports: a starting guest is no measure. */
+#define REPORT_DELAY_NS     (45 * NS_PER_SECOND)
+#define REPORT_DELAY_UNSAID UINT64_MAX
+
 static bool set_text(char **field, const char *value)
 {
 	char *copy;
@@ -80,6 +84,38 @@ static bool set_run_dir(struct config *c, const char *value)
 static bool set_lab(struct config *c, const char *value)
 {
 	return set_text(&c->lab_socket, value);
+}
+
+static void forget_takeover(struct config *c)
+{
+	c->takeover = 0;
+}
+
+/* Adds names with commas in between. */
+static bool add_takeover(struct config *c, const char *value)
+{
+	static const struct {
+		const char *name;
+		enum config_service service;
+	} names[] = {
+		{"heartbeat", CONFIG_HEARTBEAT}, {"vss", CONFIG_VSS}, {"dynmem", CONFIG_DYNMEM},
+	};
+
+	while (*value) {
+		size_t length = strcspn(value, ",");
+		bool known = false;
+
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+			if (strlen(names[i].name) != length || strncmp(value, names[i].name, length) != 0)
+				continue;
+			c->takeover |= names[i].service;
+			known = true;
+		}
+		if (!known)
+			return false;
+		value += length + (value[length] == ',');
+	}
+	return true;
 }
 
 static bool set_freezer(struct config *c, const char *value)
@@ -179,6 +215,10 @@ static const struct setting settings[] = {
 	 "error, warning, notice, info or debug (default: info)", set_log_level, NULL},
 	{"lab", "socket", "lab", "SOCKET", "connect to the lab host (hvhost serve) at SOCKET", set_lab,
 	 NULL},
+	{"vmbus", "takeover", "takeover", "SERVICE[,SERVICE...]",
+	 "without a lab host, take the VMBus devices of these services (heartbeat, vss, dynmem) from "
+	 "the kernel's drivers (default: none)",
+	 add_takeover, forget_takeover},
 	{"backup", "freeze_roots", "freeze-roots", "DIR[:DIR...]|all",
 	 "freeze only what is mounted at or below these (default with a lab host: nothing)",
 	 add_freeze_roots, forget_freeze_roots},
@@ -189,7 +229,7 @@ static const struct setting settings[] = {
 	{"memory", "enabled", "memory", "yes|no", "take part in dynamic memory (default: yes)",
 	 set_memory, NULL},
 	{"memory", "report_delay", "report-delay", "SECONDS",
-	 "from the handshake to the first status report (default: 0 with a lab host)",
+	 "from the handshake to the first status report (default: 45; 0 with a lab host)",
 	 set_report_delay, NULL},
 	{"memory", "huge_pages", "huge-pages", "yes|no",
 	 "give 2 MiB pages where the pool has any (default: yes)", set_huge_pages, NULL},
@@ -311,6 +351,7 @@ static int set_defaults(struct config *config)
 	config->log_level = LOG_LEVEL_INFO;
 	config->freeze_timeout_ns = 20 * NS_PER_SECOND;
 	config->memory = true;
+	config->report_delay_ns = REPORT_DELAY_UNSAID;
 	config->huge_pages = true;
 	return config->name && config->run_dir && config->freezer ? 0 : -ENOMEM;
 }
@@ -397,6 +438,8 @@ static int load(int argc, char **argv, struct config *config)
 	r = read_command_line(argc, argv, config, &file, &check);
 	if (r)
 		return r;
+	if (config->report_delay_ns == REPORT_DELAY_UNSAID)
+		config->report_delay_ns = config->lab_socket ? 0 : REPORT_DELAY_NS;
 	return check ? CONFIG_DONE : 0;
 }
 

@@ -16,12 +16,22 @@ enum {
 	CONFIG_ROOTS_MAX = 64,
 };
 
+/* The services that can be taken over, as bits. */
+enum config_service {
+	CONFIG_HEARTBEAT = 1,
+	CONFIG_VSS = 2,
+	CONFIG_DYNMEM = 4,
+};
+
 struct config {
 	char *name;        /* this guest's, towards the host; default: the host name */
 	char *run_dir;     /* sockets and the freezer's record live here; on a tmpfs */
 	char *lab_socket;  /* NULL: no lab host */
 	char *freezer;     /* the helper program */
 	enum log_level log_level;
+
+	/* [vmbus] */
+	unsigned takeover; /* enum config_service: whose devices are taken from the kernel's drivers */
 
 	/* [backup] */
 	uint64_t freeze_timeout_ns; /* the longest that anything stays frozen */

@@ -11,6 +11,7 @@
 
 /*
  * The connection to the host: opens the channels that services are there for, and keeps trying.
+ * There are two kinds of host: daemon/lab_host.h and daemon/uio_host.h.
  */
 
 /* A service, as the connection sees it. Every open() is followed by one close(). */
@@ -26,26 +27,46 @@ struct service {
 
 struct connection;
 
-/*
- * Keeps a connection to the lab host at @socket_path, as the guest @name. The strings and the
- * services (a borrowed array of @n) must outlive it. -ENOMEM.
- */
-_must_check_ int connection_new(struct event_base *base, const char *socket_path, const char *name,
-				const struct service *services, size_t n,
-				struct connection **ret_connection);
+/* What a kind of host does; each function has its twin below. */
+struct connection_ops {
+	const char *transport; /* "shm", "uio" */
+	void (*free)(struct connection *c);
+	void (*close_channel)(struct connection *c, const void *self, bool again);
+	json_t *(*status)(struct connection *c);
+	const char *(*channel_state)(struct connection *c, const void *self);
+};
+
+/* Embedded in the host's own struct. */
+struct connection {
+	const struct connection_ops *ops;
+};
 
 /* Closes all channels and disconnects. */
-struct connection *connection_free(struct connection *c);
+static inline struct connection *connection_free(struct connection *c)
+{
+	if (c)
+		c->ops->free(c);
+	return NULL;
+}
 DEFINE_CLEANUP(connection)
 
 /*
  * The service that calls (by @self) cannot use its channel any more. It gets close(); with
  * @again, the channel is opened anew a second later.
  */
-void connection_close_channel(struct connection *c, const void *self, bool again);
+static inline void connection_close_channel(struct connection *c, const void *self, bool again)
+{
+	c->ops->close_channel(c, self, again);
+}
 
-/* For status: {"state", "socket", "error"}. */
-json_t *connection_status(const struct connection *c);
+/* For status: {"transport", "state", "error"} and what the kind of host adds. */
+static inline json_t *connection_status(struct connection *c)
+{
+	return c->ops->status(c);
+}
 
 /* The state of a service's channel, for status: "none", "offered", "opening", "open". */
-const char *connection_channel_state(const struct connection *c, const void *self);
+static inline const char *connection_channel_state(struct connection *c, const void *self)
+{
+	return c->ops->channel_state(c, self);
+}

@@ -86,10 +86,19 @@ static void on_corrupt(void *user)
 	c->ops->on_corrupt(c->self);
 }
 
+static void on_gone(void *user)
+{
+	struct ic_channel *c = user;
+
+	log_warning("%s: the host has taken the channel away", c->ic.service->name);
+	c->ops->on_corrupt(c->self);
+}
+
 static const struct link_user link_ops = {
 	.on_message = on_message,
 	.on_room = on_room,
 	.on_corrupt = on_corrupt,
+	.on_gone = on_gone,
 };
 
 int ic_channel_open(struct ic_channel *c, struct event_base *base, struct vmbus_port *take_port)

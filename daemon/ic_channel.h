@@ -16,7 +16,7 @@ struct ic_channel_user {
 	void (*on_negotiated)(void *self);
 	/* The host has asked for something that was refused here: the open request is void. */
 	void (*on_overtaken)(void *self);
-	/* The ring is corrupt: close the channel. */
+	/* The ring is corrupt, or gone: close the channel. */
 	void (*on_corrupt)(void *self);
 };
 

@@ -6,10 +6,13 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/bind_heartbeat.c %D%/bind_heartbeat.h \
 	%D%/bind_vss.c %D%/bind_vss.h \
 	%D%/config.c %D%/config.h \
-	%D%/connection.c %D%/connection.h \
+	%D%/connection.h \
 	%D%/ic_channel.c %D%/ic_channel.h \
+	%D%/lab_host.c %D%/lab_host.h \
 	%D%/main.c \
-	%D%/receipt.c %D%/receipt.h
+	%D%/receipt.c %D%/receipt.h \
+	%D%/uio_host.c %D%/uio_host.h \
+	%D%/vmbus_list.c %D%/vmbus_list.h
 %C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS)
 %C%_hvguestd_LDADD = \
 	balloon/libballoon_sys.a balloon/libballoon.a \

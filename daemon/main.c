@@ -11,6 +11,8 @@
 #include "base/httpd.h"
 #include "base/jobs.h"
 #include "daemon/api.h"
+#include "daemon/lab_host.h"
+#include "daemon/uio_host.h"
 
 #include <cap-ng.h>
 #include <event2/event.h>
@@ -33,6 +35,7 @@ struct daemon {
 	struct httpd *httpd;
 	struct api api;
 	struct service services[3];
+	struct takeover_config takeover;
 	struct connection *connection;
 	struct event *signals[2];
 };
@@ -63,13 +66,15 @@ static int look_for_host(const struct config *config)
 {
 	if (config->lab_socket)
 		return EXIT_OK;
-	if (access("/sys/bus/vmbus/devices", F_OK) < 0) {
+	if (access(VMBUS_SYSFS "/devices", F_OK) < 0) {
 		log_error("this machine is not a Hyper-V guest: "
 			  "give --lab SOCKET to work with a lab host (hvhost serve)");
 		return EXIT_NO_HYPERV;
 	}
-	log_error("this version speaks to lab hosts only, not yet to VMBus devices: "
-		  "give --lab SOCKET");
+	if (config->takeover)
+		return EXIT_OK;
+	log_error("all VMBus devices are with the kernel's drivers: say which services to take over "
+		  "(--takeover heartbeat,vss,dynmem), or give --lab SOCKET");
 	return EXIT_ERROR;
 }
 
@@ -128,6 +133,29 @@ static int open_api(struct daemon *d)
 	return r ? fail("API", r) : EXIT_OK;
 }
 
+/* A lab host offers everything; of a real one's devices only those that were named are taken. */
+static bool serves(const struct config *config, enum config_service service)
+{
+	return config->lab_socket || (config->takeover & service);
+}
+
+static int open_connection(struct daemon *d, size_t n_services)
+{
+	int r;
+
+	if (n_services == 0) {
+		log_error("nothing is left to serve: takeover names dynmem only, and memory is off");
+		return EXIT_ERROR;
+	}
+	takeover_config_init(&d->takeover, d->config.run_dir);
+	if (d->config.lab_socket)
+		r = lab_host_new(d->base, d->config.lab_socket, d->config.name, d->services,
+				 n_services, &d->connection);
+	else
+		r = uio_host_new(d->base, &d->takeover, d->services, n_services, &d->connection);
+	return r ? fail("connection", r) : EXIT_OK;
+}
+
 static int open_services(struct daemon *d)
 {
 	const struct bind_dynmem_context context = {
@@ -148,13 +176,15 @@ static int open_services(struct daemon *d)
 	if (r)
 		return fail("dynamic memory", r);
 
-	d->services[n++] = bind_heartbeat_service(d->heartbeat);
-	d->services[n++] = bind_vss_service(d->vss);
-	if (d->config.memory)
+	if (serves(&d->config, CONFIG_HEARTBEAT))
+		d->services[n++] = bind_heartbeat_service(d->heartbeat);
+	if (serves(&d->config, CONFIG_VSS))
+		d->services[n++] = bind_vss_service(d->vss);
+	if (serves(&d->config, CONFIG_DYNMEM) && d->config.memory)
 		d->services[n++] = bind_dynmem_service(d->dynmem);
-	r = connection_new(d->base, d->config.lab_socket, d->config.name, d->services, n,
-			   &d->connection);
-	return r ? fail("connection", r) : EXIT_OK;
+	d->api.services = d->services;
+	d->api.n_services = n;
+	return open_connection(d, n);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *user)

@@ -31,7 +31,8 @@ void vmbus_channel_init(struct vmbus_channel *ch, const struct vmbus_ring_memory
 void vmbus_channel_wake(struct vmbus_channel *ch)
 {
 	ch->stats.wakeups++;
-	vmbus_ring_in_mask(&ch->in);
+	if (!ch->corrupt)
+		vmbus_ring_in_mask(&ch->in);
 }
 
 int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
@@ -114,12 +115,20 @@ int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id, const void *
 
 bool vmbus_channel_sleep(struct vmbus_channel *ch)
 {
+	if (ch->corrupt)
+		return true;
 	ch->signal |= vmbus_ring_in_commit(&ch->in);
-	if (ch->corrupt || !vmbus_ring_in_unmask(&ch->in))
+	if (!vmbus_ring_in_unmask(&ch->in))
 		return true;
 
 	vmbus_ring_in_mask(&ch->in);
 	return false;
+}
+
+void vmbus_channel_abandon(struct vmbus_channel *ch)
+{
+	ch->corrupt = true;
+	ch->signal = false;
 }
 
 bool vmbus_channel_take_signal(struct vmbus_channel *ch)

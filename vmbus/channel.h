@@ -80,5 +80,8 @@ _must_check_ int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id,
 /* Before sleeping: returns what was read, allows signals. False: more has come, go on reading. */
 _must_check_ bool vmbus_channel_sleep(struct vmbus_channel *ch);
 
+/* The memory is about to go: from now on every call says CORRUPT and touches none of it. */
+void vmbus_channel_abandon(struct vmbus_channel *ch);
+
 /* True, once, if the other side has to be signalled. Ask after each batch of sends and reads. */
 _must_check_ bool vmbus_channel_take_signal(struct vmbus_channel *ch);

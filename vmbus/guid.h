@@ -27,5 +27,8 @@ bool vmbus_guid_equal(const struct vmbus_guid *a, const struct vmbus_guid *b);
 /* Writes "57164f39-9115-4e78-ab55-382f3bd5422d". */
 void vmbus_guid_format(const struct vmbus_guid *guid, char ret_text[VMBUS_GUID_TEXT_SIZE]);
 
-/* "heartbeat", "vss", "dynmem"; "unknown" for a class that is not served. */
+/* Reads it, in either case, with or without braces, and nothing else. False: it is no GUID. */
+bool vmbus_guid_parse(const char *text, struct vmbus_guid *ret_guid);
+
+/* "heartbeat", "vss", "dynmem", or what else is known by name; else "unknown". */
 const char *vmbus_class_name(const struct vmbus_guid *class_id);

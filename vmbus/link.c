@@ -32,7 +32,7 @@ struct link {
 
 	bool running; /* a round is on the stack */
 	bool freed;
-	bool corrupt_told;
+	bool dead_told;
 
 	size_t kept_size; /* 0: none is kept */
 	uint64_t kept_trans_id;
@@ -69,14 +69,15 @@ static bool read_messages(struct link *link)
 	return true;
 }
 
-static void tell_corrupt(struct link *link)
+/* Says once that the link is dead. */
+static void tell_dead(struct link *link, void (*tell)(void *user))
 {
-	if (link->corrupt_told)
+	if (link->dead_told)
 		return;
-	link->corrupt_told = true;
+	link->dead_told = true;
 	(void)event_del(link->event);
 	(void)event_del(link->again);
-	link->ops->on_corrupt(link->user);
+	tell(link->user);
 }
 
 static void run_again(struct link *link)
@@ -101,7 +102,7 @@ static void run_round(struct link *link)
 	more |= !vmbus_channel_sleep(&link->port.channel);
 	vmbus_port_flush(&link->port);
 	if (link->port.channel.corrupt)
-		tell_corrupt(link);
+		tell_dead(link, link->ops->on_corrupt);
 	else if (more)
 		run_again(link);
 }
@@ -113,8 +114,10 @@ static void on_doorbell(evutil_socket_t fd, short what, void *user)
 	(void)fd;
 	(void)what;
 	link->running = true;
-	vmbus_port_wake(&link->port);
-	run_round(link);
+	if (vmbus_port_wake(&link->port))
+		tell_dead(link, link->ops->on_gone);
+	else
+		run_round(link);
 	link->running = false;
 	if (link->freed)
 		(void)link_free(link);

@@ -22,7 +22,7 @@ enum {
 /* The condition of link_send(). */
 enum {
 	LINK_BUSY = 1, /* the last message still waits for room; on_room() will tell */
-	LINK_DEAD,     /* the ring is corrupt; on_corrupt() was called or will be */
+	LINK_DEAD,     /* the ring is corrupt, or gone; the user was told or will be */
 };
 
 /* What the user of a link is told. No call comes from inside link_send(). */
@@ -33,6 +33,8 @@ struct link_user {
 	void (*on_room)(void *user);
 	/* The ring is corrupt. The link is silent from now on; the user has to free it. */
 	void (*on_corrupt)(void *user);
+	/* The same, but the host has taken the channel away; never with shared memory, then NULL. */
+	void (*on_gone)(void *user);
 };
 
 /*

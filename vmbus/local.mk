@@ -10,6 +10,11 @@ PURE_ARCHIVES += %D%/libvmbus.a
 	%D%/wire.h
 
 %C%_libvmbus_sys_a_SOURCES = \
+	%D%/discover.c %D%/discover.h \
+	%D%/fd_holder.c %D%/fd_holder.h \
 	%D%/link.c %D%/link.h \
 	%D%/port.c %D%/port.h \
-	%D%/transport_shm.c %D%/transport_shm.h
+	%D%/sysfs.c %D%/sysfs.h \
+	%D%/takeover.c %D%/takeover.h \
+	%D%/transport_shm.c %D%/transport_shm.h \
+	%D%/transport_uio.c %D%/transport_uio.h

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Ports over shared memory: one memfd with both rings, the guest's outbound ring first as VMBus
- * has it, and one eventfd for each direction.
+ * Ports: both rings in one mapping, the guest's outbound ring first as VMBus has it.
  *
+ * Over shared memory there is one memfd with the rings, and one eventfd for each direction. *
  * Each side maps memory that the other side could shrink, which would turn our next access into
  * SIGBUS. So the host seals the size before it hands the memfd over, and the guest refuses one that
  * is not sealed or not of the size it asked for.
+ *
+ * Over uio_hv_generic one descriptor is the memory and both doorbells. Reading it gives a count of
+ * interrupts; writing 1 to it signals the host, which is a hypercall, so it is done only when the
+ * channel asks. Masks are stored in the rings by the channel, not through the descriptor. When the
+ * host rescinds the channel, the kernel may free the rings under the mapping (docs/PROTOCOL-vmbus.md
+ * section 11), so it goes away in the same call in which the descriptor tells.
  */
 
 #include "vmbus/port.h"
@@ -21,6 +27,12 @@
 
 enum {
 	SIZE_SEALS = F_SEAL_SHRINK | F_SEAL_GROW,
+};
+
+/* Bytes that a doorbell is read and written by. */
+static const size_t doorbell_bytes[] = {
+	[VMBUS_PORT_SHM] = sizeof(uint64_t),
+	[VMBUS_PORT_UIO] = sizeof(uint32_t),
 };
 
 static int create_memory(size_t size, int *ret_fd)
@@ -147,31 +159,81 @@ int vmbus_port_adopt(size_t ring_size, int take_fds[3], struct vmbus_port *ret_p
 	return 0;
 }
 
-void vmbus_port_fini(struct vmbus_port *port)
+static int adopt_uio(struct vmbus_port *port, size_t map_bytes, int memory_fd)
+{
+	struct vmbus_ring_memory guest, host;
+	int r;
+
+	if (sysconf(_SC_PAGESIZE) != VMBUS_PAGE_SIZE)
+		return VMBUS_PORT_PAGE_SIZE;
+	if (map_bytes % (2 * VMBUS_PAGE_SIZE) != 0 || map_bytes < 4 * VMBUS_PAGE_SIZE ||
+	    map_bytes / 2 > INT32_MAX)
+		return VMBUS_PORT_BAD_MEMORY;
+	r = map_rings(memory_fd, map_bytes / 2, port, &guest, &host);
+	if (r)
+		return r;
+	vmbus_channel_init(&port->channel, &guest, &host);
+	return 0;
+}
+
+int vmbus_port_adopt_uio(size_t map_bytes, int memory_fd, int take_fd, struct vmbus_port *ret_port)
+{
+	struct vmbus_port port = VMBUS_PORT_INIT;
+	int r;
+
+	port.kind = VMBUS_PORT_UIO;
+	port.wait_fd = take_fd;
+	r = adopt_uio(&port, map_bytes, memory_fd);
+	if (r) {
+		vmbus_port_fini(&port);
+		return r;
+	}
+
+	*ret_port = port;
+	return 0;
+}
+
+static void unmap(struct vmbus_port *port)
 {
 	if (port->map)
 		(void)munmap(port->map, port->map_size);
+	port->map = NULL;
+}
+
+void vmbus_port_fini(struct vmbus_port *port)
+{
+	unmap(port);
 	close_fd(port->wait_fd);
 	close_fd(port->signal_fd);
 	*port = (struct vmbus_port)VMBUS_PORT_INIT;
 }
 
-void vmbus_port_wake(struct vmbus_port *port)
+int vmbus_port_wake(struct vmbus_port *port)
 {
+	size_t size = doorbell_bytes[port->kind];
 	uint64_t rings;
-	ssize_t n = read(port->wait_fd, &rings, sizeof(rings));
+	ssize_t n = read(port->wait_fd, &rings, size);
 
 	/* Nothing to read means that somebody else's event woke us: look at the channel anyway. */
-	if (n != sizeof(rings) && !(n < 0 && errno == EAGAIN))
-		port->channel.corrupt = true; /* no eventfd, and it might wake us for ever */
+	if (n != (ssize_t)size && !(n < 0 && errno == EAGAIN)) {
+		/* It might wake us for ever, and is the end of the channel. */
+		vmbus_channel_abandon(&port->channel);
+		if (port->kind == VMBUS_PORT_UIO) {
+			unmap(port);
+			return VMBUS_PORT_GONE;
+		}
+	}
 	vmbus_channel_wake(&port->channel);
+	return 0;
 }
 
 void vmbus_port_flush(struct vmbus_port *port)
 {
+	/* Wide enough for every kind, and 1 in the first bytes of it: all of VMBus is little-endian. */
 	uint64_t one = 1;
+	int fd = port->signal_fd >= 0 ? port->signal_fd : port->wait_fd;
 
-	/* An eventfd that is full has rung already. */
+	/* An eventfd that is full has rung already; a channel that is gone is found by reading. */
 	if (vmbus_channel_take_signal(&port->channel))
-		(void)!write(port->signal_fd, &one, sizeof(one));
+		(void)!write(fd, &one, doorbell_bytes[port->kind]);
 }

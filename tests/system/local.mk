@@ -17,7 +17,8 @@ SYSTEM_TESTS = \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
 	%D%/test-recorder.sh \
-	%D%/test-tap.sh
+	%D%/test-tap.sh \
+	%D%/test-vmbus.sh
 
 # Separate from the list above, so that `make distcheck RUN_SYSTEM_TESTS=` packs them all the same.
 RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)

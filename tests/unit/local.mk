@@ -1,6 +1,6 @@
 # A unit test is one program for one source file; it links the archive that holds the file, and base.
 
-EXTRA_DIST += tests/lsan.supp %D%/rings.h
+EXTRA_DIST += tests/lsan.supp %D%/rings.h %D%/tree.h
 
 # Without Criterion, so that they can run under ThreadSanitizer: ./quickstart test does that.
 TSAN_TESTS = \
@@ -22,6 +22,7 @@ UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-channel \
 	%D%/test-copy \
+	%D%/test-discover \
 	%D%/test-dynmem \
 	%D%/test-dynmem-host \
 	%D%/test-dynmem-wire \
@@ -47,6 +48,9 @@ UNIT_TESTS = \
 	%D%/test-ring-model \
 	%D%/test-shm-wire \
 	%D%/test-size \
+	%D%/test-takeover \
+	%D%/test-transport-uio \
+	%D%/test-uio-host \
 	%D%/test-unixsock \
 	%D%/test-vss \
 	%D%/test-vss-host \
@@ -61,6 +65,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_discover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
@@ -86,6 +91,10 @@ TESTS += $(UNIT_TESTS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
+%C%_test_transport_uio_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_uio_host_SOURCES = %D%/test-uio-host.c daemon/uio_host.c daemon/vmbus_list.c
+%C%_test_uio_host_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)

@@ -154,7 +154,7 @@ Test(lab, a_guest_joins_opens_its_channel_and_talks)
 
 	cr_assert(eq(int, vmbus_channel_send(&port.channel, 7, "to the host", 11), 0));
 	vmbus_port_flush(&port);
-	vmbus_port_wake(&seen.port);
+	cr_assert(eq(int, vmbus_port_wake(&seen.port), 0));
 	cr_assert(eq(int, vmbus_channel_receive(&seen.port.channel, buf, 16, &message), 0));
 	cr_expect(eq(int, memcmp(buf, "to the host", 11), 0));
 

@@ -122,3 +122,57 @@ Test(guid, classes_read_as_in_the_documents)
 		cr_expect(eq(int, strcmp(vmbus_class_name(rows[i].id), rows[i].name), 0));
 	}
 }
+
+Test(guid, known_classes_are_named_whoever_serves_them)
+{
+	static const struct {
+		const char *text, *name;
+	} rows[] = {
+		{"{0e0b6031-5213-4934-818b-38d90ced39db}", "shutdown"},
+		{"9527E630-D0AE-497B-ADCE-E80AB0175CAF", "timesync"},
+		{"a9a0f4e7-5a45-4d96-b827-8a841e8c03e6", "kvp"},
+		{"34d14be3-dee4-41c8-9ae7-6b174977c192", "fcopy"},
+		{"f8615163-df3e-46c5-913f-f2d2f965ed0e", "network"},
+		{"ba6163d9-04a1-4d29-b605-72e2ffb1dc7f", "scsi"},
+		{"32412632-86cb-44a2-9b5c-50d1417354f5", "ide"},
+		{"2f9bcc4a-0069-4af3-b76b-6fd0be528cda", "fibre-channel"},
+		{"8c2eaf3d-32a7-4b09-ab99-bd1f1c86b501", "rdma"},
+		{"44c4f61d-4444-4400-9d52-802e27ede19f", "pci"},
+		{"f912ad6d-2b17-48ea-bd65-f927a61c7684", "keyboard"},
+		{"cfa8b69e-5b4a-4cc0-b98b-8ba1a1f3f95a", "mouse"},
+		{"da0a7802-e377-4aac-8e77-0558eb1073f8", "video"},
+		{"276aacf4-ac15-426c-98dd-7521ad3f01fe", "remote-desktop"},
+		{"f8e65716-3cb3-4a06-9a60-1889c5cccab5", "activation"},
+		{"3375baf4-9e15-4b30-b765-67acb10d607b", "activation-2"},
+		{"c376c1c3-d276-48d2-90a9-c04748072c60", "boot-files"},
+		{"8b60ccf6-709f-4c11-90b5-229c959a9e6a", "serial"},
+		{"00000000-0000-0000-0000-000000000000", "unknown"},
+	};
+	struct vmbus_guid guid;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		cr_assert(vmbus_guid_parse(rows[i].text, &guid), "%s", rows[i].text);
+		cr_expect(eq(int, strcmp(vmbus_class_name(&guid), rows[i].name), 0), "%s",
+			  rows[i].name);
+	}
+}
+
+Test(guid, a_text_that_is_no_guid_is_refused)
+{
+	static const char *const texts[] = {
+		"",
+		"{}",
+		"57164f39-9115-4e78-ab55-382f3bd5422",
+		"57164f39-9115-4e78-ab55-382f3bd5422dd",
+		"57164f39-9115-4e78-ab55-382f3bd5422g",
+		"57164f39-9115-4e78-ab553382f3bd5422d",
+		"{57164f39-9115-4e78-ab55-382f3bd5422d",
+		"57164f39-9115-4e78-ab55-382f3bd5422d}",
+		"{57164f39-9115-4e78-ab55-382f3bd5422d)",
+		" 57164f39-9115-4e78-ab55-382f3bd5422d",
+	};
+	struct vmbus_guid guid;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		cr_expect(not(vmbus_guid_parse(texts[i], &guid)), "%s", texts[i]);
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The connection to the host.
+ * The connection to a lab host.
  *
  *     WAITING --connect--> CONNECTING --welcome--> CONNECTED
  *        ^                     |                       |
@@ -13,9 +13,10 @@
  * is told at once, in the order of the table, and the search for a host begins anew.
  */
 
-#include "daemon/connection.h"
+#include "daemon/lab_host.h"
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/jobs.h"
 #include "base/log.h"
 #include "vmbus/transport_shm.h"
@@ -45,7 +46,8 @@ struct slot {
 	bool reopen; /* at the next retry */
 };
 
-struct connection {
+struct lab_host {
+	struct connection connection;
 	struct event_base *base;
 	const char *socket_path;
 	const char *name;
@@ -60,14 +62,14 @@ struct connection {
 	struct event *retry;
 };
 
-static void lose_host(struct connection *c, const char *why);
+static void lose_host(struct lab_host *c, const char *why);
 
-static void retry_later(struct connection *c)
+static void retry_later(struct lab_host *c)
 {
 	timer_set(c->retry, clock_monotonic_ns() + RETRY_NS);
 }
 
-static void close_slot(struct connection *c, size_t i, const char *why)
+static void close_slot(struct lab_host *c, size_t i, const char *why)
 {
 	bool was_open = c->slots[i].state == SLOT_OPEN;
 
@@ -76,7 +78,7 @@ static void close_slot(struct connection *c, size_t i, const char *why)
 		c->services[i].close(c->services[i].self, why);
 }
 
-static void lose_host(struct connection *c, const char *why)
+static void lose_host(struct lab_host *c, const char *why)
 {
 	for (size_t i = 0; i < c->n_services; i++)
 		close_slot(c, i, why);
@@ -91,7 +93,7 @@ static void lose_host(struct connection *c, const char *why)
 	retry_later(c);
 }
 
-static void open_slot(struct connection *c, size_t i)
+static void open_slot(struct lab_host *c, size_t i)
 {
 	struct slot *slot = &c->slots[i];
 
@@ -103,7 +105,7 @@ static void open_slot(struct connection *c, size_t i)
 		lose_host(c, "it does not take messages");
 }
 
-static size_t find_service(const struct connection *c, const struct vmbus_guid *class_id)
+static size_t find_service(const struct lab_host *c, const struct vmbus_guid *class_id)
 {
 	size_t i;
 
@@ -113,7 +115,7 @@ static size_t find_service(const struct connection *c, const struct vmbus_guid *
 	return i;
 }
 
-static size_t find_slot(const struct connection *c, uint32_t channel_id)
+static size_t find_slot(const struct lab_host *c, uint32_t channel_id)
 {
 	size_t i;
 
@@ -123,7 +125,7 @@ static size_t find_slot(const struct connection *c, uint32_t channel_id)
 	return i;
 }
 
-static void on_offered(struct connection *c, const struct transport_shm_event *e)
+static void on_offered(struct lab_host *c, const struct transport_shm_event *e)
 {
 	size_t i = find_service(c, &e->class_id);
 	char guid[VMBUS_GUID_TEXT_SIZE];
@@ -138,7 +140,7 @@ static void on_offered(struct connection *c, const struct transport_shm_event *e
 	open_slot(c, i);
 }
 
-static void on_opened(struct connection *c, struct transport_shm_event *e)
+static void on_opened(struct lab_host *c, struct transport_shm_event *e)
 {
 	size_t i = find_slot(c, e->channel_id);
 
@@ -151,7 +153,7 @@ static void on_opened(struct connection *c, struct transport_shm_event *e)
 	c->services[i].open(c->services[i].self, &e->port);
 }
 
-static void on_rescinded(struct connection *c, uint32_t channel_id)
+static void on_rescinded(struct lab_host *c, uint32_t channel_id)
 {
 	size_t i = find_slot(c, channel_id);
 
@@ -163,7 +165,7 @@ static void on_rescinded(struct connection *c, uint32_t channel_id)
 		lose_host(c, "it does not take messages");
 }
 
-static void on_refused(struct connection *c, const struct transport_shm_event *e)
+static void on_refused(struct lab_host *c, const struct transport_shm_event *e)
 {
 	size_t i = find_slot(c, e->channel_id);
 
@@ -180,7 +182,7 @@ static void on_refused(struct connection *c, const struct transport_shm_event *e
 	c->slots[i].state = SLOT_OFFERED;
 }
 
-static void on_welcome(struct connection *c)
+static void on_welcome(struct lab_host *c)
 {
 	c->state = CONNECTION_CONNECTED;
 	c->complained = false;
@@ -188,7 +190,7 @@ static void on_welcome(struct connection *c)
 	log_notice("connected to the host at %s as '%s'", c->socket_path, c->name);
 }
 
-static void handle_event(struct connection *c, struct transport_shm_event *e)
+static void handle_event(struct lab_host *c, struct transport_shm_event *e)
 {
 	switch (e->type) {
 	case TRANSPORT_SHM_WELCOME:
@@ -211,7 +213,7 @@ static void handle_event(struct connection *c, struct transport_shm_event *e)
 
 static void on_readable(evutil_socket_t fd, short what, void *user)
 {
-	struct connection *c = user;
+	struct lab_host *c = user;
 	struct transport_shm_event e;
 	int r;
 
@@ -234,7 +236,7 @@ static uint64_t memory_pages(void)
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / VMBUS_PAGE_SIZE : 0;
 }
 
-static void connect_host(struct connection *c)
+static void connect_host(struct lab_host *c)
 {
 	int r = transport_shm_new(c->socket_path, c->name, memory_pages(), &c->transport);
 
@@ -258,7 +260,7 @@ static void connect_host(struct connection *c)
 
 static void on_retry(evutil_socket_t fd, short what, void *user)
 {
-	struct connection *c = user;
+	struct lab_host *c = user;
 
 	(void)fd;
 	(void)what;
@@ -271,31 +273,12 @@ static void on_retry(evutil_socket_t fd, short what, void *user)
 			open_slot(c, i);
 }
 
-int connection_new(struct event_base *base, const char *socket_path, const char *name,
-		   const struct service *services, size_t n, struct connection **ret_connection)
+static struct lab_host *lab_host_of(struct connection *connection)
 {
-	_cleanup_(cleanup_connectionp) struct connection *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return -ENOMEM;
-	c->base = base;
-	c->socket_path = socket_path;
-	c->name = name;
-	c->services = services;
-	c->slots = calloc(n, sizeof(*c->slots));
-	if (!c->slots)
-		return -ENOMEM;
-	c->n_services = n;
-	c->retry = event_new(base, -1, 0, on_retry, c);
-	if (!c->retry)
-		return -ENOMEM;
-	timer_set(c->retry, 0);
-
-	*ret_connection = steal_ptr(c);
-	return 0;
+	return container_of(connection, struct lab_host, connection);
 }
 
-struct connection *connection_free(struct connection *c)
+static struct lab_host *lab_host_free(struct lab_host *c)
 {
 	if (!c)
 		return NULL;
@@ -310,9 +293,17 @@ struct connection *connection_free(struct connection *c)
 	free(c);
 	return NULL;
 }
+DEFINE_CLEANUP(lab_host)
 
-void connection_close_channel(struct connection *c, const void *self, bool again)
+static void free_connection(struct connection *connection)
 {
+	(void)lab_host_free(lab_host_of(connection));
+}
+
+static void close_channel(struct connection *connection, const void *self, bool again)
+{
+	struct lab_host *c = lab_host_of(connection);
+
 	for (size_t i = 0; i < c->n_services; i++) {
 		uint32_t channel_id = c->slots[i].channel_id;
 
@@ -332,8 +323,9 @@ void connection_close_channel(struct connection *c, const void *self, bool again
 	}
 }
 
-json_t *connection_status(const struct connection *c)
+static json_t *get_status(struct connection *connection)
 {
+	struct lab_host *c = lab_host_of(connection);
 	static const char *const names[] = {
 		[CONNECTION_WAITING] = "waiting",
 		[CONNECTION_CONNECTING] = "connecting",
@@ -344,8 +336,9 @@ json_t *connection_status(const struct connection *c)
 			 "socket", c->socket_path, "error", c->error[0] ? c->error : NULL);
 }
 
-const char *connection_channel_state(const struct connection *c, const void *self)
+static const char *channel_state(struct connection *connection, const void *self)
 {
+	struct lab_host *c = lab_host_of(connection);
 	static const char *const names[] = {
 		[SLOT_NONE] = "none",
 		[SLOT_OFFERED] = "offered",
@@ -357,4 +350,37 @@ const char *connection_channel_state(const struct connection *c, const void *sel
 		if (c->services[i].self == self)
 			return names[c->slots[i].state];
 	return names[SLOT_NONE];
+}
+
+static const struct connection_ops lab_host_ops = {
+	.transport = "shm",
+	.free = free_connection,
+	.close_channel = close_channel,
+	.status = get_status,
+	.channel_state = channel_state,
+};
+
+int lab_host_new(struct event_base *base, const char *socket_path, const char *name,
+		 const struct service *services, size_t n, struct connection **ret_connection)
+{
+	_cleanup_(cleanup_lab_hostp) struct lab_host *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->connection.ops = &lab_host_ops;
+	c->base = base;
+	c->socket_path = socket_path;
+	c->name = name;
+	c->services = services;
+	c->slots = calloc(n, sizeof(*c->slots));
+	if (!c->slots)
+		return -ENOMEM;
+	c->n_services = n;
+	c->retry = event_new(base, -1, 0, on_retry, c);
+	if (!c->retry)
+		return -ENOMEM;
+	timer_set(c->retry, 0);
+
+	*ret_connection = &steal_ptr(c)->connection;
+	return 0;
 }

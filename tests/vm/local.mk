@@ -1,0 +1,24 @@
+# VM tests are not part of `make check`: tests/vm/run, or ./quickstart vm.
+
+VM_TESTS = \
+	%D%/dynmem-kernel.sh \
+	%D%/dynmem-uio.sh \
+	%D%/uio-refused.sh
+
+EXTRA_DIST += \
+	%D%/clock-shift.c \
+	%D%/image.sh \
+	%D%/init-common.sh \
+	%D%/init-guest.sh \
+	%D%/init-outer.sh \
+	%D%/run \
+	%D%/vm.sh \
+	$(VM_TESTS)
+
+# Preloaded into a QEMU of another Debian: plain, whatever the rest is built with.
+%D%/clock-shift.so: %D%/clock-shift.c
+	@$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) -std=gnu17 $(WARN_CFLAGS) -O2 -D_GNU_SOURCE -fPIC -shared -o $@ $(srcdir)/%D%/clock-shift.c
+
+check_DATA = %D%/clock-shift.so
+CLEANFILES += %D%/clock-shift.so
