@@ -19,7 +19,8 @@ image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 image_mirror() {
     local uri
     uri=$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m1 '/debian/\?$')
-    echo "${uri:-http://deb.debian.org/debian}"
+    [ -n "$uri" ] || { echo "apt knows no Debian mirror: see /etc/apt/sources.list.d" >&2; return 1; }
+    echo "$uri"
 }
 
 # image_unpack DIR SUITE PACKAGE...: packages with what they depend on. The clock of a build machine
@@ -27,7 +28,7 @@ image_mirror() {
 image_unpack() {
     local dir=$1 suite=$2 base=${2%-backports} mirror list
     shift 2
-    mirror=$(image_mirror)
+    mirror=$(image_mirror) || return 1
     list="deb [signed-by=$image_keyring] $mirror $base main"
     if [ "$suite" != "$base" ]; then
         list+=$'\n'"deb [signed-by=$image_keyring] $mirror $suite main"
