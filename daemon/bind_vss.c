@@ -238,6 +238,14 @@ static void do_answer(struct bind_vss *b, const struct vss_action *action)
 	ic_channel_answer(&b->channel, action->status);
 }
 
+/* What a host could make us say as often as it likes is said once. */
+static void tell_note(const struct bind_vss *b, const struct vss_action *action)
+{
+	if (action->note == VSS_NOTE_ENDED_EARLY || b->core.stats.notes[action->note] == 1)
+		log_notice("backup: %s (%s)", vss_note_name(action->note),
+			   vss_reason_name(action->reason));
+}
+
 /* Performs what the machine wants done. */
 static void perform(struct bind_vss *b)
 {
@@ -255,8 +263,7 @@ static void perform(struct bind_vss *b)
 			do_answer(b, &action);
 			break;
 		case VSS_ACTION_NOTE:
-			log_notice("backup: %s (%s)", vss_note_name(action.note),
-				   vss_reason_name(action.reason));
+			tell_note(b, &action);
 			break;
 		}
 	}

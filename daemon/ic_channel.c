@@ -103,7 +103,10 @@ static const struct link_user link_ops = {
 
 int ic_channel_open(struct ic_channel *c, struct event_base *base, struct vmbus_port *take_port)
 {
+	struct ic_stats stats = c->ic.stats; /* they count for the daemon's life */
+
 	ic_guest_init(&c->ic, c->ic.service);
+	c->ic.stats = stats;
 	return link_new(base, take_port, &link_ops, c, &c->link);
 }
 

@@ -130,9 +130,14 @@ static void on_offered(struct lab_host *c, const struct transport_shm_event *e)
 	size_t i = find_service(c, &e->class_id);
 	char guid[VMBUS_GUID_TEXT_SIZE];
 
-	if (i == c->n_services || c->slots[i].state != SLOT_NONE) {
+	if (i == c->n_services) {
 		vmbus_guid_format(&e->class_id, guid);
 		log_info("the host offers class %s, which nothing here serves", guid);
+		return;
+	}
+	if (c->slots[i].state != SLOT_NONE) {
+		log_debug("%s: the host offers a second channel; one is enough",
+			  c->services[i].name);
 		return;
 	}
 	c->slots[i].state = SLOT_OFFERED;
@@ -226,7 +231,7 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 	if (r == TRANSPORT_SHM_AGAIN)
 		return;
 	if (r)
-		lose_host(c, r == TRANSPORT_SHM_LOST ? "it has closed the connection"
+		lose_host(c, r == TRANSPORT_SHM_LOST ? "it has closed the connection, or broken its protocol"
 						     : strerror(-r));
 	else
 		handle_event(c, &e);

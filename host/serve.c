@@ -220,11 +220,12 @@ static void get_guest(struct httpd_request *request, void *user)
 
 static void post_memory(struct httpd_request *request, void *user)
 {
-	const json_t *assign = json_object_get(httpd_request_body(request), "assign");
 	struct guest *g = requested_guest(user, request);
+	const json_t *assign;
 
 	if (!g)
 		return;
+	assign = json_object_get(httpd_request_body(request), "assign");
 	if (json_is_integer(assign) && json_integer_value(assign) > 0) {
 		guest_memory_assign(guest_memory_of(g),
 				    (uint64_t)json_integer_value(assign) / VMBUS_PAGE_SIZE);
@@ -241,11 +242,11 @@ static void post_memory(struct httpd_request *request, void *user)
 static void change_service(struct httpd_request *request, struct guest *g,
 			   int (*change)(struct guest *g, const char *service), const char *state)
 {
-	const char *service =
-		json_string_value(json_object_get(httpd_request_body(request), "service"));
+	const char *service;
 
 	if (!g)
-		return;
+		return; /* and the request is gone */
+	service = json_string_value(json_object_get(httpd_request_body(request), "service"));
 	switch (change(g, service ? service : "")) {
 	case 0:
 		reply(request, 200,
@@ -310,13 +311,14 @@ static void start_backup(struct host *h, struct guest *g, struct httpd_request *
 static void post_backup(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
-	const json_t *body = httpd_request_body(request);
 	struct guest *g = requested_guest(h, request);
 	struct backup *backup;
+	const json_t *body;
 	char why[1024];
 
 	if (!g)
 		return;
+	body = httpd_request_body(request);
 	if (!make_room(h)) {
 		httpd_reply_error(request, 409, "too many backups are under way", "wait for one");
 		return;

@@ -236,6 +236,12 @@ complaint() {
 
 complaint "a guest that is not there" "no guest 'none' .*hvhost status lists" \
     "$hvhost" status none --run-dir "$run/host"
+for verb in "memory none --assign 1G" "rescind none vss" "offer none vss" \
+    "backup none --image $run/image --to $run/copies"; do
+    read -ra words <<<"$verb"
+    complaint "${words[0]} of a guest that is not there" "no guest 'none' " \
+        "$hvhost" "${words[@]}" --run-dir "$run/host"
+done
 complaint "a guest with a strange name" "no guest 'a b' is" "$hvhost" status 'a b' --run-dir "$run/host"
 complaint "a name that is no name" "'a/b' is no guest's name" "$hvhost" status 'a/b'
 complaint "a channel that is offered already" "not in a state" \
