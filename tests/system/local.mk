@@ -3,11 +3,15 @@
 check_PROGRAMS += \
 	%D%/freezer-driver \
 	%D%/memeater \
-	%D%/recorder
+	%D%/recorder \
+	%D%/rogue
 
 %C%_freezer_driver_LDADD = \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
 %C%_recorder_LDADD = base/libbase.a
+%C%_rogue_LDADD = \
+	vmbus/libvmbus_sys.a vmbus/libvmbus.a balloon/libballoon.a \
+	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 
 SYSTEM_TESTS = \
 	%D%/test-backup.sh \
@@ -17,6 +21,7 @@ SYSTEM_TESTS = \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
 	%D%/test-recorder.sh \
+	%D%/test-rogue.sh \
 	%D%/test-tap.sh \
 	%D%/test-vmbus.sh
 
