@@ -107,6 +107,20 @@ on_exit() {
     tap_undo+=("$(printf '%q ' "$@")")
 }
 
+# take_turn: waits until no other test changes or measures the machine's memory; the turn ends with
+# end_turn, or with the test. The lock is that of the unit tests. A process of its own has it, and
+# its pipe is inherited by nobody, so what the test starts cannot keep it.
+take_turn() {
+    local lock=/proc/sys/vm/nr_overcommit_hugepages
+    [ -e "$lock" ] || return 0
+    coproc tap_turn { exec flock "$lock" bash -c 'echo && read -r'; }
+    read -r <&"${tap_turn[0]}"
+}
+
+end_turn() {
+    [ -z "${tap_turn_PID:-}" ] || stop "$tap_turn_PID"
+}
+
 # stop PID: ends a process that this shell has started, and waits for it
 stop() {
     kill -TERM "$1" 2>/dev/null
