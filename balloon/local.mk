@@ -5,6 +5,7 @@ PURE_ARCHIVES += %D%/libballoon.a
 	%D%/dynmem.c %D%/dynmem.h \
 	%D%/dynmem_machine.h \
 	%D%/dynmem_next.c \
+	%D%/dynmem_record.h \
 	%D%/dynmem_wire.c %D%/dynmem_wire.h \
 	%D%/frames.c %D%/frames.h
 
