@@ -1,4 +1,10 @@
 bin_PROGRAMS += %D%/hvguestctl
 
-%C%_hvguestctl_SOURCES = %D%/hvguestctl.c
+%C%_hvguestctl_SOURCES = \
+	%D%/backup.c \
+	%D%/cli.h \
+	%D%/hvguestctl.c \
+	%D%/show.c \
+	%D%/status.c \
+	%D%/vmbus.c
 %C%_hvguestctl_LDADD = base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)

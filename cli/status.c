@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Status: what the daemon does and sees.
+ *
+ * A line or two for each service. A daemon without a host is degraded, not broken: it answers, and
+ * the exit code says so.
+ */
+
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void print_memory(const json_t *m)
+{
+	const json_t *pages = json_object_get(m, "pages");
+
+	printf("memory      %s (channel %s, protocol %s)\n", text_of(m, "state"),
+	       text_of(m, "channel"), text_of(m, "version"));
+	if (!pages)
+		return;
+	printf("            committed %s, available %s, floor %s\n",
+	       bytes_of(m, "committed_bytes").text, bytes_of(m, "available_bytes").text,
+	       bytes_of(m, "floor_bytes").text);
+	printf("            ballooned %s (2 MiB pages %s, 4 KiB pages %s)%s\n",
+	       bytes_of(m, "ballooned_bytes").text, bytes_of(pages, "huge_bytes").text,
+	       bytes_of(pages, "small_bytes").text,
+	       json_is_true(json_object_get(pages, "pinned")) ? "" : ", NOT PINNED");
+}
+
+static void print_backup(const json_t *b)
+{
+	printf("backup      %s (channel %s, protocol %s)\n", text_of(b, "state"),
+	       text_of(b, "channel"), text_of(b, "version"));
+	if (json_object_get(b, "problem"))
+		printf("            %s\n", text_of(b, "problem"));
+	if (json_object_get(b, "remaining_seconds"))
+		printf("            thaws by itself in %s\n", seconds_of(b, "remaining_seconds").text);
+	if (json_is_object(json_object_get(b, "last")))
+		printf("            last: %s\n", text_of(json_object_get(b, "last"), "result"));
+}
+
+static int status_code(const json_t *status)
+{
+	const json_t *host = json_object_get(status, "host");
+
+	return strcmp(text_of(host, "state"), "connected") == 0 ? EXIT_OK : EXIT_DEGRADED;
+}
+
+static void print_status(const json_t *status)
+{
+	const json_t *host = json_object_get(status, "host");
+	const json_t *heartbeat = json_object_get(status, "heartbeat");
+	const json_t *list = json_object_get(status, "missing_capabilities"), *name;
+	size_t i;
+
+	printf("guest       %s, hvguestd %s\n", text_of(status, "name"), text_of(status, "version"));
+	printf("host        %s at %s%s%s\n", text_of(host, "state"),
+	       json_object_get(host, "socket") ? text_of(host, "socket") : "VMBus",
+	       json_object_get(host, "error") ? ": " : "",
+	       json_object_get(host, "error") ? text_of(host, "error") : "");
+	json_array_foreach(list, i, name)
+		printf("missing     %s\n", json_string_value(name));
+	printf("heartbeat   %" JSON_INTEGER_FORMAT " answered (channel %s, protocol %s)\n",
+	       number_of(heartbeat, "answered"), text_of(heartbeat, "channel"),
+	       text_of(heartbeat, "version"));
+	print_memory(json_object_get(status, "memory"));
+	print_backup(json_object_get(status, "backup"));
+}
+
+int verb_status(const struct cli *cli)
+{
+	return cli_show(cli, "/v1/status", print_status, status_code);
+}
