@@ -450,10 +450,10 @@ static int open_pages(struct bind_dynmem *b)
 /* Tells the host how memory would have to be aligned; a size we cannot express stays the default. */
 static void read_alignment(uint8_t *alignment)
 {
-	struct memhotplug_blocks blocks;
+	uint64_t block_bytes;
 
-	if (memhotplug_blocks_read(MEMHOTPLUG_BLOCKS_DIR, &blocks) == 0)
-		(void)!memhotplug_align_code(blocks.block_bytes, alignment);
+	if (blocks_read_size(BLOCKS_DIR, &block_bytes) == 0)
+		(void)!memhotplug_align_code(block_bytes, alignment);
 }
 
 static int set_up(struct bind_dynmem *b)

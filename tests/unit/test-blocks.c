@@ -1,114 +1,180 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * memhotplug/blocks.c on a directory that stands for the kernel's, and on the kernel's.
+ * memhotplug/blocks.c on a tree that stands for the kernel's, and reading only, on the kernel's.
  */
+
+#include "tests/unit/tree.h"
 
 #include "memhotplug/blocks.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "base/clock.h"
 
-struct tree_file {
-	const char *dir; /* NULL: in the tree's own directory */
-	const char *name;
-	const char *text;
-};
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
 
-static const struct tree_file tree[] = {
-	{NULL, "block_size_bytes", "8000000\n"},
-	{NULL, "memory12x", "not a block\n"},
-	{"memory0", "state", "online\n"},
-	{"memory1", "state", "offline\n"},
-	{"memory33", "state", "online\n"},
-	{"memory4", "state", "going-offline\n"},
-	{"memory5", "nothing", "\n"},
-	{"memory", "state", "online\n"},
-	{"power", "state", "online\n"},
-};
+TestSuite(blocks, .init = tree_init, .fini = tree_fini);
 
-enum {
-	N_FILES = sizeof(tree) / sizeof(tree[0]),
-};
-
-static void make_file(const char *root, const struct tree_file *file)
+static void fill(void)
 {
-	char path[256];
-	FILE *f;
+	static const char *const files[][2] = {
+		{"block_size_bytes", "8000000\n"},
+		{"memory12x", "not a block\n"},
+		{"memory0/state", "online\n"},
+		{"memory0/valid_zones", "none\n"},
+		{"memory0/removable", "0\n"},
+		{"memory1/state", "offline\n"},
+		{"memory1/valid_zones", "Normal Movable\n"},
+		{"memory1/removable", "1\n"},
+		{"memory33/state", "online\n"},
+		{"memory33/valid_zones", "Movable\n"},
+		{"memory4/state", "going-offline\n"},
+		{"memory5/nothing", "\n"},
+		{"memory6/state", "offline\n"},
+		{"memory6/valid_zones", "Movable Normal\n"},
+		{"memory7/state", "online\n"},
+		{"memory7/valid_zones", "DMA32\n"},
+		{"memory8/state", "online\n"},
+		{"memory8/valid_zones", "Device\n"},
+		{"memory/state", "online\n"},
+		{"power/state", "online\n"},
+		{"memory123456789012345678/state", "online\n"},
+	};
 
-	if (file->dir) {
-		snprintf(path, sizeof(path), "%s/%s", root, file->dir);
-		cr_assert(eq(int, mkdir(path, 0700), 0));
-	}
-	snprintf(path, sizeof(path), "%s/%s/%s", root, file->dir ? file->dir : ".", file->name);
-	f = fopen(path, "we");
-	cr_assert(ne(ptr, f, NULL));
-	fputs(file->text, f);
-	fclose(f);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		tree_file(files[i][0], files[i][1]);
 }
 
-static void remove_tree(const char *root)
+Test(blocks, a_tree_of_blocks_is_listed_by_number)
 {
-	char path[256];
+	static const struct block want[] = {
+		{0, BLOCK_ONLINE, BLOCK_ZONE_NONE, false, false, false},
+		{1, BLOCK_OFFLINE, BLOCK_ZONE_NORMAL, true, true, true},
+		{4, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false, true},
+		{5, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false, true},
+		{6, BLOCK_OFFLINE, BLOCK_ZONE_MOVABLE, true, true, true},
+		{7, BLOCK_ONLINE, BLOCK_ZONE_DMA32, true, false, true},
+		{8, BLOCK_ONLINE, BLOCK_ZONE_OTHER, true, false, true},
+		{33, BLOCK_ONLINE, BLOCK_ZONE_MOVABLE, false, true, true},
+	};
+	struct blocks blocks;
 
-	for (size_t i = 0; i < N_FILES; i++) {
-		snprintf(path, sizeof(path), "%s/%s/%s", root, tree[i].dir ? tree[i].dir : ".",
-			 tree[i].name);
-		cr_assert(eq(int, unlink(path), 0));
-		snprintf(path, sizeof(path), "%s/%s", root, tree[i].dir ? tree[i].dir : "");
-		if (tree[i].dir)
-			cr_assert(eq(int, rmdir(path), 0));
-	}
-	cr_assert(eq(int, rmdir(root), 0));
-}
-
-Test(blocks, a_tree_of_blocks_is_counted_by_state)
-{
-	char root[] = "/tmp/test-blocks-XXXXXX";
-	struct memhotplug_blocks blocks;
-
-	cr_assert(ne(ptr, mkdtemp(root), NULL));
-	cr_expect(lt(int, memhotplug_blocks_read(root, &blocks), 0));
-	for (size_t i = 0; i < N_FILES; i++)
-		make_file(root, &tree[i]);
-	cr_assert(eq(int, memhotplug_blocks_read(root, &blocks), 0));
+	cr_expect(lt(int, blocks_read(tree, &blocks), 0));
+	fill();
+	cr_assert(eq(int, blocks_read(tree, &blocks), 0));
 	cr_expect(eq(u64, blocks.block_bytes, UINT64_C(128) << 20));
-	cr_expect(eq(u32, blocks.n_online, 2));
-	cr_expect(eq(u32, blocks.n_offline, 1));
-	cr_expect(eq(u32, blocks.n_other, 2));
-	remove_tree(root);
-	cr_expect(lt(int, memhotplug_blocks_read(root, &blocks), 0));
+	cr_assert(eq(sz, blocks.n, sizeof(want) / sizeof(want[0])));
+	for (size_t i = 0; i < blocks.n; i++) {
+		const struct block *got = &blocks.list[i];
+
+		cr_expect(eq(u64, got->number, want[i].number));
+		cr_expect(eq(int, got->state, want[i].state), "memory%lu", got->number);
+		cr_expect(eq(int, got->zone, want[i].zone), "memory%lu", got->number);
+		cr_expect(eq(int, got->may_be_kernel, want[i].may_be_kernel), "memory%lu", got->number);
+		cr_expect(eq(int, got->may_be_movable, want[i].may_be_movable), "memory%lu",
+			  got->number);
+		cr_expect(eq(int, got->removable, want[i].removable), "memory%lu", got->number);
+	}
+	cr_expect(eq(sz, blocks_count(&blocks, BLOCK_ONLINE), 4));
+	cr_expect(eq(sz, blocks_count(&blocks, BLOCK_OFFLINE), 2));
+	cr_expect(eq(u64, blocks_find(&blocks, 33)->number, 33));
+	cr_expect(eq(int, blocks_find(&blocks, 34) == NULL, 1));
+	blocks_fini(&blocks);
+	cr_expect(eq(int, blocks_find(&blocks, 33) == NULL, 1));
 }
 
-Test(blocks, a_block_size_that_is_no_number_is_bad)
+Test(blocks, a_block_size_that_is_no_power_of_two_is_bad)
 {
-	static const char *const sizes[] = {"", "\n", "0\n", "8000000q\n", "-1\n",
-					    "10000000000000000\n"};
-	char root[] = "/tmp/test-blocks-XXXXXX", path[64];
+	static const char *const sizes[] = {"", "\n", "0\n", "8000000q\n", "-1\n", "800\n",
+					    "8000001\n", "10000000000000000\n"};
+	struct blocks blocks;
+	uint64_t bytes;
 
-	cr_assert(ne(ptr, mkdtemp(root), NULL));
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct tree_file file = {NULL, "block_size_bytes", sizes[i]};
-		struct memhotplug_blocks blocks;
-
-		make_file(root, &file);
-		cr_expect(eq(int, memhotplug_blocks_read(root, &blocks), MEMHOTPLUG_BLOCKS_BAD));
+		tree_file("block_size_bytes", sizes[i]);
+		cr_expect(eq(int, blocks_read(tree, &blocks), BLOCKS_BAD), "'%s'", sizes[i]);
+		cr_expect(eq(int, blocks_read_size(tree, &bytes), BLOCKS_BAD), "'%s'", sizes[i]);
 	}
-	snprintf(path, sizeof(path), "%s/block_size_bytes", root);
-	unlink(path);
-	rmdir(root);
+	tree_file("block_size_bytes", "80000000\n");
+	cr_assert(eq(int, blocks_read_size(tree, &bytes), 0));
+	cr_expect(eq(u64, bytes, UINT64_C(2) << 30));
+}
+
+Test(blocks, a_block_is_brought_online_with_the_word_for_its_zone)
+{
+	fill();
+	cr_assert(eq(int, block_online(tree, 1, BLOCK_ONLINE_MOVABLE), 0));
+	expect_text(tree_text("memory1/state"), "online_movable");
+	cr_assert(eq(int, block_online(tree, 1, BLOCK_ONLINE_KERNEL), 0));
+	expect_text(tree_text("memory1/state"), "online_kernel");
+	cr_assert(eq(int, block_online(tree, 1, BLOCK_ONLINE_DEFAULT), 0));
+	expect_text(tree_text("memory1/state"), "online");
+	cr_expect(eq(int, block_online(tree, 2, BLOCK_ONLINE_DEFAULT), BLOCKS_GONE));
+}
+
+Test(blocks, a_block_is_taken_offline)
+{
+	struct block block;
+
+	fill();
+	cr_assert(eq(int, block_offline(tree, 33, 1000000000), 0));
+	expect_text(tree_text("memory33/state"), "offline");
+	cr_assert(eq(int, block_read(tree, 33, &block), 0));
+	cr_expect(eq(int, block.state, BLOCK_OFFLINE));
+	cr_expect(eq(int, block_offline(tree, 34, 1000000000), BLOCKS_GONE));
+	cr_expect(eq(int, block_read(tree, 34, &block), BLOCKS_GONE));
+}
+
+Test(blocks, an_offlining_that_does_not_end_is_interrupted)
+{
+	static const char filler[4096];
+	uint64_t start = clock_monotonic_ns();
+	sigset_t before, after;
+	int reader;
+
+	/* A pipe that is full stands for a block that never empties. */
+	fill();
+	tree_remove("memory33/state");
+	cr_assert(eq(int, mkfifo(tree_path("memory33/state"), 0600), 0));
+	reader = open(tree_path("memory33/state"), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	cr_assert(ge(int, reader, 0));
+	while (write(reader, filler, sizeof(filler)) > 0)
+		continue;
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	cr_expect(eq(int, block_offline(tree, 33, 100000000), BLOCKS_TIMED_OUT));
+	cr_expect(ge(u64, clock_monotonic_ns() - start, 100000000));
+	pthread_sigmask(SIG_SETMASK, NULL, &after);
+	cr_expect(eq(int, sigismember(&after, SIGRTMAX), sigismember(&before, SIGRTMAX)));
+	close(reader);
+}
+
+Test(blocks, what_cannot_be_written_is_refused)
+{
+	fill();
+	tree_link("memory33/state", "/dev/full");
+	cr_expect(eq(int, block_offline(tree, 33, 1000000000), BLOCKS_REFUSED));
+	cr_expect(eq(int, block_online(tree, 33, BLOCK_ONLINE_DEFAULT), BLOCKS_REFUSED));
+}
+
+Test(blocks, each_condition_has_words)
+{
+	for (int condition = 0; condition <= BLOCKS_REFUSED; condition++) {
+		cr_assert(eq(int, blocks_condition_text(condition) != NULL, 1));
+		cr_expect(ne(int, strcmp(blocks_condition_text(condition), "unknown"), 0));
+	}
+	expect_text(blocks_condition_text(BLOCKS_REFUSED + 1), "unknown");
+	expect_text(blocks_condition_text(-ENOMEM), "Cannot allocate memory");
 }
 
 Test(blocks, this_machine_has_blocks_online)
 {
-	struct memhotplug_blocks blocks;
+	struct blocks blocks;
 
-	if (access(MEMHOTPLUG_BLOCKS_DIR, R_OK) != 0)
+	if (access(BLOCKS_DIR, R_OK) != 0)
 		cr_skip_test("this kernel lists no memory blocks");
-	cr_assert(eq(int, memhotplug_blocks_read(MEMHOTPLUG_BLOCKS_DIR, &blocks), 0));
-	cr_expect(gt(u32, blocks.n_online, 0));
+	cr_assert(eq(int, blocks_read(BLOCKS_DIR, &blocks), 0));
+	cr_expect(gt(sz, blocks_count(&blocks, BLOCK_ONLINE), 0));
+	blocks_fini(&blocks);
 }
