@@ -39,7 +39,7 @@ static void get_status(struct httpd_request *request, void *user)
 static void get_last_backup(struct httpd_request *request, void *user)
 {
 	struct api *api = user;
-	json_t *receipt = bind_vss_receipt(api->vss);
+	json_t *receipt = snapshot_receipt(api->snapshot);
 
 	if (json_is_null(receipt))
 		receipt = json_pack("{s:i}", "schema", 1);

@@ -21,6 +21,7 @@ struct api {
 	struct bind_heartbeat *heartbeat;
 	struct bind_dynmem *dynmem;
 	struct bind_vss *vss;
+	struct snapshot *snapshot;
 	const struct service *services;
 	size_t n_services;
 	const char *missing[2]; /* capabilities that the process does not have, and their cost */

@@ -11,6 +11,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/lab_host.c %D%/lab_host.h \
 	%D%/main.c \
 	%D%/receipt.c %D%/receipt.h \
+	%D%/snapshot.c %D%/snapshot.h \
 	%D%/uio_host.c %D%/uio_host.h \
 	%D%/vmbus_list.c %D%/vmbus_list.h
 %C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS)

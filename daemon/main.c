@@ -4,7 +4,7 @@
  * hvguestd's start and end.
  *
  * The order matters once: whatever a predecessor left frozen is thawed before anything else is
- * opened (bind_vss_new()). The rest is built from the bottom up, and torn down in reverse.
+ * opened (snapshot_new()). The rest is built from the bottom up, and torn down in reverse.
  */
 
 #include "base/ask.h"
@@ -28,6 +28,7 @@
 struct daemon {
 	struct event_base *base;
 	struct config config;
+	struct snapshot *snapshot;
 	struct bind_vss *vss;
 	struct jobs *jobs;
 	struct bind_heartbeat *heartbeat;
@@ -104,9 +105,9 @@ static int fail_in_run_dir(const struct config *config, const char *what, int r)
 	return EXIT_ERROR;
 }
 
-static bool backup_is_holding(const void *vss)
+static bool backup_is_holding(const void *snapshot)
 {
-	return bind_vss_is_holding(vss);
+	return snapshot_is_holding(snapshot);
 }
 
 static int open_api(struct daemon *d)
@@ -129,6 +130,7 @@ static int open_api(struct daemon *d)
 	d->api.heartbeat = d->heartbeat;
 	d->api.dynmem = d->dynmem;
 	d->api.vss = d->vss;
+	d->api.snapshot = d->snapshot;
 	r = api_add_routes(&d->api, d->httpd);
 	return r ? fail("API", r) : EXIT_OK;
 }
@@ -164,7 +166,7 @@ static int open_services(struct daemon *d)
 		.connection = &d->connection,
 		.jobs = d->jobs,
 		.is_holding = backup_is_holding,
-		.backup = d->vss,
+		.backup = d->snapshot,
 	};
 	size_t n = 0;
 	int r;
@@ -175,6 +177,9 @@ static int open_services(struct daemon *d)
 	r = bind_dynmem_new(&context, &d->dynmem);
 	if (r)
 		return fail("dynamic memory", r);
+	r = bind_vss_new(d->base, &d->config, &d->connection, d->snapshot, &d->vss);
+	if (r)
+		return fail("backup", r);
 
 	if (serves(&d->config, CONFIG_HEARTBEAT))
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
@@ -224,8 +229,8 @@ static int start(struct daemon *d)
 	d->base = event_base_new();
 	if (!d->base)
 		return fail("event loop", -ENOMEM);
-	r = bind_vss_new(d->base, &d->config, &d->connection, &d->vss);
-	if (r == BIND_VSS_BUSY) {
+	r = snapshot_new(d->base, &d->config, &d->snapshot);
+	if (r == SNAPSHOT_OTHER_DAEMON) {
 		log_error("another hvguestd (or its freezer) has %s: stop it, or name another --run-dir",
 			  d->config.run_dir);
 		return EXIT_ERROR;
@@ -255,6 +260,7 @@ static void stop(struct daemon *d)
 	d->dynmem = bind_dynmem_free(d->dynmem);
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);
 	d->vss = bind_vss_free(d->vss);
+	d->snapshot = snapshot_free(d->snapshot);
 	for (size_t i = 0; i < sizeof(d->signals) / sizeof(d->signals[0]); i++)
 		if (d->signals[i])
 			event_free(d->signals[i]);

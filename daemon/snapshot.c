@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Holding this machine still.
+ *
+ *              freeze               FROZEN             thaw
+ *      IDLE ------------> FREEZING -------> FROZEN ----------> THAWING
+ *       ^                   |   |             |                  |
+ *       |            FAILED |   | thaw        | ended by itself  | THAWED
+ *       +-------------------+---|-------------+------------------+
+ *                               +----> THAWING
+ *
+ * The plan (fsfreeze/plan) says what to freeze and in which order, the freezer does it; this file
+ * carries between them, and keeps two promises. Before the first file system is frozen everything
+ * that is needed is open, and the log writes to memory only; from then until the last is thawed
+ * nothing here writes to a disk. And whatever ends a freeze (whoever asked for it, the deadline, a
+ * killed freezer), its user learns of it once and a receipt remains.
+ */
+
+#include "daemon/snapshot.h"
+
+#include "base/clock.h"
+#include "base/jobs.h"
+#include "daemon/receipt.h"
+#include "fsfreeze/freezer_client.h"
+#include "fsfreeze/mounts.h"
+
+#include <cap-ng.h>
+#include <string.h>
+#include <time.h>
+
+#define RESPAWN_NS UINT64_C(1000000000)
+
+enum phase {
+	PHASE_IDLE,
+	PHASE_FREEZING,
+	PHASE_FROZEN,
+	PHASE_THAWING,
+	PHASES,
+};
+
+#define TO(phase) (1u << PHASE_##phase)
+
+static const uint32_t allowed_phases[] = {
+	[PHASE_IDLE] = TO(FREEZING),
+	[PHASE_FREEZING] = TO(FROZEN) | TO(THAWING) | TO(IDLE),
+	[PHASE_FROZEN] = TO(THAWING) | TO(IDLE),
+	[PHASE_THAWING] = TO(IDLE),
+};
+static_assert(sizeof(allowed_phases) / sizeof(allowed_phases[0]) == PHASES, "");
+
+/* What is held from the wish to the receipt. */
+struct work {
+	uint64_t started_ns;  /* CLOCK_REALTIME */
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC, as near as that tells */
+	uint64_t timeout_ns;
+	struct mounts *mounts;
+	struct freeze_plan *plan;
+	int *fds;    /* for each entry of the plan; -1: not opened */
+	bool *given; /* for each entry of the plan: the freezer was given it */
+	const char *why_thawed; /* of snapshot_thaw() */
+	bool wanted;
+};
+
+struct snapshot {
+	struct event_base *base;
+	const struct config *config;
+	struct freezer_client *freezer;
+	struct event *freezer_event;
+	struct event *respawn;
+	enum phase phase;
+	const struct snapshot_user *user; /* NULL: IDLE, or it must not be called any more */
+	void *user_self;
+	void (*on_change)(void *self);
+	void *change_self;
+	struct work work;
+	const char *problem; /* why nothing can be frozen; NULL: it can */
+	json_t *receipt;
+};
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void set_phase(struct snapshot *s, enum phase phase)
+{
+	assert(allowed_phases[s->phase] & (1u << phase));
+	s->phase = phase;
+}
+
+static void set_problem(struct snapshot *s, const char *problem)
+{
+	s->problem = problem;
+	if (problem)
+		log_warning("backup: %s", problem);
+	if (s->on_change)
+		s->on_change(s->change_self);
+}
+
+static void work_release(struct work *work)
+{
+	for (size_t i = 0; work->plan && work->fds && i < work->plan->n_entries; i++)
+		close_fd(work->fds[i]);
+	free(work->fds);
+	free(work->given);
+	work->plan = freeze_plan_free(work->plan);
+	work->mounts = mounts_free(work->mounts);
+	*work = (struct work){0};
+}
+
+/* Nothing is frozen any more, or ever was: tells the user, once the receipt is there. */
+static void finish(struct snapshot *s, enum snapshot_end end, const char *result, bool whole,
+		   bool has_results)
+{
+	const struct snapshot_user *user = steal_ptr(s->user);
+	bool consistent = end == SNAPSHOT_END_ASKED && whole && s->work.wanted;
+	const struct receipt_facts facts = {
+		.started_ns = s->work.started_ns,
+		.result = result,
+		.consistent = consistent,
+		.plan = s->work.plan,
+		.freezer = has_results ? s->freezer : NULL,
+		.given = s->work.given,
+	};
+
+	json_decref(s->receipt);
+	s->receipt = receipt_new(&facts);
+	work_release(&s->work);
+	log_release();
+	if (consistent)
+		log_notice("backup: %s", result);
+	else
+		log_warning("backup: %s", result);
+	set_phase(s, PHASE_IDLE);
+	if (user)
+		user->on_thawed(s->user_self, end, whole);
+}
+
+static int make_plan(struct snapshot *s)
+{
+	struct work *work = &s->work;
+	const struct freeze_rules rules = {
+		.all = s->config->freeze_all,
+		.roots = (const char *const *)s->config->freeze_roots,
+		.n_roots = s->config->n_freeze_roots,
+	};
+	int r;
+
+	r = mounts_new(&work->mounts);
+	if (r)
+		return r;
+	r = freeze_plan_new(work->mounts->entries, work->mounts->n_entries, &rules, &work->plan);
+	if (r)
+		return r;
+
+	work->fds = malloc(work->plan->n_entries * sizeof(*work->fds));
+	work->given = calloc(work->plan->n_entries, sizeof(*work->given));
+	if (!work->fds || !work->given)
+		return -ENOMEM;
+	for (size_t i = 0; i < work->plan->n_entries; i++)
+		work->fds[i] = -1;
+	return 0;
+}
+
+/* Opens what is to be frozen; what was unmounted meanwhile needs no freezing. */
+static int open_plan(struct work *work)
+{
+	for (size_t i = 0; i < work->plan->n_entries; i++) {
+		const struct freeze_plan_entry *entry = &work->plan->entries[i];
+		int r;
+
+		if (entry->verdict != FREEZE_VERDICT_FREEZE)
+			continue;
+		r = mounts_open_entry(entry, &work->fds[i]);
+		if (r < 0)
+			return r;
+		work->given[i] = r == 0;
+	}
+	return 0;
+}
+
+static int start_freeze(struct snapshot *s)
+{
+	struct work *work = &s->work;
+	struct freezer_target targets[FREEZE_PLAN_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < work->plan->n_entries; i++) {
+		const struct freeze_mount *mount = work->plan->entries[i].mount;
+
+		if (!work->given[i])
+			continue;
+		targets[n++] = (struct freezer_target){
+			.target = mount->target,
+			.type = mount->type,
+			.device = mount->device,
+			.mount_id = mount->mount_id,
+			.fd = work->fds[i],
+		};
+	}
+	return freezer_client_freeze(s->freezer, targets, n, work->timeout_ns);
+}
+
+/* NULL if there is a plan, else why not. */
+static const char *try_plan(struct snapshot *s)
+{
+	int r = make_plan(s);
+
+	if (r == FREEZE_PLAN_TOO_MANY)
+		return "there are more than 512 file systems to freeze";
+	if (r)
+		return r < 0 ? strerror(-r) : "freeze_roots must be absolute paths";
+	if (s->work.plan->n_freeze == 0)
+		return "no mounted file system may be frozen: freeze_roots (--freeze-roots) allows none";
+	return NULL;
+}
+
+/* NULL if the freezer is at work, else why not. */
+static const char *try_freeze(struct snapshot *s)
+{
+	const char *why = s->problem ?: try_plan(s);
+	int r;
+
+	if (why)
+		return why;
+	r = open_plan(&s->work);
+	if (r)
+		return strerror(-r);
+
+	log_hold();
+	s->work.deadline_ns = clock_monotonic_ns() + s->work.timeout_ns;
+	r = start_freeze(s);
+	switch (r) {
+	case 0:
+		return NULL;
+	case FREEZER_CLIENT_DOWN:
+		return "the freezer is not running";
+	case FREEZER_CLIENT_UNFINISHED:
+		return "the last freeze has not ended";
+	case FREEZER_CLIENT_LONG_TARGET:
+		return "a mount point's path is too long for the record";
+	default:
+		return r < 0 ? strerror(-r) : "there are too many file systems to freeze";
+	}
+}
+
+int snapshot_freeze(struct snapshot *s, const struct snapshot_user *user, void *self,
+		    uint64_t timeout_ns)
+{
+	const char *why;
+	char result[256];
+
+	if (s->phase != PHASE_IDLE)
+		return SNAPSHOT_IN_USE;
+	s->user = user;
+	s->user_self = self;
+	s->work.started_ns = realtime_ns();
+	s->work.timeout_ns = timeout_ns;
+	set_phase(s, PHASE_FREEZING);
+	why = try_freeze(s);
+	if (why) {
+		snprintf(result, sizeof(result), "nothing was frozen: %s", why);
+		finish(s, SNAPSHOT_END_FAILED, result, false, false);
+	}
+	return 0;
+}
+
+void snapshot_thaw(struct snapshot *s, const char *why, bool wanted)
+{
+	switch (s->phase) {
+	case PHASE_FREEZING:
+	case PHASE_FROZEN:
+		s->work.why_thawed = why;
+		s->work.wanted = wanted && s->phase == PHASE_FROZEN;
+		set_phase(s, PHASE_THAWING);
+		freezer_client_thaw(s->freezer);
+		break;
+	case PHASE_IDLE:
+	case PHASE_THAWING:
+	case PHASES:
+		break;
+	}
+}
+
+static void on_frozen(struct snapshot *s)
+{
+	if (s->phase != PHASE_FREEZING)
+		return;
+	set_phase(s, PHASE_FROZEN);
+	if (s->user)
+		s->user->on_frozen(s->user_self);
+}
+
+static void on_failed(struct snapshot *s, const struct freezer_event *e)
+{
+	struct freezer_result r = {.target = "a file system"};
+	char result[FREEZER_TARGET_SIZE + 128];
+
+	if (e->failed < freezer_client_n_results(s->freezer))
+		freezer_client_result(s->freezer, e->failed, &r);
+	snprintf(result, sizeof(result), "nothing is frozen: %s could not be frozen: %s", r.target,
+		 strerror(e->error));
+	finish(s, SNAPSHOT_END_FAILED, result, false, true);
+}
+
+/* Why and how a thaw that the freezer made by itself came. */
+static const char *thaw_text(enum freezer_reason reason, enum snapshot_end *ret_end)
+{
+	*ret_end = SNAPSHOT_END_FREEZER;
+	switch (reason) {
+	case FREEZER_REASON_DEADLINE:
+		*ret_end = SNAPSHOT_END_DEADLINE;
+		return "thawed at the deadline: the host did not ask for it in time";
+	case FREEZER_REASON_SIGNAL:
+		return "thawed because the freezer was told to stop by a signal";
+	case FREEZER_REASON_ASKED:
+		return "thawed as the host asked";
+	case FREEZER_REASON_FREEZER_LOST:
+		return "thawed by hvguestd because the freezer died";
+	case FREEZER_REASON_NONE:
+	case FREEZER_REASON_DAEMON_LOST:
+	case FREEZER_REASON_FAILED:
+	case FREEZER_REASONS:
+		break;
+	}
+	return "thawed for an unknown reason";
+}
+
+static void on_thawed(struct snapshot *s, const struct freezer_event *e)
+{
+	bool asked = e->reason == FREEZER_REASON_ASKED && s->phase == PHASE_THAWING;
+	bool whole = e->n_stuck == 0 && e->n_foreign_thaws == 0 && e->n_pending == 0;
+	enum snapshot_end end;
+	const char *result = thaw_text(e->reason, &end);
+
+	if (asked) {
+		result = s->work.why_thawed;
+		end = SNAPSHOT_END_ASKED;
+	}
+	if (e->n_stuck > 0)
+		result = "a file system refuses to be thawed: see the receipt";
+	else if (e->n_foreign_thaws > 0)
+		result = "somebody else thawed a file system before the host asked";
+	finish(s, end, result, whole, true);
+}
+
+static void on_lost(struct snapshot *s, const struct freezer_event *e)
+{
+	enum snapshot_end end;
+	const char *result = thaw_text(FREEZER_REASON_FREEZER_LOST, &end);
+
+	if (e->was_frozen)
+		finish(s, end, result, false, true);
+	set_problem(s, "the freezer has died; starting it again");
+	timer_set(s->respawn, clock_monotonic_ns());
+}
+
+static void on_freezer(evutil_socket_t fd, short what, void *user)
+{
+	struct snapshot *s = user;
+	struct freezer_event e;
+
+	(void)fd;
+	(void)what;
+	while (freezer_client_dispatch(s->freezer, &e) == 0) {
+		switch (e.type) {
+		case FREEZER_EVENT_FROZEN:
+			on_frozen(s);
+			break;
+		case FREEZER_EVENT_FAILED:
+			on_failed(s, &e);
+			break;
+		case FREEZER_EVENT_THAWED:
+			on_thawed(s, &e);
+			break;
+		case FREEZER_EVENT_LOST:
+			on_lost(s, &e);
+			break;
+		}
+	}
+}
+
+static void on_respawn(evutil_socket_t fd, short what, void *user)
+{
+	struct snapshot *s = user;
+
+	(void)fd;
+	(void)what;
+	if (freezer_client_respawn(s->freezer) == 0) {
+		log_notice("backup: the freezer runs again");
+		set_problem(s, NULL);
+	} else {
+		timer_set(s->respawn, clock_monotonic_ns() + RESPAWN_NS);
+	}
+}
+
+/* Says what a predecessor left frozen, and what became of it. */
+static void tell_recovered(const struct snapshot *s)
+{
+	const struct freezer_result *recovered;
+	size_t n;
+
+	recovered = freezer_client_recovered(s->freezer, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct freezer_result *r = &recovered[i];
+
+		if (r->state != FREEZER_ENTRY_THAWED)
+			log_error("backup: %s was left frozen and cannot be thawed: %s: thaw it by 'fsfreeze -u %s'",
+				  r->target, strerror(r->error), r->target);
+		else
+			log_warning("backup: %s %s", r->target,
+				    r->error ? "was in an unfinished backup, and is not frozen"
+					     : "was left frozen by a predecessor; it is thawed");
+	}
+}
+
+static int start_freezer(struct snapshot *s)
+{
+	const struct freezer_client_config config = {
+		.helper = s->config->freezer,
+		.run_dir = s->config->run_dir,
+	};
+	int r;
+
+	r = freezer_client_new(&config, &s->freezer);
+	switch (r) {
+	case 0:
+		tell_recovered(s);
+		return 0;
+	case FREEZER_CLIENT_BUSY:
+		return SNAPSHOT_OTHER_DAEMON;
+	case FREEZER_CLIENT_NOT_IN_MEMORY:
+		set_problem(s, "no backups: the run directory is not on a tmpfs, where the "
+			       "freezer's record must be: name one that is (run_dir, --run-dir)");
+		return 0;
+	case FREEZER_CLIENT_NO_HELPER:
+		set_problem(s, "no backups: the freezer does not start: "
+			       "check the helper program (freezer, --freezer)");
+		return 0;
+	default:
+		return r;
+	}
+}
+
+static int set_up(struct snapshot *s)
+{
+	int r = 0;
+
+	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		r = start_freezer(s);
+	else
+		set_problem(s, "no backups: freezing needs CAP_SYS_ADMIN: run as root");
+	if (r)
+		return r;
+	s->respawn = event_new(s->base, -1, 0, on_respawn, s);
+	if (!s->respawn)
+		return -ENOMEM;
+	if (!s->freezer)
+		return 0;
+
+	s->freezer_event = event_new(s->base, freezer_client_fd(s->freezer), EV_READ | EV_PERSIST,
+				     on_freezer, s);
+	if (!s->freezer_event || event_add(s->freezer_event, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+int snapshot_new(struct event_base *base, const struct config *config,
+		 struct snapshot **ret_snapshot)
+{
+	_cleanup_(cleanup_snapshotp) struct snapshot *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->base = base;
+	s->config = config;
+	r = set_up(s);
+	if (r)
+		return r;
+
+	*ret_snapshot = steal_ptr(s);
+	return 0;
+}
+
+struct snapshot *snapshot_free(struct snapshot *s)
+{
+	if (!s)
+		return NULL;
+	if (s->freezer_event)
+		event_free(s->freezer_event);
+	if (s->respawn)
+		event_free(s->respawn);
+	s->freezer = freezer_client_free(s->freezer);
+	work_release(&s->work);
+	log_release();
+	json_decref(s->receipt);
+	free(s);
+	return NULL;
+}
+
+void snapshot_watch(struct snapshot *s, void (*on_change)(void *self), void *self)
+{
+	s->on_change = on_change;
+	s->change_self = self;
+}
+
+const char *snapshot_problem(const struct snapshot *s)
+{
+	return s->problem;
+}
+
+bool snapshot_is_holding(const struct snapshot *s)
+{
+	return s->phase != PHASE_IDLE;
+}
+
+void snapshot_add_status(const struct snapshot *s, json_t *status)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	if (s->problem)
+		json_object_set_new(status, "problem", json_string(s->problem));
+	json_object_set_new(status, "freezer_pid",
+			    json_integer(s->freezer ? freezer_client_helper_pid(s->freezer) : 0));
+	if (s->phase != PHASE_IDLE && s->work.deadline_ns > now)
+		json_object_set_new(status, "remaining_seconds",
+				    json_real((s->work.deadline_ns - now) / 1e9));
+	json_object_set_new(status, "last", snapshot_receipt(s));
+}
+
+json_t *snapshot_receipt(const struct snapshot *s)
+{
+	return s->receipt ? json_incref(s->receipt) : json_null();
+}

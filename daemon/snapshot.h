@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/cleanup.h"
+#include "daemon/config.h"
+
+#include <event2/event.h>
+#include <jansson.h>
+
+/*
+ * A snapshot: holding this machine still, from somebody's wish to the receipt. One at a time.
+ */
+
+struct snapshot;
+
+/* How a freeze ended. */
+enum snapshot_end {
+	SNAPSHOT_END_FAILED,   /* it did not come to be frozen; nothing is */
+	SNAPSHOT_END_ASKED,    /* by snapshot_thaw(), before it was frozen or after */
+	SNAPSHOT_END_DEADLINE, /* of itself, because nobody asked in time */
+	SNAPSHOT_END_FREEZER,  /* the freezer ended it: killed, stopped, or a signal */
+};
+
+/* Somebody who has the machine held still. All calls come from the event loop. */
+struct snapshot_user {
+	const char *name; /* as the receipt names it */
+	/* Everything that was planned is frozen. */
+	void (*on_frozen)(void *self);
+	/* Once for each accepted freeze. @whole: all of it stood still until now. */
+	void (*on_thawed)(void *self, enum snapshot_end end, bool whole);
+};
+
+/* The conditions of snapshot_new() and snapshot_freeze(). */
+enum {
+	SNAPSHOT_OTHER_DAEMON = 1, /* another hvguestd has the run directory */
+	SNAPSHOT_IN_USE,           /* the last one is not over */
+};
+
+/*
+ * Before anything else it thaws what a predecessor left frozen; then the freezer stands ready. A
+ * machine on which nothing can be frozen is no error: snapshot_problem() says why. @config must
+ * outlive it. SNAPSHOT_OTHER_DAEMON, -ENOMEM, other negative errno.
+ */
+_must_check_ int snapshot_new(struct event_base *base, const struct config *config,
+			      struct snapshot **ret_snapshot);
+
+/* Thaws, if anything is frozen, and ends the freezer; users are not called any more. */
+struct snapshot *snapshot_free(struct snapshot *s);
+DEFINE_CLEANUP(snapshot)
+
+/* @on_change is called whenever snapshot_problem() may have changed. */
+void snapshot_watch(struct snapshot *s, void (*on_change)(void *self), void *self);
+
+/*
+ * Begins on behalf of @user, whose calls get @self; they may come before this returns. What was
+ * frozen is thawed @timeout_ns after the first of it at the latest. SNAPSHOT_IN_USE.
+ */
+_must_check_ int snapshot_freeze(struct snapshot *s, const struct snapshot_user *user, void *self,
+				 uint64_t timeout_ns);
+
+/*
+ * Asks for the thaw of what snapshot_freeze() began. @why becomes the receipt's result, as a
+ * static text; with @wanted it is the end that a snapshot is made for. Nothing happens if it has
+ * ended already.
+ */
+void snapshot_thaw(struct snapshot *s, const char *why, bool wanted);
+
+/* Why nothing can be frozen at the moment; NULL: it can. */
+const char *snapshot_problem(const struct snapshot *s);
+
+/* Whether anything is frozen or about to be: nothing else may act on this machine on our behalf. */
+bool snapshot_is_holding(const struct snapshot *s);
+
+/* Adds the snapshot's part of the status to the object @status. */
+void snapshot_add_status(const struct snapshot *s, json_t *status);
+
+/* The last one's receipt, file system by file system; JSON null if there was none. */
+json_t *snapshot_receipt(const struct snapshot *s);
