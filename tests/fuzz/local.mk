@@ -10,6 +10,10 @@ FUZZ_TARGETS = \
 	%D%/fuzz-shm-wire \
 	%D%/fuzz-vss
 
+if !THREAD_SANITIZED
+FUZZ_TARGETS += %D%/fuzz-ring-hostile
+endif
+
 check_PROGRAMS += $(FUZZ_TARGETS)
 EXTRA_DIST += tests/data/fuzz
 
@@ -39,6 +43,20 @@ endif
 %C%_fuzz_ring_SOURCES = %D%/fuzz-ring.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ring_LDADD = vmbus/libvmbus.a base/libbase.a
 %C%_fuzz_ring_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# The ring and the channel once more, with a call before each access (intercept.c), in place of
+# ThreadSanitizer's library. Not optimised: an access that the source makes twice is made twice.
+EXTRA_LIBRARIES = %D%/libwatched.a
+%C%_libwatched_a_SOURCES = vmbus/channel.c vmbus/ring.c
+%C%_libwatched_a_CFLAGS = -std=gnu17 $(WARN_CFLAGS) -Wno-unknown-warning-option -Wno-tsan \
+	-fsanitize=thread -fno-builtin $(WATCHED_CFLAGS)
+vmbus/tests_fuzz_libwatched_a-channel.$(OBJEXT): CFLAGS = -O0 -g
+vmbus/tests_fuzz_libwatched_a-ring.$(OBJEXT): CFLAGS = -O0 -g
+
+%C%_fuzz_ring_hostile_SOURCES = %D%/fuzz-ring-hostile.c %D%/fuzz.h \
+	%D%/intercept.c %D%/intercept.h %D%/ring-oracle.c %D%/ring-oracle.h $(FUZZ_MAIN)
+%C%_fuzz_ring_hostile_LDADD = %D%/libwatched.a base/libbase.a
+%C%_fuzz_ring_hostile_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) -Wl,--wrap=memcpy
 
 %C%_fuzz_shm_wire_SOURCES = %D%/fuzz-shm-wire.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a
