@@ -2,7 +2,10 @@ noinst_LIBRARIES += %D%/libmemhotplug.a %D%/libmemhotplug_sys.a
 PURE_ARCHIVES += %D%/libmemhotplug.a
 
 %C%_libmemhotplug_a_SOURCES = \
-	%D%/align.c %D%/align.h
+	%D%/align.c %D%/align.h \
+	%D%/survey.c %D%/survey.h
 
 %C%_libmemhotplug_sys_a_SOURCES = \
+	%D%/block_record.c %D%/block_record.h \
+	%D%/block_source.c %D%/block_source.h \
 	%D%/blocks.c %D%/blocks.h

@@ -4,7 +4,8 @@ PURE_ARCHIVES += %D%/libpolicy.a
 %C%_libpolicy_a_SOURCES = \
 	%D%/balancer.c %D%/balancer.h \
 	%D%/figures.c %D%/figures.h \
-	%D%/report.c %D%/report.h
+	%D%/report.c %D%/report.h \
+	%D%/source.c %D%/source.h
 
 %C%_libpolicy_sys_a_SOURCES = \
 	%D%/meminfo.c %D%/meminfo.h

@@ -18,6 +18,8 @@ if HAVE_CRITERION
 UNIT_TESTS = \
 	%D%/test-align \
 	%D%/test-balancer \
+	%D%/test-block-record \
+	%D%/test-block-source \
 	%D%/test-blocks \
 	%D%/test-bytes \
 	%D%/test-channel \
@@ -48,6 +50,8 @@ UNIT_TESTS = \
 	%D%/test-ring-model \
 	%D%/test-shm-wire \
 	%D%/test-size \
+	%D%/test-source \
+	%D%/test-survey \
 	%D%/test-takeover \
 	%D%/test-transport-uio \
 	%D%/test-uio-host \
@@ -61,6 +65,8 @@ TESTS += $(UNIT_TESTS)
 
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_block_record_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_block_source_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_blocks_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
@@ -91,6 +97,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
+%C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_transport_uio_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_uio_host_SOURCES = %D%/test-uio-host.c daemon/uio_host.c daemon/vmbus_list.c

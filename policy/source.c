@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Blocks or pages.
+ *
+ * A whole memory block costs nothing to take when it is free, and leaves the kernel's accounts as
+ * the kernel's own driver would. But it comes back only as a whole, while the host returns memory
+ * in any pieces. So a request that is not well above the size of a block is served in single
+ * pages, and of a large balloon a share is in single pages always: what the host gives back first
+ * may then help at once.
+ *
+ * The kernel's own balloon driver, while it is bound to its device, keeps every page of a block
+ * that comes online and that it has not added itself (Linux drivers/hv/hv_balloon.c,
+ * hv_online_page()): with it, blocks that were taken would never come back.
+ */
+
+#include "policy/source.h"
+
+#include <stddef.h>
+
+static uint64_t min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t subtract(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* Why no block is to be thought of; NULL: there is no reason. */
+static const char *objection(const struct source_figures *f, uint64_t wanted_pages)
+{
+	if (!f->blocks_allowed)
+		return "single pages: memory blocks are switched off (memory_blocks)";
+	if (f->block_pages == 0)
+		return "single pages: this kernel has no memory blocks";
+	if (f->kernel_balloon)
+		return "single pages: the kernel's hv_balloon is bound, and would keep blocks that "
+		       "come back";
+	if (f->blocks_failed)
+		return "single pages: no memory block is free enough";
+	if (wanted_pages < 2 * f->block_pages)
+		return "single pages: less than two memory blocks are wanted";
+	return NULL;
+}
+
+/* What of the request has to be in single pages, so that they are the balloon's share. */
+static uint64_t share_pages(const struct source_figures *f, uint64_t wanted_pages)
+{
+	uint64_t share = (f->held_block_pages + f->held_pages + wanted_pages) / SOURCE_SHARE;
+
+	if (share < SOURCE_SHARE_MIN_PAGES)
+		share = SOURCE_SHARE_MIN_PAGES;
+	return subtract(share, f->held_pages);
+}
+
+void source_split(const struct source_figures *f, struct source_split *ret_split)
+{
+	uint64_t wanted_pages = min(f->request_pages, f->may_give_pages);
+	struct source_split split = {.reason = objection(f, wanted_pages)};
+
+	if (!split.reason) {
+		split.blocks =
+			subtract(wanted_pages, share_pages(f, wanted_pages)) / f->block_pages;
+		split.reason = split.blocks > 0
+				       ? "whole memory blocks, and a share in single pages"
+				       : "single pages: the share that a large balloon keeps in them";
+	}
+	split.pages = wanted_pages - split.blocks * f->block_pages;
+	*ret_split = split;
+}
