@@ -3,6 +3,7 @@ PURE_ARCHIVES += %D%/libmemhotplug.a
 
 %C%_libmemhotplug_a_SOURCES = \
 	%D%/align.c %D%/align.h \
+	%D%/hotadd.c %D%/hotadd.h \
 	%D%/survey.c %D%/survey.h
 
 %C%_libmemhotplug_sys_a_SOURCES = \
