@@ -66,3 +66,4 @@ struct size_text seconds_of(const json_t *object, const char *key);
 int verb_status(const struct cli *cli);
 int verb_receipt(const struct cli *cli);
 int verb_vmbus(const struct cli *cli);
+int verb_why(const struct cli *cli);

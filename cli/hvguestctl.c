@@ -33,6 +33,11 @@ static const struct verb verbs[] = {
 		.help = "every VMBus device: its driver, its rings, what hvguestd makes of it",
 		.run = verb_vmbus,
 	},
+	{
+		.name = "why",
+		.help = "the numbers behind the last memory report and the host's last request",
+		.run = verb_why,
+	},
 };
 
 enum {

@@ -6,5 +6,6 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/hvguestctl.c \
 	%D%/show.c \
 	%D%/status.c \
-	%D%/vmbus.c
+	%D%/vmbus.c \
+	%D%/why.c
 %C%_hvguestctl_LDADD = base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)

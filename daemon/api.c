@@ -54,11 +54,22 @@ static void get_vmbus(struct httpd_request *request, void *user)
 						  api->n_services));
 }
 
+static void get_why(struct httpd_request *request, void *user)
+{
+	struct api *api = user;
+
+	httpd_reply_json(request, 200,
+			 json_pack("{s:i, s:o}", "schema", 1, "memory", bind_dynmem_why(api->dynmem)));
+}
+
 int api_add_routes(struct api *api, struct httpd *httpd)
 {
 	int r;
 
 	r = httpd_route(httpd, "GET", "/v1/status", get_status, api);
+	if (r)
+		return r;
+	r = httpd_route(httpd, "GET", "/v1/why", get_why, api);
 	if (r)
 		return r;
 	r = httpd_route(httpd, "GET", "/v1/vmbus", get_vmbus, api);

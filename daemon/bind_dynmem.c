@@ -8,9 +8,10 @@
  * by the worker, because that may take seconds. The worker owns the pages: at most one job is
  * under way, and what is to be known of the pages here comes back with it.
  *
- * Memory is taken in slices. Before each one the figures are read anew, so that a request which
- * began when there was plenty ends when there is not: never below the floor, and not at all while
- * a backup holds the file systems.
+ * Memory is taken in slices. Before each one the guard (daemon/memory_guard) reads the figures anew,
+ * so that a request which began when there was plenty ends when there is not: never below the
+ * floor, never into stalls, and not at all while a backup holds the file systems. A guard in doubt
+ * has the next slice wait for a moment.
  *
  * When the channel is lost the host forgets what it took, so the memory is put back into use:
  *
@@ -27,10 +28,10 @@
 #include "base/container.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/memory_guard.h"
 #include "memhotplug/align.h"
 #include "memhotplug/blocks.h"
-#include "policy/meminfo.h"
-#include "policy/report.h"
+#include "policy/reclaim.h"
 #include "vmbus/link.h"
 
 #include <string.h>
@@ -50,6 +51,8 @@ struct memory_work {
 	struct pages *pages;
 
 	uint64_t want_pages;             /* TAKE */
+	struct reclaim *reclaim;         /* NULL: nothing is reclaimed in advance */
+	uint64_t reclaim_bytes;          /* TAKE: to be made free first */
 	const struct page_range *ranges; /* others: to be put back */
 	size_t n_ranges;
 
@@ -68,18 +71,15 @@ struct bind_dynmem {
 	bool has_waiting;
 	bool draining;
 	struct event *timer;
-	struct meminfo *meminfo;
-	uint64_t swapped_out_before;
-	struct report report;
-	bool has_report;
+	struct memory_guard *guard;
 
 	const char *problem; /* why no pages can be given; NULL: they can */
 	struct memory_work work;
 	struct pages_stats stats; /* after the last work */
 	bool take_due;   /* wanted_pages, of which taken_pages are had */
-	bool limited;    /* it was said that the host gets less than it wanted */
 	uint64_t wanted_pages;
 	uint64_t taken_pages;
+	uint64_t slice_from_ns; /* the guard is in doubt: no slice before this */
 	bool return_due; /* return_ranges, borrowed from the machine */
 	const struct page_range *return_ranges;
 	size_t n_return_ranges;
@@ -87,41 +87,20 @@ struct bind_dynmem {
 
 static void step(struct bind_dynmem *b);
 
-/* Reads the figures and composes the report; what cannot be read leaves the last one. */
-static void sample(struct bind_dynmem *b, bool is_for_host)
+static struct report_ballooned ballooned(const struct bind_dynmem *b)
 {
-	const struct pages_stats *stats = &b->stats;
-	const struct report_ballooned ballooned = {
-		.huge_pages = stats->source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE,
-		.small_pages = stats->source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE,
+	return (struct report_ballooned){
+		.huge_pages = b->stats.source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE,
+		.small_pages = b->stats.source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE,
 	};
-	struct memory_figures figures;
-
-	if (meminfo_read(b->meminfo, &figures)) {
-		log_error("memory: /proc/meminfo cannot be read; reporting the last figures");
-		return;
-	}
-	if (!b->has_report)
-		b->swapped_out_before = figures.swapped_out_pages;
-	report_compose(&figures, b->swapped_out_before, &ballooned, &b->report);
-	b->has_report = true;
-	if (is_for_host)
-		b->swapped_out_before = figures.swapped_out_pages;
 }
 
 static void set_figures(struct bind_dynmem *b)
 {
+	const struct report_ballooned taken = ballooned(b);
 	struct dynmem_status_report figures;
 
-	sample(b, true);
-	figures = (struct dynmem_status_report){
-		.available_pages = b->report.available_pages,
-		.committed_pages = b->report.committed_pages,
-		.page_file_pages = b->report.page_file_pages,
-		.free_pages = b->report.free_pages,
-		.page_file_write_pages = b->report.page_file_write_pages,
-		.fault_pages = b->report.fault_pages,
-	};
+	memory_guard_report(b->guard, &taken, b->take_due, &figures);
 	dynmem_set_figures(b->core, &figures);
 }
 
@@ -131,6 +110,8 @@ static void run_work(struct worker_job *job)
 	struct memory_work *work = container_of(job, struct memory_work, job.work);
 	enum pages_source source;
 
+	if (work->kind == WORK_TAKE && work->reclaim_bytes > 0)
+		(void)!reclaim_ask(work->reclaim, work->reclaim_bytes);
 	if (work->kind == WORK_TAKE)
 		work->result = pages_take(work->pages, work->want_pages, work->slice, PAGES_SLICE,
 					  &work->n_slice, &source);
@@ -157,45 +138,68 @@ static void put_back(struct bind_dynmem *b, enum work_kind kind, const struct pa
 	(void)submit(b, kind);
 }
 
-/* What of @pages may be taken now; says once for each request why it is less. */
-static uint64_t allowed(struct bind_dynmem *b, uint64_t pages)
-{
-	const char *why = b->problem;
-	uint64_t may_give = 0;
-
-	if (!why && b->context.is_holding(b->context.backup))
-		why = "a backup holds the file systems";
-	if (!why) {
-		sample(b, false);
-		may_give = b->report.may_give_pages;
-		if (may_give >= pages)
-			return pages;
-		why = "no more is available above the floor";
-	}
-
-	if (!b->limited)
-		log_notice("memory: the host asked for %s and gets less: %s",
-			   size_format(b->wanted_pages * DYNMEM_PAGE_SIZE).text, why);
-	b->limited = true;
-	return may_give;
-}
-
-static void end_take(struct bind_dynmem *b)
+/* @why the host gets less than it wanted; NULL: it gets all. */
+static void end_take(struct bind_dynmem *b, const char *why)
 {
 	b->take_due = false;
+	memory_guard_end(b->guard, b->taken_pages, why);
+	if (why)
+		log_notice("memory: the host asked for %s and gets %s: %s",
+			   size_format(b->wanted_pages * DYNMEM_PAGE_SIZE).text,
+			   size_format(b->taken_pages * DYNMEM_PAGE_SIZE).text, why);
 	(void)!dynmem_complete_take(b->core, NULL, 0, true, clock_monotonic_ns());
+}
+
+/* Why no page may be taken, whatever the figures say; NULL: they decide. */
+static const char *refusal(const struct bind_dynmem *b)
+{
+	if (b->problem)
+		return b->problem;
+	return b->context.is_holding(b->context.backup) ? "a backup holds the file systems" : NULL;
+}
+
+static bool submit_slice(struct bind_dynmem *b, uint64_t pages)
+{
+	uint64_t slice_bytes;
+
+	b->work.want_pages = pages < PAGES_SLICE ? pages : PAGES_SLICE;
+	slice_bytes = b->work.want_pages * DYNMEM_PAGE_SIZE;
+	b->work.reclaim_bytes = 0;
+	if (b->work.reclaim && memory_guard_is_tight(b->guard, 2 * slice_bytes))
+		b->work.reclaim_bytes = slice_bytes;
+	return submit(b, WORK_TAKE);
 }
 
 /* False if no more can be taken: the take has ended. */
 static bool take_slice(struct bind_dynmem *b)
 {
-	uint64_t want = allowed(b, b->wanted_pages - b->taken_pages);
+	const struct report_ballooned taken = ballooned(b);
+	const char *why = refusal(b);
+	struct guard_decision decision;
 
-	b->work.want_pages = want < PAGES_SLICE ? want : PAGES_SLICE;
-	if (want > 0 && submit(b, WORK_TAKE))
-		return true;
-	end_take(b);
+	if (!why) {
+		decision = memory_guard_ask(b->guard, &taken, b->wanted_pages - b->taken_pages);
+		if (decision.verdict == GUARD_WAIT) {
+			b->slice_from_ns = decision.until_ns;
+			return true;
+		}
+		if (decision.verdict == GUARD_GO && submit_slice(b, decision.pages))
+			return true;
+		why = decision.verdict == GUARD_STOP ? guard_reason_text(decision.reason)
+						     : "the worker takes no work";
+	}
+	end_take(b, why);
 	return false;
+}
+
+static void slice_failed(struct bind_dynmem *b, int r)
+{
+	if (r == -EPERM)
+		b->problem = "page frame numbers are hidden without CAP_SYS_ADMIN";
+	else if (r < 0)
+		log_error("memory: taking pages: %s", strerror(-r));
+	end_take(b, r == PAGES_EXHAUSTED ? "there are no more pages of an allowed kind"
+					 : "pages could not be taken");
 }
 
 static void slice_taken(struct bind_dynmem *b)
@@ -205,26 +209,24 @@ static void slice_taken(struct bind_dynmem *b)
 	int r;
 
 	if (w->result) {
-		if (w->result == -EPERM)
-			b->problem = "page frame numbers are hidden without CAP_SYS_ADMIN";
-		else if (w->result < 0)
-			log_error("memory: taking pages: %s", strerror(-w->result));
-		end_take(b);
+		slice_failed(b, w->result);
 		return;
 	}
 
 	b->taken_pages += page_ranges_count(w->slice, w->n_slice);
 	finished = b->taken_pages >= b->wanted_pages || !b->take_due;
 	r = dynmem_complete_take(b->core, w->slice, w->n_slice, finished, clock_monotonic_ns());
-	if (finished)
+	if (finished) {
 		b->take_due = false;
+		memory_guard_end(b->guard, b->taken_pages, NULL);
+	}
 	if (!r)
 		return;
 
 	if (r != DYNMEM_STALE)
 		log_error("memory: a slice of pages is not fit for the host (%d); putting it back", r);
 	if (b->take_due)
-		end_take(b);
+		end_take(b, "a slice was not fit for the host");
 	put_back(b, WORK_UNDO, w->slice, w->n_slice);
 }
 
@@ -279,7 +281,7 @@ static bool start_work(struct bind_dynmem *b)
 		return false;
 	if (b->return_due)
 		put_back(b, WORK_RETURN, b->return_ranges, b->n_return_ranges);
-	else if (b->take_due)
+	else if (b->take_due && clock_monotonic_ns() >= b->slice_from_ns)
 		return !take_slice(b);
 	else if (b->draining)
 		drain(b);
@@ -302,7 +304,8 @@ static void perform(struct bind_dynmem *b, const struct dynmem_action *action)
 		b->take_due = true;
 		b->wanted_pages = action->pages;
 		b->taken_pages = 0;
-		b->limited = false;
+		b->slice_from_ns = 0;
+		memory_guard_begin(b->guard, action->pages);
 		break;
 	case DYNMEM_ACTION_RETURN_PAGES:
 		b->return_due = true;
@@ -330,6 +333,14 @@ static bool next_action(struct bind_dynmem *b, struct dynmem_action *ret_action)
 	return dynmem_next_action(b->core, ret_action) == 0;
 }
 
+static uint64_t deadline_ns(const struct bind_dynmem *b)
+{
+	uint64_t core_ns = dynmem_deadline_ns(b->core);
+	bool waits = b->take_due && !b->work.running;
+
+	return waits && b->slice_from_ns < core_ns ? b->slice_from_ns : core_ns;
+}
+
 /* Whatever happened: does what follows from it. */
 static void step(struct bind_dynmem *b)
 {
@@ -340,7 +351,7 @@ static void step(struct bind_dynmem *b)
 		while (next_action(b, &action))
 			perform(b, &action);
 	} while (start_work(b));
-	timer_set(b->timer, dynmem_deadline_ns(b->core));
+	timer_set(b->timer, deadline_ns(b));
 }
 
 static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans_id)
@@ -422,7 +433,7 @@ static void close_channel(void *self, const char *why)
 	b->link = link_free(b->link);
 	dynmem_close(b->core);
 	if (b->take_due && !(b->work.running && b->work.kind == WORK_TAKE))
-		end_take(b);
+		end_take(b, "the channel is gone");
 	b->take_due = false; /* of a slice that is under way, slice_taken() takes note */
 	b->draining = true;
 	timer_set(b->timer, 0);
@@ -456,6 +467,18 @@ static void read_alignment(uint8_t *alignment)
 		(void)!memhotplug_align_code(block_bytes, alignment);
 }
 
+static void open_reclaim(struct bind_dynmem *b)
+{
+	int r = reclaim_new(RECLAIM_PATH, &b->work.reclaim);
+
+	if (r == RECLAIM_UNAVAILABLE)
+		log_warning("memory: " RECLAIM_PATH " is not there, nothing is reclaimed in advance: "
+			    "it needs Linux 5.19 and cgroup v2");
+	else if (r)
+		log_warning("memory: " RECLAIM_PATH ": %s: nothing is reclaimed in advance",
+			    strerror(-r));
+}
+
 static int set_up(struct bind_dynmem *b)
 {
 	struct dynmem_config config;
@@ -468,9 +491,11 @@ static int set_up(struct bind_dynmem *b)
 	r = dynmem_new(&config, &b->core);
 	if (r)
 		return r;
-	r = meminfo_new("/proc", &b->meminfo);
+	r = memory_guard_new(b->context.config, &b->guard);
 	if (r)
 		return r;
+	if (b->context.config->reclaim)
+		open_reclaim(b);
 	b->timer = event_new(b->context.base, -1, 0, on_timer, b);
 	if (!b->timer)
 		return -ENOMEM;
@@ -504,7 +529,8 @@ struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b)
 		vmbus_port_fini(&b->waiting);
 	if (b->timer)
 		event_free(b->timer);
-	(void)meminfo_free(b->meminfo);
+	(void)memory_guard_free(b->guard);
+	(void)reclaim_free(b->work.reclaim);
 	(void)pages_free(b->work.pages);
 	(void)dynmem_free(b->core);
 	free(b);
@@ -575,13 +601,11 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
 			   "pages", pages_status(&b->stats), "operation",
 			   operation_status(&s.operation), "counters", counters_status(&s.stats));
-	if (status && b->has_report) {
-		json_object_set_new(status, "committed_bytes",
-				    json_integer(bytes(b->report.committed_pages)));
-		json_object_set_new(status, "available_bytes",
-				    json_integer(bytes(b->report.available_pages)));
-		json_object_set_new(status, "floor_bytes",
-				    json_integer(bytes(b->report.floor_pages)));
-	}
+	memory_guard_add_status(b->guard, status);
 	return status;
+}
+
+json_t *bind_dynmem_why(const struct bind_dynmem *b)
+{
+	return memory_guard_why(b->guard);
 }

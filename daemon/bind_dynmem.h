@@ -35,3 +35,6 @@ struct service bind_dynmem_service(struct bind_dynmem *b);
 
 /* For status: the channel, the machine, the pages and the last figures. */
 json_t *bind_dynmem_status(const struct bind_dynmem *b);
+
+/* Why the last report and the last request were as they were. */
+json_t *bind_dynmem_why(const struct bind_dynmem *b);

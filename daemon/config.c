@@ -194,6 +194,30 @@ static bool set_huge_pages(struct config *c, const char *value)
 	return set_bool(&c->huge_pages, value);
 }
 
+static bool set_floor(struct config *c, const char *value)
+{
+	return floor_parse(value, &c->floor) == 0;
+}
+
+static bool set_stall_limit(struct config *c, const char *value)
+{
+	unsigned long percent;
+	char *end;
+
+	if (*value < '0' || *value > '9')
+		return false;
+	percent = strtoul(value, &end, 10);
+	if (*end != '\0' || percent > 100)
+		return false;
+	c->stall_limit_percent = percent;
+	return true;
+}
+
+static bool set_reclaim(struct config *c, const char *value)
+{
+	return set_bool(&c->reclaim, value);
+}
+
 struct setting {
 	const char *section;
 	const char *key;
@@ -233,6 +257,19 @@ static const struct setting settings[] = {
 	 set_report_delay, NULL},
 	{"memory", "huge_pages", "huge-pages", "yes|no",
 	 "give 2 MiB pages where the pool has any (default: yes)", set_huge_pages, NULL},
+	{"memory", "floor", "floor", "kernel|workingset|PERCENT%|SIZE",
+	 "what stays available to this machine whatever the host asks for: as much as Linux's own "
+	 "driver keeps, the same and the active page cache, a share of the memory in use, or an amount "
+	 "(default: kernel)",
+	 set_floor, NULL},
+	{"memory", "stall_limit", "stall-limit", "PERCENT",
+	 "give no memory while tasks wait for memory for more than this share of the time, 0 to 100; 0: "
+	 "give it all the same (default: 10)",
+	 set_stall_limit, NULL},
+	{"memory", "reclaim", "reclaim", "yes|no",
+	 "have the kernel free memory that is not used before it is given away; needs cgroup v2 (default: "
+	 "no)",
+	 set_reclaim, NULL},
 };
 
 enum {
@@ -353,6 +390,7 @@ static int set_defaults(struct config *config)
 	config->memory = true;
 	config->report_delay_ns = REPORT_DELAY_UNSAID;
 	config->huge_pages = true;
+	config->stall_limit_percent = 10;
 	return config->name && config->run_dir && config->freezer ? 0 : -ENOMEM;
 }
 

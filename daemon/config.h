@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "policy/floor.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +44,9 @@ struct config {
 	bool memory;               /* take part in dynamic memory */
 	uint64_t report_delay_ns;  /* from the handshake to the first status report */
 	bool huge_pages;           /* take 2 MiB pages where the pool has any */
+	struct floor_rule floor;   /* what stays available to this machine */
+	uint32_t stall_limit_percent; /* give nothing while tasks wait for more of the time; 0: do */
+	bool reclaim;              /* have cold memory freed before it is needed */
 };
 
 /* The conditions of config_load(). Both have printed one line that says where and what. */

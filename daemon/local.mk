@@ -10,6 +10,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/ic_channel.c %D%/ic_channel.h \
 	%D%/lab_host.c %D%/lab_host.h \
 	%D%/main.c \
+	%D%/memory_guard.c %D%/memory_guard.h \
 	%D%/receipt.c %D%/receipt.h \
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/uio_host.c %D%/uio_host.h \

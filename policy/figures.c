@@ -115,9 +115,22 @@ int figures_parse_meminfo(const char *text, size_t len, struct memory_figures *r
 	if (!find_kb(text, len, "SwapTotal:", &figures.swap_total_kb) ||
 	    !find_kb(text, len, "SwapFree:", &figures.swap_free_kb))
 		figures.swap_total_kb = figures.swap_free_kb = 0;
+	if (!find_kb(text, len, "Active(file):", &figures.active_file_kb))
+		figures.active_file_kb = 0;
 
 	*ret_figures = figures;
 	return 0;
+}
+
+/* Kernels before 5.9 have one counter for both kinds. */
+static uint64_t find_refaults(const char *text, size_t len)
+{
+	uint64_t anon, file;
+
+	if (find_number(text, len, "workingset_refault_anon ", &anon) &&
+	    find_number(text, len, "workingset_refault_file ", &file))
+		return anon + file;
+	return find_number(text, len, "workingset_refault ", &file) ? file : 0;
 }
 
 int figures_parse_vmstat(const char *text, size_t len, struct memory_figures *ret_figures)
@@ -127,6 +140,9 @@ int figures_parse_vmstat(const char *text, size_t len, struct memory_figures *re
 	if (!find_number(text, len, "pswpout ", &pages))
 		return FIGURES_BAD;
 	ret_figures->swapped_out_pages = pages;
+	ret_figures->refaults = find_refaults(text, len);
+	if (!find_number(text, len, "oom_kill ", &ret_figures->oom_kills))
+		ret_figures->oom_kills = 0;
 	return 0;
 }
 

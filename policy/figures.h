@@ -27,9 +27,12 @@ struct memory_figures {
 	uint64_t free_kb;
 	uint64_t available_kb;
 	uint64_t committed_kb; /* Committed_AS */
+	uint64_t active_file_kb; /* page cache that is in use; 0 if the kernel does not say */
 	uint64_t swap_total_kb;
 	uint64_t swap_free_kb;
 	uint64_t swapped_out_pages; /* written to swap since boot, in pages of this machine */
+	uint64_t refaults;  /* pages that were evicted too early, since boot; 0 if unknown */
+	uint64_t oom_kills; /* since boot; 0 if unknown */
 	bool has_stalls; /* the kernel measures the stalls */
 	struct memory_stall some; /* at least one task waited */
 	struct memory_stall full; /* all tasks waited */

@@ -4,8 +4,11 @@ PURE_ARCHIVES += %D%/libpolicy.a
 %C%_libpolicy_a_SOURCES = \
 	%D%/balancer.c %D%/balancer.h \
 	%D%/figures.c %D%/figures.h \
+	%D%/floor.c %D%/floor.h \
+	%D%/guard.c %D%/guard.h \
 	%D%/report.c %D%/report.h \
 	%D%/source.c %D%/source.h
 
 %C%_libpolicy_sys_a_SOURCES = \
-	%D%/meminfo.c %D%/meminfo.h
+	%D%/meminfo.c %D%/meminfo.h \
+	%D%/reclaim.c %D%/reclaim.h

@@ -10,40 +10,19 @@
  * balloon from the report again: a page that is counted twice, or not at all, makes it give or
  * take another one.
  *
- * The floor is the kernel's: continuous and piecewise linear, a larger share for a small machine.
+ * An emergency is a machine in need although it has given all that it was asked for: less than
+ * half of the floor is available, or tasks have waited for memory most of the time. The protocol has
+ * no message for that. But the host compares the committed memory with what it has assigned, so
+ * committing more than there is makes it give; that is what is done, by what the floor lacks or a
+ * tenth of the memory, and it is said in status.
  */
 
 #include "policy/report.h"
 
 enum {
 	KB_PER_PAGE = 4,
-	PAGES_PER_MIB = 256,
+	NEED_FULL_PERCENT = 50,
 };
-
-/* One piece of the floor: below @below_mib it is @base_mib plus the total divided by @divisor. */
-struct floor_piece {
-	uint64_t below_mib;
-	uint64_t base_mib;
-	uint64_t divisor;
-};
-
-/* Source: Linux drivers/hv/hv_balloon.c, compute_balloon_floor(). */
-static const struct floor_piece floor_pieces[] = {
-	{128, 8, 2},
-	{512, 40, 4},
-	{2048, 104, 8},
-	{8192, 232, 16},
-	{UINT64_MAX, 488, 32},
-};
-
-uint64_t report_floor_pages(uint64_t total_pages)
-{
-	const struct floor_piece *piece = floor_pieces;
-
-	while (total_pages / PAGES_PER_MIB >= piece->below_mib)
-		piece++;
-	return piece->base_mib * PAGES_PER_MIB + total_pages / piece->divisor;
-}
 
 static uint64_t subtract(uint64_t a, uint64_t b)
 {
@@ -51,22 +30,64 @@ static uint64_t subtract(uint64_t a, uint64_t b)
 }
 
 void report_compose(const struct memory_figures *figures, uint64_t swapped_out_before,
-		    const struct report_ballooned *ballooned, struct report *ret_report)
+		    const struct report_ballooned *ballooned, const struct floor_rule *rule,
+		    struct report *ret_report)
 {
 	uint64_t in_use_pages = subtract(figures->total_kb / KB_PER_PAGE,
 					 ballooned->huge_pages + ballooned->small_pages);
-	uint64_t floor_pages = report_floor_pages(in_use_pages);
+	uint64_t floor = floor_pages(rule, figures, in_use_pages);
 	uint64_t available_pages = figures->available_kb / KB_PER_PAGE;
 	uint64_t written_pages = subtract(figures->swapped_out_pages, swapped_out_before);
 
 	*ret_report = (struct report){
 		.available_pages = available_pages,
 		.committed_pages = figures->committed_kb / KB_PER_PAGE + ballooned->huge_pages +
-				   floor_pages,
+				   floor,
 		.page_file_pages = figures->swap_total_kb / KB_PER_PAGE,
 		.free_pages = figures->free_kb / KB_PER_PAGE,
 		.page_file_write_pages = written_pages < UINT32_MAX ? written_pages : UINT32_MAX,
-		.floor_pages = floor_pages,
-		.may_give_pages = subtract(available_pages, floor_pages),
+		.floor_pages = floor,
+		.may_give_pages = subtract(available_pages, floor),
 	};
+}
+
+/* The share of the time since @before in which all tasks waited for memory, in percent. */
+static uint64_t full_percent(const struct memory_figures *now, const struct memory_figures *before,
+			     uint64_t passed_ns)
+{
+	uint64_t passed_us = passed_ns / 1000;
+
+	if (!now->has_stalls || !before->has_stalls || passed_us == 0)
+		return 0;
+	return subtract(now->full.total_us, before->full.total_us) * 100 / passed_us;
+}
+
+enum report_need report_see_need(struct report *report, const struct memory_figures *now,
+				 const struct memory_figures *before, uint64_t passed_ns)
+{
+	uint64_t lacking_pages = subtract(report->floor_pages, report->available_pages);
+	uint64_t tenth_pages = now->total_kb / KB_PER_PAGE / 10;
+	enum report_need need = REPORT_NEED_NONE;
+
+	if (report->available_pages < report->floor_pages / 2)
+		need = REPORT_NEED_AVAILABLE;
+	else if (full_percent(now, before, passed_ns) >= NEED_FULL_PERCENT)
+		need = REPORT_NEED_STALLED;
+	if (need == REPORT_NEED_NONE)
+		return need;
+
+	report->need_pages = lacking_pages > tenth_pages ? lacking_pages : tenth_pages;
+	report->committed_pages += report->need_pages;
+	return need;
+}
+
+const char *report_need_text(enum report_need need)
+{
+	static const char *const texts[] = {
+		[REPORT_NEED_NONE] = "none",
+		[REPORT_NEED_AVAILABLE] = "less than half of the floor is available",
+		[REPORT_NEED_STALLED] = "all tasks wait for memory most of the time",
+	};
+
+	return texts[need];
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "policy/figures.h"
+#include "policy/floor.h"
 
 #include <stdint.h>
 
@@ -36,14 +37,30 @@ struct report {
 	/* For the guest's own use. */
 	uint64_t floor_pages;    /* what the machine needs for itself */
 	uint64_t may_give_pages; /* available above the floor: the most a balloon request gets */
+	uint64_t need_pages;     /* in committed_pages, beyond the kernel's formula */
 };
 
-/* The pages that a machine with @total_pages of memory in use should keep. */
-uint64_t report_floor_pages(uint64_t total_pages);
+/* Why the report asks for more than the kernel's formula does. */
+enum report_need {
+	REPORT_NEED_NONE,
+	REPORT_NEED_AVAILABLE, /* less than half of the floor is available */
+	REPORT_NEED_STALLED,   /* all tasks waited for memory for half of the time */
+};
 
 /*
  * @swapped_out_before is swapped_out_pages of the figures of the last report; for the first report
  * it is that of @figures.
  */
 void report_compose(const struct memory_figures *figures, uint64_t swapped_out_before,
-		    const struct report_ballooned *ballooned, struct report *ret_report);
+		    const struct report_ballooned *ballooned, const struct floor_rule *rule,
+		    struct report *ret_report);
+
+/*
+ * Raises committed_pages by need_pages if the machine is in need. @before are the figures of
+ * @passed_ns ago, a second or so; not while memory is being taken, which makes tasks wait.
+ */
+enum report_need report_see_need(struct report *report, const struct memory_figures *now,
+				 const struct memory_figures *before, uint64_t passed_ns);
+
+/* For the log and for status. */
+const char *report_need_text(enum report_need need);

@@ -16,6 +16,7 @@ check_PROGRAMS += \
 SYSTEM_TESTS = \
 	%D%/test-backup.sh \
 	%D%/test-cli.sh \
+	%D%/test-floor.sh \
 	%D%/test-freezer.sh \
 	%D%/test-images.sh \
 	%D%/test-memeater.sh \

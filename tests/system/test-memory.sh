@@ -277,7 +277,7 @@ refused() {
 check "at its floor it gives nothing" soon refused
 agree "... and nothing is taken" 0
 diag "$(grep asked "$run/one.log")"
-check "... it says why" grep -q "asked for 1 GiB and gets less: no more is available above the floor" \
+check "... it says why" grep -q "asked for 1 GiB and gets 0 B: no more is available above the floor" \
     "$run/one.log"
 check "... and so does the host" eval \
     'host memory one --assign 256M | grep -q "moved nothing when asked; waiting"'

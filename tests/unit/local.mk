@@ -30,8 +30,10 @@ UNIT_TESTS = \
 	%D%/test-dynmem-wire \
 	%D%/test-fdpass \
 	%D%/test-figures \
+	%D%/test-floor \
 	%D%/test-frames \
 	%D%/test-freezer-proto \
+	%D%/test-guard \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
 	%D%/test-hotadd \
@@ -78,8 +80,10 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_figures_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_floor_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_frames_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_freezer_proto_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
+%C%_test_guard_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_hotadd_LDADD = memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
@@ -94,7 +98,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_pin_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_rangeset_LDADD = base/libbase.a $(CRITERION_LIBS)
-%C%_test_report_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_report_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_model_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)

@@ -17,6 +17,7 @@ static const char meminfo[] =
 	"MemFree:          655012 kB\n"
 	"MemAvailable:     669508 kB\n"
 	"Buffers:            2384 kB\n"
+	"Active(file):      41232 kB\n"
 	"SwapCached:            0 kB\n"
 	"SwapTotal:       1048572 kB\n"
 	"SwapFree:        1040380 kB\n"
@@ -29,7 +30,10 @@ static const char vmstat[] =
 	"zswpout 7\n"
 	"pswpin 12\n"
 	"pswpout 4711\n"
-	"pgmajfault 99\n";
+	"pgmajfault 99\n"
+	"workingset_refault_anon 3\n"
+	"workingset_refault_file 40\n"
+	"oom_kill 2\n";
 
 static const char pressure[] =
 	"some avg10=3.44 avg60=0.87 avg300=0.20 total=335120\n"
@@ -64,6 +68,9 @@ Test(figures, the_files_of_a_kernel_are_understood)
 	cr_expect(eq(u64, f.swap_total_kb, 1048572));
 	cr_expect(eq(u64, f.swap_free_kb, 1040380));
 	cr_expect(eq(u64, f.swapped_out_pages, 4711));
+	cr_expect(eq(u64, f.active_file_kb, 41232));
+	cr_expect(eq(u64, f.refaults, 43));
+	cr_expect(eq(u64, f.oom_kills, 2));
 	cr_expect(f.has_stalls);
 	cr_expect(eq(u32, f.some.avg10_centipercent, 344));
 	cr_expect(eq(u64, f.some.total_us, 335120));

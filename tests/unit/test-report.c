@@ -11,33 +11,7 @@
 
 #define MIB(x) (UINT64_C(256) * (x)) /* in pages */
 
-Test(report, the_floor_is_the_kernels)
-{
-	static const struct {
-		uint64_t total_pages, floor_pages;
-	} rows[] = {
-		{0, MIB(8)},
-		{MIB(16), MIB(16)},
-		{MIB(128) - 2, MIB(72) - 1},
-		{MIB(128), MIB(72)},
-		{MIB(512), MIB(168)},
-		{MIB(2048), MIB(360)},
-		{MIB(8192), MIB(744)},
-		{MIB(32768), MIB(1512)},
-		{MIB(65536), MIB(2536)},
-		{MIB(131072), MIB(4584)},
-		{199325, 51539}, /* MemTotal 797300 kB */
-	};
-
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		cr_expect(eq(u64, report_floor_pages(rows[i].total_pages), rows[i].floor_pages));
-}
-
-Test(report, the_floor_never_falls_when_memory_grows)
-{
-	for (uint64_t pages = 0; pages < MIB(10000); pages += 37)
-		cr_assert(le(u64, report_floor_pages(pages), report_floor_pages(pages + 37)));
-}
+static const struct floor_rule kernel = {.kind = FLOOR_KERNEL};
 
 static const struct memory_figures figures = {
 	.total_kb = 797300,
@@ -54,7 +28,7 @@ Test(report, without_a_balloon_committed_is_the_address_space_and_the_floor)
 	const struct report_ballooned none = {0};
 	struct report report;
 
-	report_compose(&figures, 4700, &none, &report);
+	report_compose(&figures, 4700, &none, &kernel, &report);
 	cr_expect(eq(u64, report.available_pages, 669508 / 4));
 	cr_expect(eq(u64, report.committed_pages, 1204 + 51539));
 	cr_expect(eq(u64, report.page_file_pages, 1048572 / 4));
@@ -82,8 +56,8 @@ Test(report, the_balloon_is_counted_once_whatever_it_is_made_of)
 		struct report report;
 
 		f.committed_kb = rows[i].committed_kb;
-		report_compose(&f, 5000, &rows[i].ballooned, &report);
-		cr_expect(eq(u64, report.floor_pages, report_floor_pages(199325 - 32768)));
+		report_compose(&f, 5000, &rows[i].ballooned, &kernel, &report);
+		cr_expect(eq(u64, report.floor_pages, floor_pages(&kernel, &f, 199325 - 32768)));
 		cr_expect(eq(u64, report.committed_pages - 32768, 1204 + report.floor_pages));
 		cr_expect(eq(u32, report.page_file_write_pages, 0));
 	}
@@ -95,11 +69,59 @@ Test(report, figures_that_do_not_fit_together_do_no_harm)
 	struct memory_figures f = {.swapped_out_pages = UINT64_MAX};
 	struct report report;
 
-	report_compose(&f, 0, &more_than_there_is, &report);
+	report_compose(&f, 0, &more_than_there_is, &kernel, &report);
 	cr_expect(eq(u64, report.floor_pages, MIB(8)));
 	cr_expect(eq(u64, report.may_give_pages, 0));
 	cr_expect(eq(u32, report.page_file_write_pages, UINT32_MAX));
 	f.swapped_out_pages = 3;
-	report_compose(&f, 4, &more_than_there_is, &report);
+	report_compose(&f, 4, &more_than_there_is, &kernel, &report);
 	cr_expect(eq(u32, report.page_file_write_pages, 0));
+}
+
+/* Of 199325 pages the kernel keeps 51539; half of that are 25769. */
+Test(report, a_machine_in_need_commits_more_than_it_has)
+{
+	static const struct {
+		const char *what;
+		uint64_t available_pages, full_us;
+		enum report_need need;
+		uint64_t need_pages;
+	} rows[] = {
+		{"at the floor", 51539, 0, REPORT_NEED_NONE, 0},
+		{"half of the floor", 25769, 0, REPORT_NEED_NONE, 0},
+		{"less than that", 25768, 0, REPORT_NEED_AVAILABLE, 51539 - 25768},
+		{"nothing", 0, 0, REPORT_NEED_AVAILABLE, 51539},
+		{"stalled for less than half of the time", 100000, 499000, REPORT_NEED_NONE, 0},
+		{"stalled for half of it", 100000, 500000, REPORT_NEED_STALLED, 19932},
+		{"stalled, near the floor", 30000, 900000, REPORT_NEED_STALLED, 51539 - 30000},
+	};
+	const struct report_ballooned none = {0};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct memory_figures before = figures, now = figures;
+		struct report report;
+
+		before.has_stalls = now.has_stalls = true;
+		before.full.total_us = 7000000;
+		now.full.total_us = 7000000 + rows[i].full_us;
+		now.available_kb = rows[i].available_pages * 4;
+		report_compose(&now, 5000, &none, &kernel, &report);
+		cr_expect(eq(int, report_see_need(&report, &now, &before, 1000000000), rows[i].need),
+			  "%s", rows[i].what);
+		cr_expect(eq(u64, report.need_pages, rows[i].need_pages), "%s", rows[i].what);
+		cr_expect(eq(u64, report.committed_pages, 1204 + 51539 + rows[i].need_pages));
+	}
+}
+
+Test(report, without_stall_figures_only_the_available_memory_counts)
+{
+	struct memory_figures before = figures, now = figures;
+	const struct report_ballooned none = {0};
+	struct report report;
+
+	now.full.total_us = 1000000;
+	report_compose(&now, 5000, &none, &kernel, &report);
+	cr_expect(eq(int, report_see_need(&report, &now, &before, 1000000000), REPORT_NEED_NONE));
+	before.has_stalls = now.has_stalls = true;
+	cr_expect(eq(int, report_see_need(&report, &now, &before, 0), REPORT_NEED_NONE));
 }
