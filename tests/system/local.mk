@@ -9,6 +9,7 @@ check_PROGRAMS += \
 %C%_freezer_driver_LDADD = \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
 %C%_recorder_LDADD = base/libbase.a
+%C%_rogue_SOURCES = %D%/rogue.c %D%/rogue.h %D%/rogue-channel.c
 %C%_rogue_LDADD = \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a balloon/libballoon.a \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
