@@ -7,13 +7,21 @@
  * differs. A request stays open until the binder answers it; if the host negotiates or the channel
  * closes meanwhile, the late answer goes nowhere. A host that asks on without reading the answers
  * loses answers; that is counted, because a correct host never does it.
+ *
+ * The host speaks first. Of one that does not it is said once, a minute after the channel was
+ * opened; the channel stays open, for a host may negotiate at any time, and opening one anew costs
+ * kernel memory on a real host (docs/PROTOCOL-vmbus.md sections 7 and 11).
  */
 
 #include "daemon/ic_channel.h"
 
+#include "base/clock.h"
+#include "base/jobs.h"
 #include "base/log.h"
 
 #include <stdio.h>
+
+#define PATIENCE_NS UINT64_C(60000000000)
 
 void ic_channel_init(struct ic_channel *c, const struct ic_service *service,
 		     const struct ic_channel_user *ops, void *self)
@@ -22,6 +30,8 @@ void ic_channel_init(struct ic_channel *c, const struct ic_service *service,
 	c->ops = ops;
 	c->self = self;
 	c->lost_answers = 0;
+	c->patience = NULL;
+	c->patience_ns = PATIENCE_NS;
 	ic_guest_init(&c->ic, service);
 }
 
@@ -37,6 +47,7 @@ static void after_negotiation(struct ic_channel *c)
 {
 	char version[16];
 
+	timer_set(c->patience, UINT64_MAX);
 	if (c->ic.negotiated)
 		log_info("%s: protocol version %s", c->ic.service->name,
 			 ic_channel_version(c, version));
@@ -101,18 +112,39 @@ static const struct link_user link_ops = {
 	.on_gone = on_gone,
 };
 
+static void on_impatient(evutil_socket_t fd, short what, void *user)
+{
+	const struct ic_channel *c = user;
+
+	(void)fd;
+	(void)what;
+	log_warning("%s: the channel has been open for %llu s and the host has not asked for a "
+		    "version: see whether the service is on in this machine's settings; waiting",
+		    c->ic.service->name, (unsigned long long)(c->patience_ns / 1000000000));
+}
+
 int ic_channel_open(struct ic_channel *c, struct event_base *base, struct vmbus_port *take_port)
 {
 	struct ic_stats stats = c->ic.stats; /* they count for the daemon's life */
 
 	ic_guest_init(&c->ic, c->ic.service);
 	c->ic.stats = stats;
+	if (!c->patience)
+		c->patience = event_new(base, -1, 0, on_impatient, c);
+	if (!c->patience) {
+		vmbus_port_fini(take_port);
+		return -ENOMEM;
+	}
+	timer_set(c->patience, clock_monotonic_ns() + c->patience_ns);
 	return link_new(base, take_port, &link_ops, c, &c->link);
 }
 
 void ic_channel_close(struct ic_channel *c)
 {
 	c->link = link_free(c->link);
+	if (c->patience)
+		event_free(c->patience);
+	c->patience = NULL;
 	c->ic.open = false;
 	c->ic.negotiated = false;
 }

@@ -26,6 +26,8 @@ struct ic_channel {
 	const struct ic_channel_user *ops;
 	void *self;
 	uint64_t lost_answers; /* the host asked on without reading what it was answered */
+	struct event *patience;
+	uint64_t patience_ns; /* how long an open channel waits for a version before it is said */
 };
 
 /* A closed channel of @service; @self is handed to the calls of @ops. */

@@ -9,8 +9,11 @@
  *
  * For each service there is one slot with the channel that the host offers for it. A channel is
  * opened when it is offered and a service is there for it; a class that nobody serves is left
- * alone, as a kernel leaves a device without a driver alone. When the host is lost every service
- * is told at once, in the order of the table, and the search for a host begins anew.
+ * alone, as a kernel leaves a device without a driver alone. A channel that the host refuses to open
+ * is tried again after a pause that doubles, up to a minute. When the host is lost every service is
+ * told at once, in the order of the table, and the search for a host begins anew.
+ *
+ * What a host can repeat as often as it likes is logged once.
  */
 
 #include "daemon/lab_host.h"
@@ -25,7 +28,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RETRY_NS UINT64_C(1000000000)
+#define RETRY_NS     UINT64_C(1000000000)
+#define PAUSE_MAX_NS (60 * RETRY_NS)
+
+enum {
+	STRANGERS_MAX = 16, /* classes that are remembered as logged */
+};
 
 enum connection_state {
 	CONNECTION_WAITING,
@@ -43,7 +51,8 @@ enum slot_state {
 struct slot {
 	enum slot_state state;
 	uint32_t channel_id;
-	bool reopen; /* at the next retry */
+	uint64_t try_ns;   /* OFFERED: when to open it; UINT64_MAX: not again */
+	uint64_t pause_ns; /* before the next try, if it is refused */
 };
 
 struct lab_host {
@@ -56,6 +65,8 @@ struct lab_host {
 	struct slot *slots;
 	enum connection_state state;
 	bool complained; /* about the host that is not there */
+	struct vmbus_guid strangers[STRANGERS_MAX]; /* classes that nothing here serves */
+	size_t n_strangers;
 	char error[128];
 	struct transport_shm *transport;
 	struct event *event;
@@ -64,9 +75,15 @@ struct lab_host {
 
 static void lose_host(struct lab_host *c, const char *why);
 
-static void retry_later(struct lab_host *c)
+/* For the first slot that is to be opened. */
+static void arm_retry(struct lab_host *c)
 {
-	timer_set(c->retry, clock_monotonic_ns() + RETRY_NS);
+	uint64_t first_ns = UINT64_MAX;
+
+	for (size_t i = 0; i < c->n_services; i++)
+		if (c->slots[i].state == SLOT_OFFERED && c->slots[i].try_ns < first_ns)
+			first_ns = c->slots[i].try_ns;
+	timer_set(c->retry, first_ns);
 }
 
 static void close_slot(struct lab_host *c, size_t i, const char *why)
@@ -90,7 +107,7 @@ static void lose_host(struct lab_host *c, const char *why)
 		log_warning("the host at %s is lost (%s); looking for it", c->socket_path, why);
 	c->state = CONNECTION_WAITING;
 	snprintf(c->error, sizeof(c->error), "%s", why);
-	retry_later(c);
+	timer_set(c->retry, clock_monotonic_ns() + RETRY_NS);
 }
 
 static void open_slot(struct lab_host *c, size_t i)
@@ -100,7 +117,6 @@ static void open_slot(struct lab_host *c, size_t i)
 	if (slot->state != SLOT_OFFERED)
 		return;
 	slot->state = SLOT_OPENING;
-	slot->reopen = false;
 	if (transport_shm_open(c->transport, slot->channel_id))
 		lose_host(c, "it does not take messages");
 }
@@ -125,14 +141,26 @@ static size_t find_slot(const struct lab_host *c, uint32_t channel_id)
 	return i;
 }
 
+static void on_stranger(struct lab_host *c, const struct vmbus_guid *class_id)
+{
+	char guid[VMBUS_GUID_TEXT_SIZE];
+
+	for (size_t i = 0; i < c->n_strangers; i++)
+		if (vmbus_guid_equal(&c->strangers[i], class_id))
+			return;
+	if (c->n_strangers == STRANGERS_MAX)
+		return;
+	c->strangers[c->n_strangers++] = *class_id;
+	vmbus_guid_format(class_id, guid);
+	log_info("the host offers class %s, which nothing here serves", guid);
+}
+
 static void on_offered(struct lab_host *c, const struct transport_shm_event *e)
 {
 	size_t i = find_service(c, &e->class_id);
-	char guid[VMBUS_GUID_TEXT_SIZE];
 
 	if (i == c->n_services) {
-		vmbus_guid_format(&e->class_id, guid);
-		log_info("the host offers class %s, which nothing here serves", guid);
+		on_stranger(c, &e->class_id);
 		return;
 	}
 	if (c->slots[i].state != SLOT_NONE) {
@@ -140,8 +168,11 @@ static void on_offered(struct lab_host *c, const struct transport_shm_event *e)
 			  c->services[i].name);
 		return;
 	}
-	c->slots[i].state = SLOT_OFFERED;
-	c->slots[i].channel_id = e->channel_id;
+	c->slots[i] = (struct slot){
+		.state = SLOT_OFFERED,
+		.channel_id = e->channel_id,
+		.pause_ns = RETRY_NS,
+	};
 	open_slot(c, i);
 }
 
@@ -154,6 +185,7 @@ static void on_opened(struct lab_host *c, struct transport_shm_event *e)
 		return;
 	}
 	c->slots[i].state = SLOT_OPEN;
+	c->slots[i].pause_ns = RETRY_NS;
 	log_info("%s: channel %u is open", c->services[i].name, e->channel_id);
 	c->services[i].open(c->services[i].self, &e->port);
 }
@@ -168,6 +200,20 @@ static void on_rescinded(struct lab_host *c, uint32_t channel_id)
 	}
 	if (transport_shm_release(c->transport, channel_id))
 		lose_host(c, "it does not take messages");
+}
+
+/* The host does not open a channel that it has offered. */
+static void refused(struct lab_host *c, size_t i, enum shm_status status)
+{
+	struct slot *slot = &c->slots[i];
+
+	if (slot->pause_ns == RETRY_NS)
+		log_error("%s: the host does not open channel %u: %s; trying again, less and less often",
+			  c->services[i].name, slot->channel_id, shm_status_text(status));
+	slot->state = SLOT_OFFERED;
+	slot->try_ns = clock_monotonic_ns() + slot->pause_ns;
+	slot->pause_ns = slot->pause_ns * 2 < PAUSE_MAX_NS ? slot->pause_ns * 2 : PAUSE_MAX_NS;
+	arm_retry(c);
 }
 
 static void on_refused(struct lab_host *c, const struct transport_shm_event *e)
@@ -185,9 +231,7 @@ static void on_refused(struct lab_host *c, const struct transport_shm_event *e)
 		lose_host(c, shm_status_text(e->status));
 		return;
 	}
-	log_error("%s: the host does not open channel %u: %s", c->services[i].name, e->channel_id,
-		  shm_status_text(e->status));
-	c->slots[i].state = SLOT_OFFERED;
+	refused(c, i, e->status);
 }
 
 static void on_welcome(struct lab_host *c)
@@ -277,8 +321,10 @@ static void on_retry(evutil_socket_t fd, short what, void *user)
 		return;
 	}
 	for (size_t i = 0; i < c->n_services && c->state == CONNECTION_CONNECTED; i++)
-		if (c->slots[i].reopen)
+		if (c->slots[i].try_ns <= clock_monotonic_ns())
 			open_slot(c, i);
+	if (c->state == CONNECTION_CONNECTED)
+		arm_retry(c);
 }
 
 static struct lab_host *lab_host_of(struct connection *connection)
@@ -321,12 +367,13 @@ static void close_channel(struct connection *connection, const void *self, bool 
 		c->slots[i] = (struct slot){
 			.state = SLOT_OFFERED,
 			.channel_id = channel_id,
-			.reopen = again,
+			.try_ns = again ? clock_monotonic_ns() + RETRY_NS : UINT64_MAX,
+			.pause_ns = RETRY_NS,
 		};
 		if (transport_shm_close(c->transport, channel_id))
 			lose_host(c, "it does not take messages");
-		else if (again)
-			retry_later(c);
+		else
+			arm_retry(c);
 		return;
 	}
 }

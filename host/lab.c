@@ -11,11 +11,15 @@
  * its channels were doing: on_gone() tells the services at once. A channel that is rescinded is
  * closed at once, too: the guest keeps its number until it has released it, but could otherwise hold
  * the old channel open beside a new one of the same class.
+ *
+ * A guest that cannot be let in because this process has no descriptor left stays in the queue of
+ * the socket, and would wake the loop for ever. So the socket is left alone for a while.
  */
 
 #include "host/lab.h"
 
 #include "base/fdpass.h"
+#include "base/log.h"
 #include "base/unixsock.h"
 
 #include <stdlib.h>
@@ -25,6 +29,7 @@
 
 enum {
 	CHANNELS_MAX = 16,
+	ACCEPT_PAUSE_SECONDS = 1,
 };
 
 enum channel_state {
@@ -54,6 +59,8 @@ struct lab {
 	struct event_base *base;
 	struct unixsock socket;
 	struct event *event;
+	struct event *pause; /* no guest can be let in: until the next try */
+	bool complained;     /* about that */
 	const struct lab_ops *ops;
 	void *user;
 	LIST_HEAD(, lab_guest) guests;
@@ -274,6 +281,30 @@ static void on_guest_readable(evutil_socket_t fd, short what, void *user)
 		guest_free(guest);
 }
 
+/* accept() has failed, by errno: is it worth another try at once? */
+static void pause_accepting(struct lab *lab)
+{
+	static const struct timeval pause = {.tv_sec = ACCEPT_PAUSE_SECONDS};
+
+	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+		return;
+	if (!lab->complained)
+		log_warning("no guest can be let in (%m): let this process open more files "
+			    "(ulimit -n, LimitNOFILE=); trying once a second");
+	lab->complained = true;
+	(void)event_del(lab->event);
+	(void)event_add(lab->pause, &pause);
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *user)
+{
+	struct lab *lab = user;
+
+	(void)fd;
+	(void)what;
+	(void)event_add(lab->event, NULL);
+}
+
 static void on_connection(evutil_socket_t listen_fd, short what, void *user)
 {
 	struct lab *lab = user;
@@ -282,8 +313,11 @@ static void on_connection(evutil_socket_t listen_fd, short what, void *user)
 
 	(void)what;
 	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) {
+		pause_accepting(lab);
 		return;
+	}
+	lab->complained = false;
 	guest = calloc(1, sizeof(*guest));
 	if (!guest)
 		return;
@@ -317,7 +351,8 @@ int lab_new(struct event_base *base, const char *path, const struct lab_ops *ops
 	if (r)
 		return r == UNIXSOCK_IN_USE ? LAB_IN_USE : r;
 	lab->event = event_new(base, lab->socket.fd, EV_READ | EV_PERSIST, on_connection, lab);
-	if (!lab->event || event_add(lab->event, NULL) < 0)
+	lab->pause = event_new(base, -1, 0, on_pause_over, lab);
+	if (!lab->pause || !lab->event || event_add(lab->event, NULL) < 0)
 		return -ENOMEM;
 
 	*ret_lab = steal_ptr(lab);
@@ -332,6 +367,8 @@ struct lab *lab_free(struct lab *lab)
 		guest_free(LIST_FIRST(&lab->guests));
 	if (lab->event)
 		event_free(lab->event);
+	if (lab->pause)
+		event_free(lab->pause);
 	unixsock_fini(&lab->socket);
 	free(lab);
 	return NULL;

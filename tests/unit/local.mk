@@ -1,6 +1,6 @@
 # A unit test is one program for one source file; it links the archive that holds the file, and base.
 
-EXTRA_DIST += tests/lsan.supp %D%/rings.h %D%/tree.h
+EXTRA_DIST += tests/lsan.supp %D%/logged.h %D%/rings.h %D%/tree.h
 
 # Without Criterion, so that they can run under ThreadSanitizer: ./quickstart test does that.
 TSAN_TESTS = \
@@ -40,7 +40,9 @@ UNIT_TESTS = \
 	%D%/test-httpc \
 	%D%/test-httpd \
 	%D%/test-ic \
+	%D%/test-ic-channel \
 	%D%/test-lab \
+	%D%/test-lab-host \
 	%D%/test-link \
 	%D%/test-log \
 	%D%/test-meminfo \
@@ -90,6 +92,10 @@ TESTS += $(UNIT_TESTS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_ic_channel_SOURCES = %D%/test-ic-channel.c daemon/ic_channel.c
+%C%_test_ic_channel_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_lab_host_SOURCES = %D%/test-lab-host.c daemon/lab_host.c
+%C%_test_lab_host_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)

@@ -4,7 +4,9 @@
  * host/lab.c and vmbus/transport_shm.c: a lab host and its guests over real sockets, in one loop.
  */
 
+#include "base/clock.h"
 #include "base/fdpass.h"
+#include "base/log.h"
 #include "base/unixsock.h"
 #include "host/lab.h"
 #include "vmbus/transport_shm.h"
@@ -14,6 +16,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 static struct event_base *base;
@@ -361,4 +364,49 @@ Test(lab, another_version_is_refused_with_the_reason)
 	cr_expect(eq(u32, m.type, SHM_WELCOME));
 	cr_expect(eq(u32, m.status, SHM_BAD_VERSION));
 	close(fd);
+}
+
+/* From now on this process can open nothing more. */
+static void use_up_descriptors(void)
+{
+	int next = dup(0);
+	struct rlimit limit;
+
+	cr_assert(ge(int, next, 0));
+	close(next);
+	cr_assert(eq(int, getrlimit(RLIMIT_NOFILE, &limit), 0));
+	limit.rlim_cur = next;
+	cr_assert(eq(int, setrlimit(RLIMIT_NOFILE, &limit), 0));
+}
+
+static void free_descriptors(void)
+{
+	struct rlimit limit;
+
+	cr_assert(eq(int, getrlimit(RLIMIT_NOFILE, &limit), 0));
+	limit.rlim_cur = limit.rlim_max;
+	cr_assert(eq(int, setrlimit(RLIMIT_NOFILE, &limit), 0));
+}
+
+Test(lab, a_guest_that_cannot_be_let_in_for_want_of_descriptors_waits_and_nothing_spins)
+{
+	struct transport_shm *t = join("one");
+	uint64_t end_ns = clock_monotonic_ns() + 1200 * UINT64_C(1000000);
+	int turns = 0;
+
+	log_open("test", LOG_LEVEL_ERROR);
+	use_up_descriptors();
+	while (clock_monotonic_ns() < end_ns) {
+		(void)event_base_loop(base, EVLOOP_ONCE);
+		turns++;
+	}
+	cr_expect(lt(int, turns, 100), "the loop has slept");
+	cr_expect(eq(int, seen.hellos, 0));
+
+	free_descriptors();
+	end_ns = clock_monotonic_ns() + UINT64_C(20000000000);
+	while (seen.hellos == 0 && clock_monotonic_ns() < end_ns)
+		(void)event_base_loop(base, EVLOOP_ONCE);
+	cr_expect(eq(int, seen.hellos, 1), "and is let in later");
+	(void)transport_shm_free(t);
 }
