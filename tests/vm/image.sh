@@ -35,6 +35,7 @@ image_unpack() {
         set -- "${@/%//$suite}"
     fi
     mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' \
+        --aptopt='Acquire::http::Timeout "30"' \
         --include="$(IFS=,; echo "$*")" "$base" "$dir" - <<<"$list"
 }
 
