@@ -5,7 +5,8 @@
  *
  * One doorbell serves both directions, so a wake-up means "there is something to read", "there is
  * room again", or nothing. The channel keeps what the rings ask to be signalled until the caller
- * collects it, so that a batch of packets rings the other side once.
+ * collects it, so that a batch of packets rings the other side once. What is read is given back to
+ * the writer in parts, so that it can go on while a long batch is read.
  *
  * Only in-band packets carry messages on the channels this project serves; anything else is
  * dropped and counted. Corruption is final: whoever holds the channel closes it and opens it anew.
@@ -35,6 +36,12 @@ void vmbus_channel_wake(struct vmbus_channel *ch)
 		vmbus_ring_in_mask(&ch->in);
 }
 
+static void give_back_much(struct vmbus_channel *ch)
+{
+	if (vmbus_ring_in_owes_much(&ch->in))
+		ch->signal |= vmbus_ring_in_commit(&ch->in);
+}
+
 int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 			  struct vmbus_message *ret_message)
 {
@@ -52,6 +59,7 @@ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 		} else if (packet.type != VMBUS_PACKET_INBAND) {
 			ch->stats.dropped_type++;
 		} else {
+			give_back_much(ch);
 			ch->stats.packets_in++;
 			ch->stats.bytes_in += packet.payload_size;
 			ret_message->trans_id = packet.trans_id;
@@ -62,36 +70,41 @@ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 	return ch->corrupt ? VMBUS_CHANNEL_CORRUPT : VMBUS_CHANNEL_EMPTY;
 }
 
-/* Writes, and if the ring is full asks for room; room found in that moment is used at once. */
-static int write_or_wait(struct vmbus_channel *ch, const struct vmbus_packet *packet,
-			 const void *payload, bool *ret_signal)
+static void publish(struct vmbus_channel *ch)
 {
-	int r = vmbus_ring_out_write(&ch->out, packet, payload, ret_signal);
+	ch->signal |= vmbus_ring_out_publish(&ch->out);
+}
+
+/* Puts, and if the ring is full asks for room; room found in that moment is used at once. */
+static int put_or_wait(struct vmbus_channel *ch, const struct vmbus_packet *packet,
+		       const void *payload)
+{
+	int r = vmbus_ring_out_put(&ch->out, packet, payload);
 
 	if (r != VMBUS_RING_FULL)
 		return r;
 
+	publish(ch);
 	ch->wants_space = true;
 	if (!vmbus_ring_out_want_space(&ch->out, packet->payload_size))
 		return r;
-	return vmbus_ring_out_write(&ch->out, packet, payload, ret_signal);
+	return vmbus_ring_out_put(&ch->out, packet, payload);
 }
 
-int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id, const void *payload,
-		       size_t size)
+int vmbus_channel_queue(struct vmbus_channel *ch, uint64_t trans_id, const void *payload,
+			size_t size)
 {
 	const struct vmbus_packet packet = {
 		.type = VMBUS_PACKET_INBAND,
 		.trans_id = trans_id,
 		.payload_size = size,
 	};
-	bool signal;
 	int r;
 
 	if (ch->corrupt)
 		return VMBUS_CHANNEL_CORRUPT;
 
-	r = write_or_wait(ch, &packet, payload, &signal);
+	r = put_or_wait(ch, &packet, payload);
 	if (r == VMBUS_RING_FULL) {
 		ch->stats.full++;
 		return VMBUS_CHANNEL_FULL;
@@ -107,16 +120,36 @@ int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id, const void *
 		vmbus_ring_out_want_no_space(&ch->out);
 		ch->wants_space = false;
 	}
-	ch->signal |= signal;
+	if (vmbus_ring_out_owes_much(&ch->out))
+		publish(ch);
 	ch->stats.packets_out++;
 	ch->stats.bytes_out += size;
 	return 0;
+}
+
+int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id, const void *payload,
+		       size_t size)
+{
+	int r = vmbus_channel_queue(ch, trans_id, payload, size);
+
+	if (r == 0)
+		publish(ch);
+	return r;
+}
+
+bool vmbus_channel_poll(struct vmbus_channel *ch)
+{
+	if (ch->corrupt)
+		return false;
+	ch->signal |= vmbus_ring_in_commit(&ch->in);
+	return vmbus_ring_in_has_more(&ch->in);
 }
 
 bool vmbus_channel_sleep(struct vmbus_channel *ch)
 {
 	if (ch->corrupt)
 		return true;
+	publish(ch);
 	ch->signal |= vmbus_ring_in_commit(&ch->in);
 	if (!vmbus_ring_in_unmask(&ch->in))
 		return true;
@@ -133,8 +166,11 @@ void vmbus_channel_abandon(struct vmbus_channel *ch)
 
 bool vmbus_channel_take_signal(struct vmbus_channel *ch)
 {
-	bool signal = ch->signal;
+	bool signal;
 
+	if (!ch->corrupt)
+		publish(ch);
+	signal = ch->signal;
 	ch->signal = false;
 	ch->stats.signals += signal;
 	return signal;

@@ -77,11 +77,24 @@ _must_check_ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size
 _must_check_ int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id,
 				    const void *payload, size_t size);
 
+/*
+ * The same, but the other side may not see the message before vmbus_channel_take_signal(): for one
+ * of many.
+ */
+_must_check_ int vmbus_channel_queue(struct vmbus_channel *ch, uint64_t trans_id,
+				     const void *payload, size_t size);
+
+/*
+ * Instead of sleeping: returns what was read, leaves signals as they are. True if there is something
+ * to receive by now. For a reader that looks again and again for a moment; not for ever.
+ */
+_must_check_ bool vmbus_channel_poll(struct vmbus_channel *ch);
+
 /* Before sleeping: returns what was read, allows signals. False: more has come, go on reading. */
 _must_check_ bool vmbus_channel_sleep(struct vmbus_channel *ch);
 
 /* The memory is about to go: from now on every call says CORRUPT and touches none of it. */
 void vmbus_channel_abandon(struct vmbus_channel *ch);
 
-/* True, once, if the other side has to be signalled. Ask after each batch of sends and reads. */
+/* Shows the other side what was queued. True, once, if it has to be signalled. Ask after each batch of sends and reads. */
 _must_check_ bool vmbus_channel_take_signal(struct vmbus_channel *ch);

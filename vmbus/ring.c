@@ -16,6 +16,10 @@
  * miss each other and sleep for ever. Sources of the rules: Linux drivers/hv/ring_buffer.c,
  * OpenVMM vm/devices/vmbus/vmbus_ring/src/lib.rs.
  *
+ * Both indices share a cache line, and fetching it from the other side's processor costs more than
+ * all the rest. So the other side's index is loaded only when the copy of the last load is used up:
+ * a stale copy means less room or fewer packets than there are, never more.
+ *
  * An index that is out of range or not a multiple of 8, or a packet that claims more than what was
  * published, means that the layout is lost. It cannot be repaired in place: the ring reports
  * VMBUS_RING_CORRUPT and does not move.
@@ -30,6 +34,9 @@
 
 /* The last 8 bytes are never filled: a full ring would look like an empty one. */
 #define RING_RESERVE VMBUS_RING_ALIGN
+
+/* Room is given back, and asked for, in parts of the ring: a packet at a time is one wake-up each. */
+#define RING_PARTS 4
 
 int vmbus_ring_memory_init(struct vmbus_ring_memory *memory, void *mem, size_t size)
 {
@@ -106,36 +113,33 @@ static uint32_t copy_in(const struct vmbus_ring_memory *memory, uint32_t index, 
 	return advance(index, n, memory->data_size);
 }
 
-/* Bytes that may be written; -1 if the reader's index is broken. */
-static int64_t writable(const struct vmbus_ring_out *ring)
+/* Bytes that may be written, by the reader's index as last seen. */
+static uint32_t known_room(const struct vmbus_ring_out *ring)
 {
 	uint32_t size = ring->memory.data_size;
+
+	return size - distance(ring->read_index, ring->write_index, size) - RING_RESERVE;
+}
+
+/* Looks at the reader's index anew. False if it is broken; then the last one is kept. */
+static bool refresh_room(struct vmbus_ring_out *ring)
+{
 	uint32_t read_index =
 		atomic_load_explicit(&ring->memory.header->read_index, memory_order_acquire);
 
-	if (!index_is_valid(read_index, size))
-		return -1;
-	return size - distance(read_index, ring->write_index, size) - RING_RESERVE;
-}
-
-/* After publishing: does the reader sleep on a ring that was empty until this packet? */
-static bool reader_needs_signal(const struct vmbus_ring_out *ring, uint32_t old_write_index)
-{
-	struct vmbus_ring_header *header = ring->memory.header;
-
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&header->interrupt_mask, memory_order_acquire) != 0)
+	if (!index_is_valid(read_index, ring->memory.data_size))
 		return false;
-	return atomic_load_explicit(&header->read_index, memory_order_relaxed) == old_write_index;
+	ring->read_index = read_index;
+	return true;
 }
 
-int vmbus_ring_out_write(struct vmbus_ring_out *ring, const struct vmbus_packet *packet,
-			 const void *payload, bool *ret_signal)
+int vmbus_ring_out_put(struct vmbus_ring_out *ring, const struct vmbus_packet *packet,
+		       const void *payload)
 {
 	static const uint8_t zeros[VMBUS_RING_ALIGN];
 	const struct vmbus_ring_memory *memory = &ring->memory;
 	size_t size = vmbus_ring_packet_size(packet->payload_size);
-	uint32_t start = ring->write_index, at = start;
+	uint32_t at = ring->write_index;
 	struct vmbus_packet_descriptor descriptor = {
 		.type = packet->type,
 		.offset8 = DESCRIPTOR_SIZE / VMBUS_RING_ALIGN,
@@ -143,40 +147,68 @@ int vmbus_ring_out_write(struct vmbus_ring_out *ring, const struct vmbus_packet 
 		.flags = packet->flags,
 		.trans_id = packet->trans_id,
 	};
-	struct vmbus_packet_trailer trailer = {.start = start};
-	int64_t room;
+	struct vmbus_packet_trailer trailer = {.start = at};
 
 	if (packet->payload_size > VMBUS_PACKET_PAYLOAD_MAX ||
 	    size > memory->data_size - RING_RESERVE)
 		return VMBUS_RING_TOO_BIG;
-	room = writable(ring);
-	if (room < 0)
+	if (known_room(ring) < size && !refresh_room(ring))
 		return VMBUS_RING_CORRUPT;
-	if ((size_t)room < size)
+	if (known_room(ring) < size)
 		return VMBUS_RING_FULL;
 
 	at = copy_in(memory, at, &descriptor, sizeof(descriptor));
 	at = copy_in(memory, at, payload, packet->payload_size);
 	at = copy_in(memory, at, zeros, align8(packet->payload_size) - packet->payload_size);
-	at = copy_in(memory, at, &trailer, sizeof(trailer));
+	ring->write_index = copy_in(memory, at, &trailer, sizeof(trailer));
+	return 0;
+}
 
-	ring->write_index = at;
-	atomic_store_explicit(&memory->header->write_index, at, memory_order_release);
-	*ret_signal = reader_needs_signal(ring, start);
+bool vmbus_ring_out_publish(struct vmbus_ring_out *ring)
+{
+	struct vmbus_ring_header *header = ring->memory.header;
+	uint32_t before = ring->published;
+
+	if (before == ring->write_index)
+		return false;
+	ring->published = ring->write_index;
+	atomic_store_explicit(&header->write_index, ring->write_index, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+
+	/* Does the reader sleep on a ring that was empty until now? */
+	if (atomic_load_explicit(&header->interrupt_mask, memory_order_acquire) != 0)
+		return false;
+	return atomic_load_explicit(&header->read_index, memory_order_relaxed) == before;
+}
+
+bool vmbus_ring_out_owes_much(const struct vmbus_ring_out *ring)
+{
+	uint32_t size = ring->memory.data_size;
+
+	return distance(ring->published, ring->write_index, size) >= size / RING_PARTS;
+}
+
+int vmbus_ring_out_write(struct vmbus_ring_out *ring, const struct vmbus_packet *packet,
+			 const void *payload, bool *ret_signal)
+{
+	int r = vmbus_ring_out_put(ring, packet, payload);
+
+	if (r)
+		return r;
+	*ret_signal = vmbus_ring_out_publish(ring);
 	return 0;
 }
 
 bool vmbus_ring_out_want_space(struct vmbus_ring_out *ring, size_t payload_size)
 {
 	size_t size = vmbus_ring_packet_size(payload_size);
-	int64_t room;
+	size_t part = ring->memory.data_size / RING_PARTS, wanted = size > part ? size : part;
 
-	atomic_store_explicit(&ring->memory.header->pending_send_size, size, memory_order_relaxed);
+	atomic_store_explicit(&ring->memory.header->pending_send_size, wanted, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
 
 	/* A broken index counts as room: the next write finds out and says so. */
-	room = writable(ring);
-	return room < 0 || (size_t)room >= size;
+	return !refresh_room(ring) || known_room(ring) >= size;
 }
 
 void vmbus_ring_out_want_no_space(struct vmbus_ring_out *ring)
@@ -196,18 +228,28 @@ static void copy_out(const struct vmbus_ring_memory *memory, uint32_t index, voi
 	}
 }
 
-/* Copies the next descriptor out and checks the copy against what the writer has published. */
-static int read_descriptor(const struct vmbus_ring_in *ring,
-			   struct vmbus_packet_descriptor *ret_descriptor)
+/* Looks at the writer's index anew. False if it is broken; then the last one is kept. */
+static bool refresh_packets(struct vmbus_ring_in *ring)
 {
-	uint32_t size = ring->memory.data_size, readable;
 	uint32_t write_index =
 		atomic_load_explicit(&ring->memory.header->write_index, memory_order_acquire);
-	struct vmbus_packet_descriptor d;
 
-	if (!index_is_valid(write_index, size))
+	if (!index_is_valid(write_index, ring->memory.data_size))
+		return false;
+	ring->write_index = write_index;
+	return true;
+}
+
+/* Copies the next descriptor out and checks the copy against what the writer has published. */
+static int read_descriptor(struct vmbus_ring_in *ring,
+			   struct vmbus_packet_descriptor *ret_descriptor)
+{
+	struct vmbus_packet_descriptor d;
+	uint32_t readable;
+
+	if (ring->read_index == ring->write_index && !refresh_packets(ring))
 		return VMBUS_RING_CORRUPT;
-	readable = distance(ring->read_index, write_index, size);
+	readable = distance(ring->read_index, ring->write_index, ring->memory.data_size);
 	if (readable == 0)
 		return VMBUS_RING_EMPTY;
 	if (readable < DESCRIPTOR_SIZE + TRAILER_SIZE)
@@ -276,6 +318,20 @@ bool vmbus_ring_in_commit(struct vmbus_ring_in *ring)
 	/* Signal on the change from too little room to enough, not each time there is enough. */
 	room = size - distance(ring->read_index, write_index, size) - RING_RESERVE;
 	return room >= pending && (freed > room || room - freed < pending);
+}
+
+bool vmbus_ring_in_owes_much(const struct vmbus_ring_in *ring)
+{
+	uint32_t size = ring->memory.data_size;
+
+	return distance(ring->committed, ring->read_index, size) >= size / RING_PARTS;
+}
+
+bool vmbus_ring_in_has_more(const struct vmbus_ring_in *ring)
+{
+	return ring->read_index != ring->write_index ||
+	       atomic_load_explicit(&ring->memory.header->write_index, memory_order_acquire) !=
+		       ring->read_index;
 }
 
 void vmbus_ring_in_mask(struct vmbus_ring_in *ring)

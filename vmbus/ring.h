@@ -36,13 +36,16 @@ struct vmbus_packet {
 
 struct vmbus_ring_out {
 	struct vmbus_ring_memory memory;
-	uint32_t write_index;
+	uint32_t write_index; /* behind what was put */
+	uint32_t published;   /* what the reader was told of it */
+	uint32_t read_index;  /* the reader's, as last seen: there may be more room by now */
 };
 
 struct vmbus_ring_in {
 	struct vmbus_ring_memory memory;
-	uint32_t read_index; /* first byte not yet read */
-	uint32_t committed;  /* what the writer was told of it */
+	uint32_t read_index;  /* first byte not yet read */
+	uint32_t committed;   /* what the writer was told of it */
+	uint32_t write_index; /* the writer's, as last seen: there may be more packets by now */
 };
 
 /*
@@ -62,7 +65,21 @@ void vmbus_ring_in_init(struct vmbus_ring_in *ring, const struct vmbus_ring_memo
 size_t vmbus_ring_packet_size(size_t payload_size);
 
 /*
- * Writes one in-band packet and publishes it. *ret_signal: the reader sleeps and must be signalled.
+ * Puts a packet into the ring; the reader sees it after vmbus_ring_out_publish(). To publish a batch
+ * at once is much cheaper than each packet alone, because the reader's processor fetches the index
+ * for each. VMBUS_RING_FULL, VMBUS_RING_TOO_BIG, VMBUS_RING_CORRUPT; then nothing was put.
+ */
+_must_check_ int vmbus_ring_out_put(struct vmbus_ring_out *ring, const struct vmbus_packet *packet,
+				    const void *payload);
+
+/* Shows the reader what was put. True if it sleeps and must be signalled. */
+_must_check_ bool vmbus_ring_out_publish(struct vmbus_ring_out *ring);
+
+/* True if so much was put and not published that the reader could go on with it meanwhile. */
+bool vmbus_ring_out_owes_much(const struct vmbus_ring_out *ring);
+
+/*
+ * Puts one packet and publishes it. *ret_signal: the reader sleeps and must be signalled.
  * VMBUS_RING_FULL, VMBUS_RING_TOO_BIG, VMBUS_RING_CORRUPT; then nothing was written.
  */
 _must_check_ int vmbus_ring_out_write(struct vmbus_ring_out *ring,
@@ -70,8 +87,8 @@ _must_check_ int vmbus_ring_out_write(struct vmbus_ring_out *ring,
 				      bool *ret_signal);
 
 /*
- * Asks the reader for a signal once a packet of @payload_size fits. True if it fits by now: try
- * again at once, no signal will come.
+ * Asks the reader for a signal once a packet of @payload_size fits and a good part of the ring is
+ * free. True if the packet fits by now: try again at once, no signal will come.
  */
 bool vmbus_ring_out_want_space(struct vmbus_ring_out *ring, size_t payload_size);
 
@@ -87,6 +104,12 @@ _must_check_ int vmbus_ring_in_read(struct vmbus_ring_in *ring, void *buf, size_
 
 /* Gives what was read back to the writer. True if the writer waits for room: signal it. */
 _must_check_ bool vmbus_ring_in_commit(struct vmbus_ring_in *ring);
+
+/* True if so much was read and not given back that the writer may soon have to wait for it. */
+bool vmbus_ring_in_owes_much(const struct vmbus_ring_in *ring);
+
+/* True if there is something to read: a packet, or a broken index. Copies nothing. */
+bool vmbus_ring_in_has_more(const struct vmbus_ring_in *ring);
 
 /* Tells the writer not to signal: this side is reading anyway. */
 void vmbus_ring_in_mask(struct vmbus_ring_in *ring);

@@ -19,6 +19,7 @@
  *     5         sleep
  *     6         collect the signal
  *     7         a pause, in which attacks happen
+ *     8         queue 8 times the argument, in bytes
  *
  *     attack    where, value
  *     0 to 4    a control word of the ring to the other side := value
@@ -39,6 +40,7 @@
 #include <sys/mman.h>
 
 enum {
+	CALLS = 9,
 	CALLS_MAX = 64,
 	BUF_MAX = 8192,
 	ATTACK_REST = 7, /* bytes of an attack behind its wait */
@@ -157,14 +159,16 @@ static void receive(struct vmbus_channel *ch, const struct arena *arena, size_t 
 	oracle_end_receive(&oracle, r, arena->buf_end - size, &message);
 }
 
-static void send(struct vmbus_channel *ch, const struct arena *arena, size_t size)
+static void send(struct vmbus_channel *ch, const struct arena *arena, enum oracle_call how,
+		 size_t size)
 {
 	uint8_t *payload = arena->buf_end - size;
 	int r;
 
 	memset(payload, 0x5a + (int)size, size);
-	oracle_begin_send(&oracle, size, payload, size);
-	r = vmbus_channel_send(ch, size, payload, size);
+	oracle_begin_send(&oracle, how, size, payload, size);
+	r = how == ORACLE_SEND ? vmbus_channel_send(ch, size, payload, size)
+			       : vmbus_channel_queue(ch, size, payload, size);
 	oracle_end_send(&oracle, r);
 }
 
@@ -173,10 +177,10 @@ static void call(struct vmbus_channel *ch, const struct arena *arena, unsigned i
 {
 	switch (what) {
 	case 2:
-		send(ch, arena, n * 8);
+		send(ch, arena, ORACLE_SEND, n * 8);
 		break;
 	case 3:
-		send(ch, arena, n * 17);
+		send(ch, arena, ORACLE_SEND, n * 17);
 		break;
 	case 4:
 		oracle_begin(&oracle, ORACLE_WAKE);
@@ -188,10 +192,14 @@ static void call(struct vmbus_channel *ch, const struct arena *arena, unsigned i
 		oracle_end_sleep(&oracle, vmbus_channel_sleep(ch));
 		break;
 	case 6:
-		oracle_take_signal(&oracle, vmbus_channel_take_signal(ch));
+		oracle_begin(&oracle, ORACLE_TAKE_SIGNAL);
+		oracle_end_take_signal(&oracle, vmbus_channel_take_signal(ch));
 		break;
 	case 7:
 		before_access(attacker);
+		break;
+	case 8:
+		send(ch, arena, ORACLE_QUEUE, n * 8);
 		break;
 	default:
 		receive(ch, arena, n * 8);
@@ -249,7 +257,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	intercept_start(arena.memory, ORACLE_MEMORY_SIZE, &intercept_ops, &attacker);
 	for (size_t i = 0; i < n; i++) {
-		unsigned int what = bytes_get_u8(&calls) % 8;
+		unsigned int what = bytes_get_u8(&calls) % CALLS;
 
 		call(&ch, &arena, what, bytes_get_u8(&calls), &attacker);
 	}

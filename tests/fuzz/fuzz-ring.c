@@ -97,7 +97,7 @@ static void read_all(const struct input *input, const struct vmbus_ring_memory *
 	int r;
 
 	vmbus_ring_in_init(&ring, memory);
-	ring.read_index = ring.committed = start;
+	ring.read_index = ring.committed = ring.write_index = start;
 	vmbus_ring_in_mask(&ring);
 	while ((r = vmbus_ring_in_read(&ring, buf, input->buf_size, &packet)) == 0 ||
 	       r == VMBUS_RING_OVERSIZE) {
@@ -123,7 +123,7 @@ static void read_back(const struct input *input, const struct vmbus_ring_memory 
 	struct vmbus_packet packet;
 
 	vmbus_ring_in_init(&ring, memory);
-	ring.read_index = ring.committed = start;
+	ring.read_index = ring.committed = ring.write_index = start;
 	fuzz_require(vmbus_ring_in_read(&ring, buf, input->payload_size, &packet) == 0);
 	fuzz_require(packet.payload_size == input->payload_size);
 	fuzz_require(packet.trans_id == 7 && packet.type == VMBUS_PACKET_INBAND);
@@ -149,7 +149,8 @@ static void write_one(const struct input *input, const struct vmbus_ring_memory 
 	if (input->payload_size > 0)
 		memset(payload, 0x5a, input->payload_size);
 	vmbus_ring_out_init(&ring, memory);
-	ring.write_index = start;
+	ring.write_index = ring.published = start;
+	ring.read_index = (start + VMBUS_RING_ALIGN) % input->data_size; /* full, until it looks */
 	r = vmbus_ring_out_write(&ring, &packet, payload, &signal);
 	if (r == 0) {
 		fuzz_require(input->read_index == valid_index(input->read_index, input->data_size));

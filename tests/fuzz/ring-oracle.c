@@ -9,10 +9,11 @@
  *
  *     bounds    Control words are accessed as atomics of four bytes, each by the side that may, and
  *               nothing else of the control page is. Data is read between the reader's index and
- *               the writer's index as it was loaded; it is written only where it is free.
- *     one fetch No byte of data is fetched twice after one look at the writer's index. So what comes
- *               out must be what a reader in a world that stands still would make of the bytes as
- *               they were fetched: the same condition, the same packet, the same payload.
+ *               the writer's index as it was last loaded; it is written only where it is free. The
+ *               other side's index is loaded only when the last one is used up.
+ *     one fetch No byte of a packet is fetched twice. So what comes out must be what a reader in a
+ *               world that stands still would make of the bytes as they were fetched: the same
+ *               condition, the same packet, the same payload.
  *     order     The other side's index is loaded with acquire, the own stored with release, and after
  *               everything that it announces; there is a full fence between a store and a load that
  *               decide together whether somebody sleeps.
@@ -31,6 +32,7 @@ enum {
 	DATA = ORACLE_DATA_SIZE,
 	RESERVE = 8,
 	PACKET_MIN = 24,
+	PART = DATA / 4, /* given back, asked for and shown at the latest; vmbus/ring.c */
 	DROPS_MAX = 64, /* vmbus/channel.c */
 	ACCESSES_MAX = 20000,
 };
@@ -90,6 +92,7 @@ void oracle_begin(struct oracle *o, enum oracle_call call)
 	o->accesses = 0;
 	o->fenced = false;
 	o->sleep = (struct oracle_sleep){0};
+	o->publish = (struct oracle_publish){0};
 }
 
 void oracle_begin_receive(struct oracle *o, size_t size)
@@ -97,17 +100,19 @@ void oracle_begin_receive(struct oracle *o, size_t size)
 	oracle_begin(o, ORACLE_RECEIVE);
 	o->buf_size = size;
 	o->drops = 0;
-	o->packet.under_way = false;
+	o->packet.under_way = o->packet.ended = false;
 }
 
-void oracle_begin_send(struct oracle *o, uint64_t trans_id, const uint8_t *payload, size_t size)
+void oracle_begin_send(struct oracle *o, enum oracle_call call, uint64_t trans_id,
+		       const uint8_t *payload, size_t size)
 {
-	oracle_begin(o, ORACLE_SEND);
+	oracle_begin(o, call);
 	o->write = (struct oracle_write){
 		.payload = payload,
 		.payload_size = size,
 		.ring_size = (16 + size + 7) / 8 * 8 + 8,
 		.trans_id = trans_id,
+		.start = o->write_index,
 	};
 }
 
@@ -156,26 +161,58 @@ static enum verdict end_packet(struct oracle *o)
 	return verdict;
 }
 
-static void begin_packet(struct oracle *o, const struct access *a)
+/* The packet under way is over. Only one that was dropped is followed by another. */
+static void end_dropped(struct oracle *o)
 {
-	if (o->packet.under_way) {
-		enum verdict last = end_packet(o);
+	enum verdict verdict = end_packet(o);
 
-		/* Only a packet that was dropped is followed by another. */
-		fuzz_require(last == OVERSIZE || last == WRONG_TYPE);
-	}
-	fuzz_require(is_acquire(a));
+	fuzz_require(verdict == OVERSIZE || verdict == WRONG_TYPE);
+}
+
+static void begin_packet(struct oracle *o)
+{
 	o->packet.under_way = true;
-	o->packet.write_index = a->value;
+	o->packet.write_index = o->seen_write_index;
 	memset(o->packet.fetched, 0, sizeof(o->packet.fetched));
+}
+
+static void load_writer(struct oracle *o, const struct access *a)
+{
+	if (o->packet.under_way)
+		end_dropped(o);
+	fuzz_require(is_acquire(a) && o->read_index == o->seen_write_index);
+	begin_packet(o);
+	o->packet.write_index = a->value;
+	if (index_is_good(a->value))
+		o->seen_write_index = a->value;
+}
+
+/* True if @at lies behind the packet under way, whose descriptor has been fetched. */
+static bool is_behind_packet(const struct oracle *o, uint32_t at)
+{
+	const struct oracle_packet *p = &o->packet;
+	struct vmbus_packet_descriptor d;
+	uint8_t raw[sizeof(d)];
+
+	for (uint32_t i = 0; i < sizeof(raw); i++) {
+		if (!p->fetched[(o->read_index + i) % DATA])
+			return false;
+		raw[i] = p->bytes[(o->read_index + i) % DATA];
+	}
+	memcpy(&d, raw, sizeof(d));
+	return from_to(o->read_index, at) >= d.len8 * 8u + 8;
 }
 
 static void fetch(struct oracle *o, uint32_t at, const struct access *a)
 {
 	struct oracle_packet *p = &o->packet;
 
-	fuzz_require(o->call == ORACLE_RECEIVE && a->kind == ACCESS_LOAD);
-	fuzz_require(p->under_way && index_is_good(p->write_index));
+	fuzz_require(o->call == ORACLE_RECEIVE && a->kind == ACCESS_LOAD && !p->ended);
+	if (p->under_way && is_behind_packet(o, at))
+		end_dropped(o);
+	if (!p->under_way)
+		begin_packet(o);
+	fuzz_require(index_is_good(p->write_index));
 	fuzz_require(from_to(o->read_index, at) + a->size <= from_to(o->read_index, p->write_index));
 	for (size_t i = 0; i < a->size; i++) {
 		fuzz_require(!p->fetched[at + i]);
@@ -210,7 +247,49 @@ static void end_call(struct oracle *o)
 	fuzz_require(ch->signal == o->signal);
 	fuzz_require(memcmp(&ch->stats, &o->stats, sizeof(o->stats)) == 0);
 	fuzz_require(ch->out.write_index == o->write_index);
+	fuzz_require(ch->out.published == o->published);
 	fuzz_require(ch->in.read_index == o->read_index || o->corrupt);
+}
+
+/* Did the writer wait for room, and has it just got enough? */
+static bool writer_is_due(const struct oracle *o)
+{
+	const struct oracle_sleep *s = &o->sleep;
+	int64_t now, before;
+
+	if (!(s->features & VMBUS_RING_FEATURE_PENDING_SEND_SIZE))
+		return false;
+	fuzz_require(s->pending_loaded && s->room_loaded);
+	if (s->pending == 0 || !index_is_good(s->room_index))
+		return false;
+	now = room(s->room_index, o->read_index);
+	before = now - (int64_t)from_to(o->committed, o->read_index);
+	return now >= s->pending && before < s->pending;
+}
+
+/* What was read is given back if it @is_due, and else not. */
+static void expect_given_back(struct oracle *o, bool is_due)
+{
+	fuzz_require(o->sleep.committed == is_due);
+	if (is_due)
+		o->signal |= writer_is_due(o);
+	if (is_due)
+		o->committed = o->read_index;
+}
+
+/* What the call ended with; a packet that is too short for a descriptor is never fetched. */
+static enum verdict end_last_packet(struct oracle *o)
+{
+	enum verdict verdict;
+
+	do {
+		if (!o->packet.under_way) {
+			fuzz_require(o->read_index != o->seen_write_index);
+			begin_packet(o);
+		}
+		verdict = end_packet(o);
+	} while ((verdict == OVERSIZE || verdict == WRONG_TYPE) && o->drops < DROPS_MAX);
+	return verdict;
 }
 
 void oracle_end_receive(struct oracle *o, int result, const uint8_t *buf,
@@ -219,14 +298,15 @@ void oracle_end_receive(struct oracle *o, int result, const uint8_t *buf,
 	enum verdict verdict;
 
 	if (!o->corrupt) {
-		fuzz_require(o->packet.under_way);
-		verdict = end_packet(o);
+		verdict = o->packet.ended ? GOOD : end_last_packet(o);
 		if (verdict == GOOD)
 			expect_message(o, buf, message);
 		else if (verdict == OVERSIZE || verdict == WRONG_TYPE)
 			fuzz_require(o->drops == DROPS_MAX);
 		o->corrupt = verdict == CORRUPT;
 		fuzz_require((result == 0) == (verdict == GOOD));
+		if (verdict == GOOD)
+			expect_given_back(o, from_to(o->committed, o->read_index) >= PART);
 	}
 	if (result != 0)
 		fuzz_require(result == (o->corrupt ? VMBUS_CHANNEL_CORRUPT : VMBUS_CHANNEL_EMPTY));
@@ -237,23 +317,42 @@ void oracle_end_receive(struct oracle *o, int result, const uint8_t *buf,
 
 static bool fits(const struct oracle *o, uint32_t read_index)
 {
-	return room(o->write_index, read_index) >= o->write.ring_size;
+	return room(o->write.start, read_index) >= o->write.ring_size;
+}
+
+static bool is_putting(const struct oracle *o)
+{
+	return (o->call == ORACLE_SEND || o->call == ORACLE_QUEUE) && !o->corrupt;
+}
+
+static void end_publish(struct oracle *o)
+{
+	struct oracle_publish *p = &o->publish;
+
+	if (p->under_way) {
+		fuzz_require(p->mask_loaded && p->index_loaded == (p->mask == 0));
+		o->signal |= p->mask == 0 && p->read_index == p->before;
+	}
+	*p = (struct oracle_publish){0};
 }
 
 static void load_reader(struct oracle *o, const struct access *a)
 {
+	struct oracle_publish *p = &o->publish;
 	struct oracle_write *w = &o->write;
 
-	if (w->published) {
-		fuzz_require(w->mask_loaded && w->mask == 0);
-		w->index_loaded = true;
-		w->read_index = a->value;
+	if (p->under_way && p->mask_loaded && p->mask == 0 && !p->index_loaded) {
+		p->index_loaded = true;
+		p->read_index = a->value;
 		return;
 	}
 	/* After the first look that found no room: ask for it, fence, look again. */
-	fuzz_require(w->n_loads < ORACLE_LOADS_MAX && is_acquire(a));
+	fuzz_require(is_putting(o) && w->n_loads < ORACLE_LOADS_MAX && is_acquire(a));
+	fuzz_require(!fits(o, o->seen_read_index));
 	if (w->n_loads == 1)
 		fuzz_require(w->wants_space && o->fenced);
+	if (index_is_good(a->value))
+		o->seen_read_index = a->value;
 	w->loads[w->n_loads++] = a->value;
 	w->stored = 0;
 }
@@ -261,12 +360,11 @@ static void load_reader(struct oracle *o, const struct access *a)
 static void store_data(struct oracle *o, uint32_t at, const struct access *a)
 {
 	struct oracle_write *w = &o->write;
-	uint32_t read_index, begin = from_to(o->write_index, at);
+	uint32_t begin = from_to(w->start, at);
 
-	fuzz_require(o->call == ORACLE_SEND && a->kind == ACCESS_STORE && !w->published);
-	fuzz_require(w->n_loads > 0);
-	read_index = w->loads[w->n_loads - 1];
-	fuzz_require(index_is_good(read_index) && begin + a->size <= room(o->write_index, read_index));
+	fuzz_require(is_putting(o) && a->kind == ACCESS_STORE && !w->is_put);
+	fuzz_require(w->n_loads == 0 || index_is_good(w->loads[w->n_loads - 1]));
+	fuzz_require(begin + a->size <= room(w->start, o->seen_read_index));
 	fuzz_require(begin + a->size <= w->ring_size);
 	fuzz_require(begin == w->stored);
 	w->stored += a->size;
@@ -294,28 +392,42 @@ static void expect_packet(const struct oracle *o)
 			     packet[i]);
 }
 
-static void publish(struct oracle *o, const struct access *a)
+/* The packet is in the ring as a whole: the next one goes behind it. */
+static void end_put(struct oracle *o)
 {
 	struct oracle_write *w = &o->write;
 
-	fuzz_require(o->call == ORACLE_SEND && !w->published && is_release(a));
 	fuzz_require(w->stored == w->ring_size);
-	fuzz_require(a->value == (o->write_index + w->ring_size) % DATA);
 	expect_packet(o);
-	w->published = true;
+	o->write_index = (o->write_index + w->ring_size) % DATA;
+	w->is_put = true;
+}
+
+static void publish(struct oracle *o, const struct access *a)
+{
+	end_publish(o);
+	fuzz_require(is_release(a));
+	if (is_putting(o) && o->write.stored > 0 && !o->write.is_put)
+		end_put(o);
+	fuzz_require(a->value == o->write_index && o->write_index != o->published);
+	o->publish.under_way = true;
+	o->publish.before = o->published;
+	o->published = o->write_index;
 }
 
 static void store_pending(struct oracle *o, const struct access *a)
 {
 	struct oracle_write *w = &o->write;
+	uint32_t wanted = w->ring_size > PART ? (uint32_t)w->ring_size : (uint32_t)PART;
 
-	fuzz_require(o->call == ORACLE_SEND);
-	if (w->published) {
+	fuzz_require(is_putting(o));
+	if (w->stored == w->ring_size) {
 		fuzz_require(o->wants_space && a->value == 0);
 		o->wants_space = false;
 		return;
 	}
-	fuzz_require(w->n_loads == 1 && a->value == w->ring_size);
+	/* What waits for room must be seen, or nobody would make any. */
+	fuzz_require(w->n_loads == 1 && a->value == wanted && o->published == o->write_index);
 	w->wants_space = true;
 	o->wants_space = true;
 }
@@ -329,18 +441,15 @@ static int judge_looks(const struct oracle *o, size_t *ret_n)
 		bool is_good = index_is_good(w->loads[i]), is_enough = is_good && fits(o, w->loads[i]);
 
 		*ret_n = i + 1;
-		/* The second look is only whether to wait: a broken index is found by the third. */
-		if (i == 1 && is_good && !is_enough)
-			return VMBUS_CHANNEL_FULL;
-		if (i == 1)
-			continue;
-		if (!is_good)
-			return VMBUS_CHANNEL_CORRUPT;
 		if (is_enough)
 			return 0;
+		/* The second look is only whether to wait: a broken index is found by the third. */
+		if (i == 1 && is_good)
+			return VMBUS_CHANNEL_FULL;
+		if (i != 1 && !is_good)
+			return VMBUS_CHANNEL_CORRUPT;
 	}
-	*ret_n = ORACLE_LOADS_MAX;
-	return VMBUS_CHANNEL_FULL;
+	return w->n_loads == 0 ? 0 : VMBUS_CHANNEL_FULL;
 }
 
 static int expected_send(const struct oracle *o)
@@ -354,25 +463,25 @@ static int expected_send(const struct oracle *o)
 	return r;
 }
 
-static void end_published(struct oracle *o)
+static void end_good_send(struct oracle *o)
 {
-	const struct oracle_write *w = &o->write;
+	bool must_show = o->call == ORACLE_SEND || from_to(o->published, o->write_index) >= PART;
 
-	fuzz_require(w->published && w->mask_loaded && w->index_loaded == (w->mask == 0));
-	fuzz_require(!o->wants_space);
-	o->signal |= w->mask == 0 && w->read_index == o->write_index;
-	o->write_index = (o->write_index + w->ring_size) % DATA;
+	fuzz_require(!o->wants_space && (!must_show || o->published == o->write_index));
 	o->stats.packets_out++;
-	o->stats.bytes_out += w->payload_size;
+	o->stats.bytes_out += o->write.payload_size;
 }
 
 void oracle_end_send(struct oracle *o, int result)
 {
 	fuzz_require(result == (o->corrupt ? VMBUS_CHANNEL_CORRUPT : expected_send(o)));
+	end_publish(o);
+	if (result == 0 && !o->write.is_put)
+		end_put(o);
 	if (result == 0)
-		end_published(o);
+		end_good_send(o);
 	else
-		fuzz_require(!o->write.published && o->write.stored == 0);
+		fuzz_require(!o->write.is_put && o->write.stored == 0);
 	o->stats.full += result == VMBUS_CHANNEL_FULL;
 	o->corrupt |= result == VMBUS_CHANNEL_CORRUPT;
 	end_call(o);
@@ -382,7 +491,13 @@ void oracle_end_send(struct oracle *o, int result)
 
 static void store_read_index(struct oracle *o, const struct access *a)
 {
-	fuzz_require(o->call == ORACLE_SLEEP && !o->sleep.committed && is_release(a));
+	fuzz_require(!o->sleep.committed && is_release(a));
+	if (o->call == ORACLE_RECEIVE) {
+		fuzz_require(o->packet.under_way && end_packet(o) == GOOD);
+		o->packet.ended = true;
+	} else {
+		fuzz_require(o->call == ORACLE_SLEEP);
+	}
 	fuzz_require(a->value == o->read_index && o->read_index != o->committed);
 	o->sleep.committed = true;
 }
@@ -410,7 +525,7 @@ static void load_before_sleep(struct oracle *o, enum word word, const struct acc
 {
 	struct oracle_sleep *s = &o->sleep;
 
-	fuzz_require(o->call == ORACLE_SLEEP);
+	fuzz_require(o->call == ORACLE_SLEEP || (o->call == ORACLE_RECEIVE && s->committed));
 	if (s->unmasked) {
 		fuzz_require(word == WRITE_INDEX && !s->looked && o->fenced && is_acquire(a));
 		s->looked = true;
@@ -432,22 +547,6 @@ static void load_before_sleep(struct oracle *o, enum word word, const struct acc
 	}
 }
 
-/* Did the writer wait for room, and has it just got enough? */
-static bool writer_is_due(const struct oracle *o)
-{
-	const struct oracle_sleep *s = &o->sleep;
-	int64_t now, before;
-
-	if (!(s->features & VMBUS_RING_FEATURE_PENDING_SEND_SIZE))
-		return false;
-	fuzz_require(s->pending_loaded && s->room_loaded);
-	if (s->pending == 0 || !index_is_good(s->room_index))
-		return false;
-	now = room(s->room_index, o->read_index);
-	before = now - (int64_t)from_to(o->committed, o->read_index);
-	return now >= s->pending && before < s->pending;
-}
-
 void oracle_end_sleep(struct oracle *o, bool result)
 {
 	const struct oracle_sleep *s = &o->sleep;
@@ -455,10 +554,9 @@ void oracle_end_sleep(struct oracle *o, bool result)
 	if (o->corrupt) {
 		fuzz_require(result);
 	} else {
-		fuzz_require(s->committed == (o->committed != o->read_index));
-		if (s->committed)
-			o->signal |= writer_is_due(o);
-		o->committed = o->read_index;
+		end_publish(o);
+		fuzz_require(o->published == o->write_index);
+		expect_given_back(o, o->committed != o->read_index);
 		fuzz_require(s->looked && result == (s->write_index == o->read_index));
 		fuzz_require(s->masked == !result && (result || o->fenced));
 	}
@@ -472,8 +570,10 @@ void oracle_end_wake(struct oracle *o)
 	end_call(o);
 }
 
-void oracle_take_signal(struct oracle *o, bool result)
+void oracle_end_take_signal(struct oracle *o, bool result)
 {
+	end_publish(o);
+	fuzz_require(o->corrupt || o->published == o->write_index);
 	fuzz_require(result == o->signal);
 	o->signal = false;
 	o->stats.signals += result;
@@ -496,14 +596,14 @@ static void note_out_word(struct oracle *o, enum word word, const struct access 
 		store_pending(o, a);
 		break;
 	case READ_INDEX:
-		fuzz_require(!is_store && o->call == ORACLE_SEND);
+		fuzz_require(!is_store);
 		load_reader(o, a);
 		break;
 	case MASK:
-		fuzz_require(!is_store && o->call == ORACLE_SEND);
-		fuzz_require(o->write.published && o->fenced && is_acquire(a));
-		o->write.mask_loaded = true;
-		o->write.mask = a->value;
+		fuzz_require(!is_store && o->publish.under_way && !o->publish.mask_loaded);
+		fuzz_require(o->fenced && is_acquire(a));
+		o->publish.mask_loaded = true;
+		o->publish.mask = a->value;
 		break;
 	case FEATURES:
 		fuzz_require(!"touched after the start");
@@ -527,8 +627,8 @@ static void note_in_word(struct oracle *o, enum word word, const struct access *
 	case PENDING:
 	case FEATURES:
 		fuzz_require(!is_store);
-		if (o->call == ORACLE_RECEIVE && word == WRITE_INDEX)
-			begin_packet(o, a);
+		if (o->call == ORACLE_RECEIVE && word == WRITE_INDEX && !o->sleep.committed)
+			load_writer(o, a);
 		else
 			load_before_sleep(o, word, a);
 	}

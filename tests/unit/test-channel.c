@@ -73,6 +73,42 @@ Test(channel, what_comes_between_the_last_read_and_sleeping_is_not_missed)
 	cr_expect(vmbus_channel_sleep(&guest));
 }
 
+Test(channel, what_is_queued_arrives_at_the_latest_with_the_signal)
+{
+	struct vmbus_message message;
+	char buf[64];
+
+	for (int i = 0; i < 3; i++)
+		cr_assert(eq(int, vmbus_channel_queue(&host, i, "queued", 6), 0));
+	cr_expect(eq(int, vmbus_channel_receive(&guest, buf, 64, &message), VMBUS_CHANNEL_EMPTY));
+	cr_expect(vmbus_channel_take_signal(&host));
+	for (int i = 0; i < 3; i++) {
+		cr_assert(eq(int, vmbus_channel_receive(&guest, buf, 64, &message), 0));
+		cr_expect(eq(u64, message.trans_id, i));
+	}
+	cr_assert(eq(int, vmbus_channel_queue(&host, 3, "queued", 6), 0));
+	cr_expect(vmbus_channel_sleep(&host), "sleeping shows it, too");
+	cr_expect(vmbus_channel_poll(&guest));
+	cr_expect(eq(int, vmbus_channel_receive(&guest, buf, 64, &message), 0));
+	cr_expect(not(vmbus_channel_poll(&guest)));
+}
+
+Test(channel, a_long_batch_is_shown_and_given_back_in_parts)
+{
+	struct vmbus_message message;
+	uint8_t buf[504] = {0};
+	int got = 0;
+
+	/* Nobody takes a signal, nobody sleeps: eight times what fits into the ring goes through. */
+	vmbus_channel_wake(&guest);
+	for (int i = 0; i < 64; i++) {
+		cr_assert(eq(int, vmbus_channel_queue(&host, 0, buf, sizeof(buf)), 0));
+		while (vmbus_channel_receive(&guest, buf, sizeof(buf), &message) == 0)
+			got++;
+	}
+	cr_expect(gt(int, got, 60));
+}
+
 Test(channel, a_full_ring_asks_for_a_signal_and_the_reader_gives_it)
 {
 	struct vmbus_message message;

@@ -144,6 +144,27 @@ Test(link, ten_thousand_messages_pass_through_a_ring_that_holds_a_few)
 	cr_expect(not(link_is_busy(host.link)));
 }
 
+Test(link, after_an_active_exchange_both_sides_sleep_and_nothing_wakes_them)
+{
+	const struct timeval idle = {.tv_usec = 200000};
+	uint64_t wakeups;
+	int turns = 0;
+
+	guest.echo = true;
+	host.to_send = 1000;
+	send_more(&host);
+	run_until(&host.received, 1000);
+	run();
+
+	wakeups = link_stats(host.link)->wakeups + link_stats(guest.link)->wakeups;
+	cr_assert(eq(int, event_base_loopexit(base, &idle), 0));
+	while (!event_base_got_exit(base) && turns < 10 && event_base_loop(base, EVLOOP_ONCE) == 0)
+		turns++;
+	cr_expect(eq(int, turns, 1), "the loop wakes once, at its end");
+	cr_expect(eq(u64, link_stats(host.link)->wakeups + link_stats(guest.link)->wakeups,
+		     wakeups));
+}
+
 Test(link, both_sides_at_once_do_not_block_each_other)
 {
 	host.message_size = guest.message_size = 1500;

@@ -207,8 +207,8 @@ Test(ring_model, every_packet_size_wraps_around_at_every_offset)
 			/* Both sides at this offset, as if that much had passed before. */
 			atomic_store(&rings.memory[0].header->write_index, offset);
 			atomic_store(&rings.memory[0].header->read_index, offset);
-			guest.out.write_index = offset;
-			host.in.read_index = host.in.committed = offset;
+			guest.out.write_index = guest.out.published = guest.out.read_index = offset;
+			host.in.read_index = host.in.committed = host.in.write_index = offset;
 
 			memset(sent, (int)(offset / 8 + size), sizeof(sent));
 			cr_assert(eq(int, vmbus_channel_send(&guest, 1, sent, size), 0));

@@ -260,12 +260,44 @@ Test(ring, a_writer_checks_the_reader_s_index)
 	struct vmbus_ring_out out;
 	bool signal;
 
+	/* It looks only when it needs room. */
 	vmbus_ring_out_init(&out, &rings.memory[0]);
+	while (write_bytes(&out, "x", 1, &signal) == 0)
+		;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		atomic_store(&rings.memory[0].header->read_index, bad[i]);
 		cr_expect(eq(int, write_bytes(&out, "x", 1, &signal), VMBUS_RING_CORRUPT));
 		cr_expect(vmbus_ring_out_want_space(&out, 1), "no use in waiting");
 	}
+	rings_free(&rings);
+}
+
+Test(ring, a_batch_is_published_at_once_and_asks_for_one_signal)
+{
+	const struct vmbus_packet one = {.type = VMBUS_PACKET_INBAND, .payload_size = 8};
+	struct rings rings = rings_new(SMALL);
+	struct vmbus_packet packet;
+	struct vmbus_ring_out out;
+	struct vmbus_ring_in in;
+	uint8_t buf[8];
+
+	vmbus_ring_out_init(&out, &rings.memory[0]);
+	vmbus_ring_in_init(&in, &rings.memory[0]);
+	for (int i = 0; i < 3; i++)
+		cr_assert(eq(int, vmbus_ring_out_put(&out, &one, "12345678"), 0));
+	cr_expect(not(vmbus_ring_in_has_more(&in)), "nothing is to be seen yet");
+	cr_expect(vmbus_ring_out_publish(&out), "the ring was empty before the first of them");
+	cr_expect(not(vmbus_ring_out_publish(&out)), "there is nothing to publish any more");
+	for (int i = 0; i < 3; i++) {
+		cr_expect(vmbus_ring_in_has_more(&in));
+		cr_assert(eq(int, vmbus_ring_in_read(&in, buf, sizeof(buf), &packet), 0));
+	}
+	cr_expect(not(vmbus_ring_in_has_more(&in)));
+	cr_expect(not(vmbus_ring_in_commit(&in)));
+
+	cr_assert(eq(int, vmbus_ring_out_put(&out, &one, "12345678"), 0));
+	vmbus_ring_in_mask(&in);
+	cr_expect(not(vmbus_ring_out_publish(&out)), "the reader is awake");
 	rings_free(&rings);
 }
 

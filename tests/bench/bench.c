@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The benchmarks' samples and lines. The form of the lines is read by tests/bench/run.
+ */
+
+#include "tests/bench/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const better_text[] = {
+	[BENCH_LARGER] = "larger is better",
+	[BENCH_SMALLER] = "smaller is better",
+};
+
+enum bench_mode bench_mode(void)
+{
+	const char *mode = getenv("BENCH_MODE");
+
+	if (!mode || strcmp(mode, "full") == 0)
+		return BENCH_FULL;
+	if (strcmp(mode, "quick") == 0)
+		return BENCH_QUICK;
+	if (strcmp(mode, "minimal") == 0)
+		return BENCH_MINIMAL;
+	fprintf(stderr, "BENCH_MODE is full, quick or minimal, not %s\n", mode);
+	exit(2);
+}
+
+uint64_t bench_choose(uint64_t full, uint64_t quick, uint64_t minimal)
+{
+	switch (bench_mode()) {
+	case BENCH_FULL:
+		return full;
+	case BENCH_QUICK:
+		return quick;
+	case BENCH_MINIMAL:
+		return minimal;
+	}
+	abort();
+}
+
+void bench_add(struct bench_series *series, double sample)
+{
+	if (series->n < BENCH_SAMPLES_MAX)
+		series->samples[series->n++] = sample;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static struct bench_series sorted(const struct bench_series *series)
+{
+	struct bench_series copy = *series;
+
+	qsort(copy.samples, copy.n, sizeof(copy.samples[0]), compare);
+	return copy;
+}
+
+double bench_median(const struct bench_series *series)
+{
+	struct bench_series s = sorted(series);
+
+	if (s.n == 0)
+		return 0;
+	return (s.samples[(s.n - 1) / 2] + s.samples[s.n / 2]) / 2;
+}
+
+void bench_print(const char *name, const struct bench_series *series, const char *unit,
+		 enum bench_better better)
+{
+	struct bench_series s = sorted(series);
+
+	if (s.n == 0)
+		return;
+	printf("%s %.4g %s (%.4g..%.4g, %zu) %s\n", name, bench_median(&s), unit, s.samples[0],
+	       s.samples[s.n - 1], s.n, better_text[better]);
+	fflush(stdout);
+}
+
+void bench_print_ratio(const char *name, const struct bench_series *ours,
+		       const struct bench_series *theirs, enum bench_better better)
+{
+	size_t n = ours->n < theirs->n ? ours->n : theirs->n;
+	struct bench_series ratios = {0};
+	char line[128];
+
+	for (size_t i = 0; i < n; i++)
+		if (theirs->samples[i] > 0)
+			bench_add(&ratios, ours->samples[i] / theirs->samples[i]);
+	snprintf(line, sizeof(line), "%s_ratio", name);
+	bench_print(line, &ratios, "x", better);
+}
+
+void bench_print_pair(const char *name, const char *peer, const struct bench_series *ours,
+		      const struct bench_series *theirs, const char *unit, enum bench_better better)
+{
+	char line[128];
+
+	bench_print(name, ours, unit, better);
+	snprintf(line, sizeof(line), "%s_%s", name, peer);
+	bench_print(line, theirs, unit, better);
+	bench_print_ratio(name, ours, theirs, better);
+}
+
+void bench_skip(const char *name, const char *reason)
+{
+	printf("skip %s: %s\n", name, reason);
+	fflush(stdout);
+}
+
+_Noreturn void bench_die(const char *what, int error)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, strerror(abs(error)));
+	exit(1);
+}
