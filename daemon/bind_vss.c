@@ -90,10 +90,7 @@ static void do_freeze(struct bind_vss *b)
 
 static void do_thaw(struct bind_vss *b, enum vss_reason reason)
 {
-	if (snapshot_is_holding(b->snapshot))
-		snapshot_thaw(b->snapshot, thaw_text(reason), reason == VSS_REASON_HOST);
-	else
-		vss_complete_thaw(&b->core, true, clock_monotonic_ns());
+	snapshot_thaw(b->snapshot, thaw_text(reason), reason == VSS_REASON_HOST);
 }
 
 static void do_answer(struct bind_vss *b, const struct vss_action *action)

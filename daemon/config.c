@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/usage.h"
+#include "quiesce/hook_list.h"
 #include "vmbus/shm_wire.h"
 
 #include <getopt.h>
@@ -91,31 +92,38 @@ static void forget_takeover(struct config *c)
 	c->takeover = 0;
 }
 
-/* Adds names with commas in between. */
-static bool add_takeover(struct config *c, const char *value)
-{
-	static const struct {
-		const char *name;
-		enum config_service service;
-	} names[] = {
-		{"heartbeat", CONFIG_HEARTBEAT}, {"vss", CONFIG_VSS}, {"dynmem", CONFIG_DYNMEM},
-	};
+struct bit_name {
+	const char *name;
+	unsigned bit;
+};
 
+/* Adds the bits of names with commas in between; the table ends with NULL. */
+static bool add_bits(unsigned *field, const struct bit_name *names, const char *value)
+{
 	while (*value) {
 		size_t length = strcspn(value, ",");
-		bool known = false;
+		const struct bit_name *n = names;
 
-		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-			if (strlen(names[i].name) != length || strncmp(value, names[i].name, length) != 0)
-				continue;
-			c->takeover |= names[i].service;
-			known = true;
-		}
-		if (!known)
+		while (n->name && (strlen(n->name) != length || strncmp(value, n->name, length) != 0))
+			n++;
+		if (!n->name)
 			return false;
+		*field |= n->bit;
 		value += length + (value[length] == ',');
 	}
 	return true;
+}
+
+static bool add_takeover(struct config *c, const char *value)
+{
+	static const struct bit_name names[] = {
+		{"heartbeat", CONFIG_HEARTBEAT},
+		{"vss", CONFIG_VSS},
+		{"dynmem", CONFIG_DYNMEM},
+		{NULL, 0},
+	};
+
+	return add_bits(&c->takeover, names, value);
 }
 
 static bool set_freezer(struct config *c, const char *value)
@@ -177,6 +185,38 @@ static bool add_freeze_roots(struct config *c, const char *value)
 		c->n_freeze_roots++;
 	}
 	return true;
+}
+
+static bool set_hook_dir(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->hook_dir, value);
+}
+
+static void forget_hook_layouts(struct config *c)
+{
+	c->hook_layouts = 0;
+}
+
+static bool add_hook_layouts(struct config *c, const char *value)
+{
+	static const struct bit_name names[] = {
+		{"qemu", HOOK_LAYOUT_QEMU},
+		{"vmware", HOOK_LAYOUT_VMWARE},
+		{"azure", HOOK_LAYOUT_AZURE},
+		{NULL, 0},
+	};
+
+	return add_bits(&c->hook_layouts, names, value);
+}
+
+static bool set_hook_timeout(struct config *c, const char *value)
+{
+	return set_seconds(&c->hook_timeout_ns, value, 300) && c->hook_timeout_ns > 0;
+}
+
+static bool set_prepare_timeout(struct config *c, const char *value)
+{
+	return set_seconds(&c->prepare_timeout_ns, value, 600) && c->prepare_timeout_ns > 0;
 }
 
 static bool set_memory(struct config *c, const char *value)
@@ -250,6 +290,18 @@ static const struct setting settings[] = {
 	 "the longest that anything stays frozen, 1 to 900 (default: 20)", set_freeze_timeout, NULL},
 	{"backup", "freezer", "freezer", "PROGRAM",
 	 "the helper that freezes (default: " HVGUEST_LIBEXECDIR "/hvguest-freezer)", set_freezer, NULL},
+	{"backup", "hook_dir", "hook-dir", "DIR",
+	 "programs to call before a freeze and after it (default: " HVGUEST_SYSCONFDIR
+	 "/freeze-hook.d)",
+	 set_hook_dir, NULL},
+	{"backup", "hook_layouts", "hook-layouts", "LAYOUT[,LAYOUT...]",
+	 "also call the hooks made for these: qemu, vmware, azure (default: none)", add_hook_layouts,
+	 forget_hook_layouts},
+	{"backup", "hook_timeout", "hook-timeout", "SECONDS",
+	 "the longest that one hook may run, 1 to 300 (default: 30)", set_hook_timeout, NULL},
+	{"backup", "prepare_timeout", "prepare-timeout", "SECONDS",
+	 "the longest that hooks may put off a freeze in all, 1 to 600 (default: 60)",
+	 set_prepare_timeout, NULL},
 	{"memory", "enabled", "memory", "yes|no", "take part in dynamic memory (default: yes)",
 	 set_memory, NULL},
 	{"memory", "report_delay", "report-delay", "SECONDS",
@@ -387,11 +439,14 @@ static int set_defaults(struct config *config)
 	config->freezer = strdup(HVGUEST_LIBEXECDIR "/hvguest-freezer");
 	config->log_level = LOG_LEVEL_INFO;
 	config->freeze_timeout_ns = 20 * NS_PER_SECOND;
+	config->hook_dir = strdup(HVGUEST_SYSCONFDIR "/freeze-hook.d");
+	config->hook_timeout_ns = 30 * NS_PER_SECOND;
+	config->prepare_timeout_ns = 60 * NS_PER_SECOND;
 	config->memory = true;
 	config->report_delay_ns = REPORT_DELAY_UNSAID;
 	config->huge_pages = true;
 	config->stall_limit_percent = 10;
-	return config->name && config->run_dir && config->freezer ? 0 : -ENOMEM;
+	return config->name && config->run_dir && config->freezer && config->hook_dir ? 0 : -ENOMEM;
 }
 
 static bool take_option(struct config *config, const struct setting *s, const char *value)
@@ -501,6 +556,7 @@ void config_fini(struct config *config)
 	free(config->run_dir);
 	free(config->lab_socket);
 	free(config->freezer);
+	free(config->hook_dir);
 	forget_freeze_roots(config);
 	*config = (struct config){0};
 }

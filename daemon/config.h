@@ -39,6 +39,10 @@ struct config {
 	bool freeze_all;            /* every writable file system, / included */
 	char *freeze_roots[CONFIG_ROOTS_MAX]; /* else what is mounted at or below these */
 	size_t n_freeze_roots;
+	char *hook_dir;              /* of our own hooks */
+	unsigned hook_layouts;       /* enum hook_layout: whose hooks are run besides */
+	uint64_t hook_timeout_ns;    /* of each run of a hook */
+	uint64_t prepare_timeout_ns; /* of all that comes before the freeze */
 
 	/* [memory] */
 	bool memory;               /* take part in dynamic memory */

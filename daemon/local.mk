@@ -4,6 +4,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/api.c %D%/api.h \
 	%D%/bind_dynmem.c %D%/bind_dynmem.h \
 	%D%/bind_heartbeat.c %D%/bind_heartbeat.h \
+	%D%/bind_hooks.c %D%/bind_hooks.h \
 	%D%/bind_vss.c %D%/bind_vss.h \
 	%D%/config.c %D%/config.h \
 	%D%/connection.h \
@@ -20,6 +21,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	balloon/libballoon_sys.a balloon/libballoon.a \
 	memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a \
 	vss/libvss.a \
+	quiesce/libquiesce_sys.a quiesce/libquiesce.a \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a \
 	policy/libpolicy_sys.a policy/libpolicy.a \
 	services/libservices.a \

@@ -254,6 +254,8 @@ static void stop(struct daemon *d)
 {
 	if (d->vss)
 		bind_vss_stop(d->vss);
+	if (d->snapshot)
+		snapshot_stop(d->snapshot);
 	d->httpd = httpd_free(d->httpd);
 	d->connection = connection_free(d->connection);
 	d->jobs = jobs_free(d->jobs);

@@ -11,6 +11,7 @@
 #include "daemon/receipt.h"
 
 #include <string.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 static json_t *time_text(uint64_t realtime_ns)
@@ -60,8 +61,8 @@ static json_t *frozen_entry(const struct freeze_plan_entry *entry, const struct 
 			       "reason", why_of(r));
 
 	if (fs && r->frozen_at_ns) {
-		json_object_set_new(fs, "freeze_seconds", json_real(r->freeze_ns / 1e9));
-		json_object_set_new(fs, "thaw_seconds", json_real(r->thaw_ns / 1e9));
+		json_object_set_new(fs, "freeze_us", json_integer((json_int_t)(r->freeze_ns / 1000)));
+		json_object_set_new(fs, "thaw_us", json_integer((json_int_t)(r->thaw_ns / 1000)));
 		json_object_set_new(fs, "frozen_at", time_text(r->frozen_at_ns));
 		if (r->thawed_at_ns)
 			json_object_set_new(fs, "thawed_at", time_text(r->thawed_at_ns));
@@ -87,20 +88,31 @@ static json_t *other_entry(const struct receipt_facts *facts, const struct freez
 	return unfrozen_entry(entry, "vanished", "it was unmounted while the backup began");
 }
 
-/* The longest time that any file system was frozen. */
-static double frozen_seconds(const struct freezer_client *freezer)
+/* From when to when anything was frozen, and for how long writers may have had to wait. */
+struct window {
+	uint64_t frozen_ns;
+	uint64_t writers_ns;
+};
+
+static struct window frozen_window(const struct freezer_client *freezer)
 {
-	uint64_t from = UINT64_MAX, to = 0;
+	uint64_t from = UINT64_MAX, to = 0, began = UINT64_MAX;
 	struct freezer_result r;
 
-	for (size_t i = 0; i < freezer_client_n_results(freezer); i++) {
+	for (size_t i = 0; freezer && i < freezer_client_n_results(freezer); i++) {
 		freezer_client_result(freezer, i, &r);
-		if (r.frozen_at_ns && r.frozen_at_ns < from)
+		if (!r.frozen_at_ns)
+			continue;
+		if (r.frozen_at_ns < from)
 			from = r.frozen_at_ns;
+		if (r.frozen_at_ns - r.freeze_ns < began)
+			began = r.frozen_at_ns - r.freeze_ns;
 		if (r.thawed_at_ns > to)
 			to = r.thawed_at_ns;
 	}
-	return to > from ? (to - from) / 1e9 : 0;
+	if (to <= from)
+		return (struct window){0};
+	return (struct window){.frozen_ns = to - from, .writers_ns = to - began};
 }
 
 static json_t *file_systems(const struct receipt_facts *facts)
@@ -140,16 +152,37 @@ static bool everything_was_frozen(const struct receipt_facts *facts)
 	return true;
 }
 
+/* What the copy is worth that the host has taken in the meantime. */
+static const char *class_of(const struct receipt_facts *facts, bool consistent)
+{
+	if (consistent)
+		return "file-system";
+	return facts->failed ? "failed" : "crash";
+}
+
 json_t *receipt_new(const struct receipt_facts *facts)
 {
-	bool whole = everything_was_frozen(facts);
+	bool consistent = facts->consistent && everything_was_frozen(facts);
+	struct window window = frozen_window(facts->freezer);
 	const char *result = facts->result;
+	struct utsname system;
 
-	if (facts->consistent && !whole)
-		result = "thawed as the host asked, but not everything could be frozen";
-	return json_pack("{s:i, s:o, s:s, s:b, s:f, s:o}", "schema", 1, "started",
-			 time_text(facts->started_ns), "result", result, "consistent",
-			 facts->consistent && whole, "frozen_seconds",
-			 facts->freezer ? frozen_seconds(facts->freezer) : 0.0, "file_systems",
+	if (facts->consistent && !consistent)
+		result = "thawed as asked, but not everything could be frozen";
+	if (uname(&system) < 0)
+		strcpy(system.release, "unknown");
+	return json_pack("{s:i, s:s, s:o, s:s, s:s, s:b, s:I, s:I, s:{s:s, s:s}, s:o}", "schema", 1,
+			 "requester", facts->requester, "started", time_text(facts->started_ns),
+			 "class", class_of(facts, consistent), "result", result, "consistent",
+			 consistent, "frozen_us", (json_int_t)(window.frozen_ns / 1000),
+			 "window_us", (json_int_t)(window.writers_ns / 1000), "versions",
+			 "hvguestd", PACKAGE_VERSION, "kernel", system.release, "file_systems",
 			 file_systems(facts));
+}
+
+void receipt_complete(json_t *receipt, json_t *take_hooks, bool held)
+{
+	json_object_set_new(receipt, "hooks", take_hooks);
+	if (held && json_is_true(json_object_get(receipt, "consistent")))
+		json_object_set_new(receipt, "class", json_string("application"));
 }

@@ -12,13 +12,18 @@
  */
 
 struct receipt_facts {
-	uint64_t started_ns;       /* CLOCK_REALTIME: the host's FREEZE */
+	const char *requester;     /* who wanted it: "host", ... */
+	uint64_t started_ns;       /* CLOCK_REALTIME: the wish to freeze */
 	const char *result;        /* one line for people */
+	bool failed;               /* the answer to that wish was failure */
 	bool consistent;           /* the host got its THAW through; receipt_new() looks at the rest */
 	const struct freeze_plan *plan;       /* NULL: it was not made */
 	const struct freezer_client *freezer; /* has results; NULL: it was not asked */
 	const bool *given;         /* for each entry of the plan: the freezer has a result for it */
 };
 
-/* NULL if memory ran out. */
+/* Everything but the hooks. NULL if memory ran out. */
 json_t *receipt_new(const struct receipt_facts *facts);
+
+/* Adds @take_hooks. @held: there were applications to hold, and all of them did. */
+void receipt_complete(json_t *receipt, json_t *take_hooks, bool held);

@@ -3,24 +3,31 @@
 /*
  * Holding this machine still.
  *
- *              freeze               FROZEN             thaw
- *      IDLE ------------> FREEZING -------> FROZEN ----------> THAWING
- *       ^                   |   |             |                  |
- *       |            FAILED |   | thaw        | ended by itself  | THAWED
- *       +-------------------+---|-------------+------------------+
- *                               +----> THAWING
+ *            freeze               hooks hold            FROZEN             thaw
+ *      IDLE ---------> PREPARING ------------> FREEZING -------> FROZEN ---------> THAWING
+ *       ^                  |                     |   |             |                  |
+ *       |                  | a hook failed, thaw |   | thaw        | ended by itself  | THAWED
+ *       |                  |              FAILED |   +-> THAWING   |                  |
+ *       |                  v                     v                 v                  v
+ *       +------------- RETURNING <---------------+-----------------+------------------+
+ *         all are back
  *
- * The plan (fsfreeze/plan) says what to freeze and in which order, the freezer does it; this file
- * carries between them, and keeps two promises. Before the first file system is frozen everything
- * that is needed is open, and the log writes to memory only; from then until the last is thawed
- * nothing here writes to a disk. And whatever ends a freeze (whoever asked for it, the deadline, a
- * killed freezer), its user learns of it once and a receipt remains.
+ * The plan (fsfreeze/plan) says what to freeze and in which order, the freezer does it, hooks are
+ * called before and after; this file carries between them, and keeps two promises. Before the first
+ * file system is frozen everything that is needed is open, no hook runs, and the log writes to
+ * memory only; from then until the last is thawed nothing here starts a program or writes to a
+ * disk. And whatever ends a freeze (whoever asked for it, the deadline, a killed freezer), its user
+ * learns of it once and a receipt remains.
+ *
+ * The user is told as soon as nothing is frozen any more, before the hooks are called back: a host
+ * waits for that, and not for hooks. A new freeze that comes meanwhile waits for the end.
  */
 
 #include "daemon/snapshot.h"
 
 #include "base/clock.h"
 #include "base/jobs.h"
+#include "daemon/bind_hooks.h"
 #include "daemon/receipt.h"
 #include "fsfreeze/freezer_client.h"
 #include "fsfreeze/mounts.h"
@@ -31,35 +38,58 @@
 
 #define RESPAWN_NS UINT64_C(1000000000)
 
+enum {
+	STOP_TIMEOUT_S = 60, /* how long hooks are waited for when the daemon ends */
+};
+
 enum phase {
 	PHASE_IDLE,
+	PHASE_PREPARING,
 	PHASE_FREEZING,
 	PHASE_FROZEN,
 	PHASE_THAWING,
+	PHASE_RETURNING,
 	PHASES,
 };
+
+static const char *const phase_names[] = {
+	[PHASE_IDLE] = "idle",         [PHASE_PREPARING] = "preparing",
+	[PHASE_FREEZING] = "freezing", [PHASE_FROZEN] = "frozen",
+	[PHASE_THAWING] = "thawing",   [PHASE_RETURNING] = "returning",
+};
+static_assert(sizeof(phase_names) / sizeof(phase_names[0]) == PHASES, "");
 
 #define TO(phase) (1u << PHASE_##phase)
 
 static const uint32_t allowed_phases[] = {
-	[PHASE_IDLE] = TO(FREEZING),
-	[PHASE_FREEZING] = TO(FROZEN) | TO(THAWING) | TO(IDLE),
-	[PHASE_FROZEN] = TO(THAWING) | TO(IDLE),
-	[PHASE_THAWING] = TO(IDLE),
+	[PHASE_IDLE] = TO(PREPARING) | TO(RETURNING),
+	[PHASE_PREPARING] = TO(FREEZING) | TO(RETURNING),
+	[PHASE_FREEZING] = TO(FROZEN) | TO(THAWING) | TO(RETURNING),
+	[PHASE_FROZEN] = TO(THAWING) | TO(RETURNING),
+	[PHASE_THAWING] = TO(RETURNING),
+	[PHASE_RETURNING] = TO(IDLE),
 };
 static_assert(sizeof(allowed_phases) / sizeof(allowed_phases[0]) == PHASES, "");
+
+/* Who wants the machine held, and for how long. */
+struct wish {
+	const struct snapshot_user *user; /* NULL: nobody, or it must not be called any more */
+	void *self;
+	uint64_t timeout_ns;
+};
 
 /* What is held from the wish to the receipt. */
 struct work {
 	uint64_t started_ns;  /* CLOCK_REALTIME */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, as near as that tells */
-	uint64_t timeout_ns;
+	bool counting; /* the deadline is set: something is frozen or about to be */
 	struct mounts *mounts;
 	struct freeze_plan *plan;
 	int *fds;    /* for each entry of the plan; -1: not opened */
 	bool *given; /* for each entry of the plan: the freezer was given it */
 	const char *why_thawed; /* of snapshot_thaw() */
 	bool wanted;
+	json_t *receipt; /* from the thaw on: all of it but the hooks */
 };
 
 struct snapshot {
@@ -69,8 +99,9 @@ struct snapshot {
 	struct event *freezer_event;
 	struct event *respawn;
 	enum phase phase;
-	const struct snapshot_user *user; /* NULL: IDLE, or it must not be called any more */
-	void *user_self;
+	struct bind_hooks *hooks;
+	struct wish now;
+	struct wish next; /* waits until those of now are back */
 	void (*on_change)(void *self);
 	void *change_self;
 	struct work work;
@@ -101,43 +132,80 @@ static void set_problem(struct snapshot *s, const char *problem)
 		s->on_change(s->change_self);
 }
 
-static void work_release(struct work *work)
+/* Closes what was opened for the freeze, and forgets the plan. */
+static void close_plan(struct work *work)
 {
 	for (size_t i = 0; work->plan && work->fds && i < work->plan->n_entries; i++)
 		close_fd(work->fds[i]);
 	free(work->fds);
 	free(work->given);
+	work->fds = NULL;
+	work->given = NULL;
 	work->plan = freeze_plan_free(work->plan);
 	work->mounts = mounts_free(work->mounts);
+}
+
+static void work_release(struct work *work)
+{
+	close_plan(work);
+	json_decref(work->receipt);
 	*work = (struct work){0};
 }
 
-/* Nothing is frozen any more, or ever was: tells the user, once the receipt is there. */
+static void begin(struct snapshot *s, const struct wish *wish);
+
+/* All hooks are back: the end. */
+static void on_back(void *self)
+{
+	struct snapshot *s = self;
+	const struct wish next = s->next;
+
+	if (s->phase != PHASE_RETURNING)
+		return;
+	if (s->work.receipt) {
+		receipt_complete(s->work.receipt, bind_hooks_report(s->hooks),
+				 bind_hooks_count(s->hooks) > 0 &&
+					 bind_hooks_count_failed(s->hooks) == 0);
+		json_decref(s->receipt);
+		s->receipt = steal_ptr(s->work.receipt);
+	}
+	work_release(&s->work);
+	set_phase(s, PHASE_IDLE);
+	s->next = (struct wish){0};
+	if (next.user)
+		begin(s, &next);
+}
+
+/* Nothing is frozen any more, or ever was: tells the user, and calls the hooks back. */
 static void finish(struct snapshot *s, enum snapshot_end end, const char *result, bool whole,
 		   bool has_results)
 {
-	const struct snapshot_user *user = steal_ptr(s->user);
+	const struct wish was = s->now;
 	bool consistent = end == SNAPSHOT_END_ASKED && whole && s->work.wanted;
 	const struct receipt_facts facts = {
+		.requester = was.user ? was.user->name : "hvguestd",
 		.started_ns = s->work.started_ns,
 		.result = result,
+		.failed = end == SNAPSHOT_END_FAILED,
 		.consistent = consistent,
 		.plan = s->work.plan,
 		.freezer = has_results ? s->freezer : NULL,
 		.given = s->work.given,
 	};
 
-	json_decref(s->receipt);
-	s->receipt = receipt_new(&facts);
-	work_release(&s->work);
+	s->now = (struct wish){0};
+	s->work.receipt = receipt_new(&facts);
+	s->work.counting = false;
+	close_plan(&s->work);
 	log_release();
 	if (consistent)
 		log_notice("backup: %s", result);
 	else
 		log_warning("backup: %s", result);
-	set_phase(s, PHASE_IDLE);
-	if (user)
-		user->on_thawed(s->user_self, end, whole);
+	set_phase(s, PHASE_RETURNING);
+	if (was.user)
+		was.user->on_thawed(was.self, end, whole);
+	bind_hooks_back(s->hooks, consistent ? HOOK_THAW : HOOK_ABORT);
 }
 
 static int make_plan(struct snapshot *s)
@@ -202,14 +270,16 @@ static int start_freeze(struct snapshot *s)
 			.fd = work->fds[i],
 		};
 	}
-	return freezer_client_freeze(s->freezer, targets, n, work->timeout_ns);
+	return freezer_client_freeze(s->freezer, targets, n, s->now.timeout_ns);
 }
 
 /* NULL if there is a plan, else why not. */
 static const char *try_plan(struct snapshot *s)
 {
-	int r = make_plan(s);
+	int r;
 
+	close_plan(&s->work);
+	r = make_plan(s);
 	if (r == FREEZE_PLAN_TOO_MANY)
 		return "there are more than 512 file systems to freeze";
 	if (r)
@@ -232,7 +302,8 @@ static const char *try_freeze(struct snapshot *s)
 		return strerror(-r);
 
 	log_hold();
-	s->work.deadline_ns = clock_monotonic_ns() + s->work.timeout_ns;
+	s->work.counting = true;
+	s->work.deadline_ns = clock_monotonic_ns() + s->now.timeout_ns;
 	r = start_freeze(s);
 	switch (r) {
 	case 0:
@@ -248,36 +319,83 @@ static const char *try_freeze(struct snapshot *s)
 	}
 }
 
+static void nothing_frozen(struct snapshot *s, const char *why)
+{
+	char result[320];
+
+	snprintf(result, sizeof(result), "nothing was frozen: %s", why);
+	finish(s, SNAPSHOT_END_FAILED, result, false, false);
+}
+
+/* All hooks hold, or one does not. */
+static void on_ready(void *self, const char *why)
+{
+	struct snapshot *s = self;
+
+	if (s->phase != PHASE_PREPARING)
+		return;
+	if (!why) {
+		set_phase(s, PHASE_FREEZING);
+		why = try_freeze(s);
+	}
+	if (why)
+		nothing_frozen(s, why);
+}
+
+/* Begins, unless it is plain already that nothing can be frozen: then no hook is called. */
+static void begin(struct snapshot *s, const struct wish *wish)
+{
+	const char *why;
+
+	s->now = *wish;
+	s->work.started_ns = realtime_ns();
+	set_phase(s, PHASE_PREPARING);
+	why = s->problem ?: try_plan(s);
+	if (why)
+		nothing_frozen(s, why);
+	else
+		bind_hooks_freeze(s->hooks);
+}
+
 int snapshot_freeze(struct snapshot *s, const struct snapshot_user *user, void *self,
 		    uint64_t timeout_ns)
 {
-	const char *why;
-	char result[256];
+	const struct wish wish = {.user = user, .self = self, .timeout_ns = timeout_ns};
 
-	if (s->phase != PHASE_IDLE)
+	if (s->phase != PHASE_IDLE && (s->phase != PHASE_RETURNING || s->next.user))
 		return SNAPSHOT_IN_USE;
-	s->user = user;
-	s->user_self = self;
-	s->work.started_ns = realtime_ns();
-	s->work.timeout_ns = timeout_ns;
-	set_phase(s, PHASE_FREEZING);
-	why = try_freeze(s);
-	if (why) {
-		snprintf(result, sizeof(result), "nothing was frozen: %s", why);
-		finish(s, SNAPSHOT_END_FAILED, result, false, false);
-	}
+	if (s->phase == PHASE_IDLE)
+		begin(s, &wish);
+	else
+		s->next = wish;
 	return 0;
+}
+
+/* What waited for its turn is not wanted any more. */
+static void cancel_next(struct snapshot *s)
+{
+	const struct wish next = s->next;
+
+	s->next = (struct wish){0};
+	if (next.user)
+		next.user->on_thawed(next.self, SNAPSHOT_END_ASKED, true);
 }
 
 void snapshot_thaw(struct snapshot *s, const char *why, bool wanted)
 {
 	switch (s->phase) {
+	case PHASE_PREPARING:
+		finish(s, SNAPSHOT_END_ASKED, why, true, false);
+		break;
 	case PHASE_FREEZING:
 	case PHASE_FROZEN:
 		s->work.why_thawed = why;
 		s->work.wanted = wanted && s->phase == PHASE_FROZEN;
 		set_phase(s, PHASE_THAWING);
 		freezer_client_thaw(s->freezer);
+		break;
+	case PHASE_RETURNING:
+		cancel_next(s);
 		break;
 	case PHASE_IDLE:
 	case PHASE_THAWING:
@@ -286,13 +404,32 @@ void snapshot_thaw(struct snapshot *s, const char *why, bool wanted)
 	}
 }
 
+void snapshot_stop(struct snapshot *s)
+{
+	struct timeval limit = {.tv_sec = STOP_TIMEOUT_S};
+	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)STOP_TIMEOUT_S * 1000000000u;
+
+	s->problem = "hvguestd ends";
+	if (s->on_change)
+		s->on_change(s->change_self);
+	snapshot_thaw(s, "thawed because hvguestd stops", false);
+	cancel_next(s);
+	if (s->phase == PHASE_IDLE)
+		return;
+	(void)event_base_loopexit(s->base, &limit);
+	while (s->phase != PHASE_IDLE && clock_monotonic_ns() < end_ns)
+		(void)event_base_loop(s->base, EVLOOP_ONCE);
+	if (s->phase != PHASE_IDLE)
+		log_error("backup: hooks do not end; the next hvguestd calls back what they hold");
+}
+
 static void on_frozen(struct snapshot *s)
 {
 	if (s->phase != PHASE_FREEZING)
 		return;
 	set_phase(s, PHASE_FROZEN);
-	if (s->user)
-		s->user->on_frozen(s->user_self);
+	if (s->now.user)
+		s->now.user->on_frozen(s->now.self);
 }
 
 static void on_failed(struct snapshot *s, const struct freezer_event *e)
@@ -469,6 +606,23 @@ static int set_up(struct snapshot *s)
 	return 0;
 }
 
+static const struct bind_hooks_user hooks_ops = {
+	.on_ready = on_ready,
+	.on_back = on_back,
+};
+
+static int open_hooks(struct snapshot *s)
+{
+	int r = bind_hooks_new(s->base, s->config, &hooks_ops, s, &s->hooks);
+
+	if (r)
+		return r;
+	set_phase(s, PHASE_RETURNING);
+	if (!bind_hooks_recover(s->hooks))
+		set_phase(s, PHASE_IDLE);
+	return 0;
+}
+
 int snapshot_new(struct event_base *base, const struct config *config,
 		 struct snapshot **ret_snapshot)
 {
@@ -480,6 +634,7 @@ int snapshot_new(struct event_base *base, const struct config *config,
 	s->base = base;
 	s->config = config;
 	r = set_up(s);
+	r = r ?: open_hooks(s);
 	if (r)
 		return r;
 
@@ -496,6 +651,7 @@ struct snapshot *snapshot_free(struct snapshot *s)
 	if (s->respawn)
 		event_free(s->respawn);
 	s->freezer = freezer_client_free(s->freezer);
+	s->hooks = bind_hooks_free(s->hooks);
 	work_release(&s->work);
 	log_release();
 	json_decref(s->receipt);
@@ -516,7 +672,7 @@ const char *snapshot_problem(const struct snapshot *s)
 
 bool snapshot_is_holding(const struct snapshot *s)
 {
-	return s->phase != PHASE_IDLE;
+	return s->phase != PHASE_IDLE && s->phase != PHASE_RETURNING;
 }
 
 void snapshot_add_status(const struct snapshot *s, json_t *status)
@@ -527,7 +683,8 @@ void snapshot_add_status(const struct snapshot *s, json_t *status)
 		json_object_set_new(status, "problem", json_string(s->problem));
 	json_object_set_new(status, "freezer_pid",
 			    json_integer(s->freezer ? freezer_client_helper_pid(s->freezer) : 0));
-	if (s->phase != PHASE_IDLE && s->work.deadline_ns > now)
+	json_object_set_new(status, "phase", json_string(phase_names[s->phase]));
+	if (s->work.counting && s->work.deadline_ns > now)
 		json_object_set_new(status, "remaining_seconds",
 				    json_real((s->work.deadline_ns - now) / 1e9));
 	json_object_set_new(status, "last", snapshot_receipt(s));

@@ -53,10 +53,17 @@ void snapshot_watch(struct snapshot *s, void (*on_change)(void *self), void *sel
 
 /*
  * Begins on behalf of @user, whose calls get @self; they may come before this returns. What was
- * frozen is thawed @timeout_ns after the first of it at the latest. SNAPSHOT_IN_USE.
+ * frozen is thawed @timeout_ns after the first of it at the latest. If the last one is over but
+ * for its hooks, it begins when they are back. SNAPSHOT_IN_USE.
  */
 _must_check_ int snapshot_freeze(struct snapshot *s, const struct snapshot_user *user, void *self,
 				 uint64_t timeout_ns);
+
+/*
+ * The daemon ends: as snapshot_thaw(), and runs the event loop until all hooks are back, for a
+ * minute at most.
+ */
+void snapshot_stop(struct snapshot *s);
 
 /*
  * Asks for the thaw of what snapshot_freeze() began. @why becomes the receipt's result, as a

@@ -1,4 +1,5 @@
 EXTRA_DIST += \
+	%D%/APPLICATIONS.md \
 	%D%/ARCHITECTURE.md \
 	%D%/HACKING.md \
 	%D%/PROTOCOL-dynmem.md \

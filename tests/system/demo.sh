@@ -165,8 +165,8 @@ backup() {
             --argjson stall "$("$recorder" show --state "$work/state/$type" --json --since "$before" | jq .longest_stall_ms)" '
             def ms: . * 1e5 | round / 1e2 | tostring + " ms";
             .file_systems[] | select(.target == $target) |
-            [$type, .state, (.freeze_seconds * 1e3 | . * 100 | round / 100 | tostring + " ms"),
-             (.thaw_seconds * 1e3 | . * 100 | round / 100 | tostring + " ms"),
+            [$type, .state, (.freeze_us / 1e3 | . * 100 | round / 100 | tostring + " ms"),
+             (.thaw_us / 1e3 | . * 100 | round / 100 | tostring + " ms"),
              ($stall * 100 | round / 100 | tostring + " ms")] | @tsv' "$work/receipt.json" |
             while IFS=$'\t' read -r mount result freeze thaw stall; do
                 printf '  %-8s %-8s %12s %12s %14s\n' "$mount" "$result" "$freeze" "$thaw" "$stall"

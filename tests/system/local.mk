@@ -19,6 +19,7 @@ SYSTEM_TESTS = \
 	%D%/test-cli.sh \
 	%D%/test-floor.sh \
 	%D%/test-freezer.sh \
+	%D%/test-hooks.sh \
 	%D%/test-images.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \

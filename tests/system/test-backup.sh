@@ -238,7 +238,7 @@ reflink_backup() {
     reflink_sum=$(cd "$store/reflink" && cksum ./*)
     is "reflink: no data was moved" "$(jq -r '[.images[].method] | unique[]' "$memory/backup.json")" reflink
     is "reflink: the receipt has all three, with times" \
-        "$(receipt ".file_systems[] | select(.freeze_seconds > 0 and .thaw_seconds > 0 and
+        "$(receipt ".file_systems[] | select(.freeze_us > 0 and .thaw_us >= 0 and
             .thawed_at > .frozen_at and .state == \"frozen\") | .target" | sort)" \
         "$(printf "$guest/%s\n" $image_types | sort)"
     check "reflink: the receipt says that it is consistent" is_true receipt '.consistent'
@@ -246,7 +246,7 @@ reflink_backup() {
         "$(receipt ".file_systems[] | select(.target == \"$store\" or .target == \"$vault\") |
             .state + \": \" + .reason" | sort -u)" \
         "not-allowed: no mount of it is at or below an allowed path"
-    is "reflink: no other was frozen" "$(receipt '[.file_systems[] | select(.freeze_seconds)] | length')" 3
+    is "reflink: no other was frozen" "$(receipt '[.file_systems[] | select(.freeze_us)] | length')" 3
 }
 
 full_backup() {
@@ -330,7 +330,7 @@ host_silent() {
     check "host-silent: the receipt names the deadline" \
         is_true receipt '(.result | test("at the deadline")) and (.consistent | not)'
     check "host-silent: which is two seconds" \
-        is_true receipt '.frozen_seconds | . > 1.5 and . < 2.5'
+        is_true receipt '.frozen_us | . > 1500000 and . < 2500000'
     kill -CONT "$host_pid"
     end_backup host-silent 5 "the guest thawed by itself"
     again host-silent

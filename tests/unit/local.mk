@@ -37,6 +37,8 @@ UNIT_TESTS = \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
 	%D%/test-hotadd \
+	%D%/test-hook-names \
+	%D%/test-hook-sequence \
 	%D%/test-httpc \
 	%D%/test-httpd \
 	%D%/test-ic \
@@ -89,6 +91,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_hotadd_LDADD = memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_hook_names_LDADD = quiesce/libquiesce.a $(CRITERION_LIBS)
+%C%_test_hook_sequence_LDADD = quiesce/libquiesce.a $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)

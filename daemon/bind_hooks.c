@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Hooks in the daemon.
+ *
+ * The sequence (quiesce/hook_sequence) says what to run, quiesce/hook_process runs it, and the
+ * record (quiesce/hook_record) knows at any time what would have to be called back if this process
+ * ended now. A hook whose command cannot be recorded is not run.
+ *
+ * Nothing is run between the first FREEZE and the last THAW of file systems: the snapshot asks for
+ * one hook after the other before, and for the way back after.
+ */
+
+#include "daemon/bind_hooks.h"
+
+#include "base/clock.h"
+#include "base/jobs.h"
+#include "base/log.h"
+#include "quiesce/hook_list.h"
+#include "quiesce/hook_process.h"
+#include "quiesce/hook_record.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	ENV_MAX = 8,
+	ENV_TEXT_MAX = 64,
+};
+
+/* What one run has written. */
+struct output {
+	char *text; /* NULL: nothing */
+	uint64_t n_dropped;
+};
+
+struct bind_hooks {
+	struct event_base *base;
+	const struct config *config;
+	const struct bind_hooks_user *ops;
+	void *self;
+	struct hook_list list;
+	struct hook_sequence sequence;
+	struct output freeze_output[HOOKS_MAX];
+	struct output back_output[HOOKS_MAX];
+	struct hook_process process;
+	struct event *exit_event;
+	struct event *output_event;
+	struct event *timer;
+	size_t running; /* index of the hook that the process belongs to */
+	enum hook_event event;
+	char why[256];
+};
+
+static void perform(struct bind_hooks *h);
+
+static void forget_outputs(struct bind_hooks *h)
+{
+	for (size_t i = 0; i < HOOKS_MAX; i++) {
+		free(h->freeze_output[i].text);
+		free(h->back_output[i].text);
+		h->freeze_output[i] = h->back_output[i] = (struct output){0};
+	}
+}
+
+static const char *complain_of(int r)
+{
+	return r == HOOK_LIST_TOO_MANY ? "there are more than 64 hooks" : strerror(-r);
+}
+
+/* Keeps what the run has written, as text that JSON can hold. */
+static void keep_output(struct bind_hooks *h)
+{
+	struct output *o = h->event == HOOK_FREEZE ? &h->freeze_output[h->running]
+						   : &h->back_output[h->running];
+	struct hook_process *p = &h->process;
+
+	o->n_dropped = p->n_dropped;
+	if (p->n_output == 0)
+		return;
+	for (size_t i = 0; i < p->n_output; i++)
+		if ((unsigned char)p->output[i] >= 0x7f ||
+		    ((unsigned char)p->output[i] < ' ' && p->output[i] != '\n' &&
+		     p->output[i] != '\t'))
+			p->output[i] = '?';
+	o->text = strndup(p->output, p->n_output);
+}
+
+static void drop_events(struct bind_hooks *h)
+{
+	if (h->exit_event)
+		event_free(h->exit_event);
+	if (h->output_event)
+		event_free(h->output_event);
+	h->exit_event = h->output_event = NULL;
+}
+
+static void on_output(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_hooks *h = user;
+
+	(void)what;
+	hook_process_read(&h->process);
+	if (h->process.output_fd != fd) {
+		event_free(h->output_event);
+		h->output_event = NULL;
+	}
+}
+
+static void on_exit_of(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_hooks *h = user;
+	int status;
+
+	(void)fd;
+	(void)what;
+	drop_events(h);
+	if (!hook_process_reap(&h->process, &status))
+		status = 128;
+	keep_output(h);
+	hook_sequence_exited(&h->sequence, status, clock_monotonic_ns());
+	perform(h);
+}
+
+static int watch(struct bind_hooks *h)
+{
+	h->exit_event = event_new(h->base, h->process.pid_fd, EV_READ, on_exit_of, h);
+	h->output_event = event_new(h->base, h->process.output_fd, EV_READ | EV_PERSIST, on_output,
+				    h);
+	if (!h->exit_event || event_add(h->exit_event, NULL) < 0 || !h->output_event ||
+	    event_add(h->output_event, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int write_record(struct bind_hooks *h)
+{
+	struct hook_trace trace = {.pid = h->process.pid};
+	int r;
+
+	if (trace.pid)
+		trace.start_time = hook_process_start_time(trace.pid);
+	r = hook_record_write(h->config->run_dir, &h->list, h->sequence.items, &trace);
+	if (r)
+		log_error("hooks: the record in %s cannot be written: %s: make room there",
+			  h->config->run_dir, strerror(-r));
+	return r;
+}
+
+static int start(struct bind_hooks *h, const struct hook *hook, enum hook_event event)
+{
+	char texts[2][ENV_TEXT_MAX], name[280];
+	char *envp[ENV_MAX] = {
+		(char[]){"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		(char[]){"LANG=C.UTF-8"},
+		(char[]){"HOME=/"},
+		texts[0],
+		texts[1],
+		name,
+	};
+
+	snprintf(texts[0], sizeof(texts[0]), "HVGUEST_EVENT=%s", hook_event_name(event));
+	snprintf(texts[1], sizeof(texts[1]), "HVGUEST_FREEZE_TIMEOUT=%llu",
+		 (unsigned long long)(h->config->freeze_timeout_ns / 1000000000u));
+	snprintf(name, sizeof(name), "HVGUEST_HOOK=%s", hook->name);
+	return hook_process_start(&h->process, hook->commands[event].argv, envp);
+}
+
+static void refuse(struct bind_hooks *h, const struct hook *hook, const char *why)
+{
+	log_error("hooks: %s is not run: %s", hook->name, why);
+	hook_sequence_not_started(&h->sequence, clock_monotonic_ns());
+}
+
+static void do_run(struct bind_hooks *h, size_t i, enum hook_event event)
+{
+	const struct hook *hook = &h->list.hooks[i];
+	int r;
+
+	h->running = i;
+	h->event = event;
+	hook_process_init(&h->process);
+	if (hook->refused) {
+		refuse(h, hook, hook->refused);
+		return;
+	}
+	/* On the way back the record names the hook still; see there. */
+	r = event == HOOK_FREEZE ? write_record(h) : 0;
+	if (r) {
+		refuse(h, hook, strerror(-r));
+		return;
+	}
+	r = start(h, hook, event);
+	if (r) {
+		refuse(h, hook, strerror(-r));
+		return;
+	}
+	(void)write_record(h);
+	r = watch(h);
+	if (r) {
+		drop_events(h);
+		hook_process_kill(&h->process, SIGKILL);
+		hook_process_leave(&h->process);
+		hook_sequence_exited(&h->sequence, 128 + SIGKILL, clock_monotonic_ns());
+	}
+}
+
+static void tell_end(struct bind_hooks *h, size_t i, const struct hook_run *r)
+{
+	const char *name = h->list.hooks[i].name, *event = hook_event_name(r->event);
+
+	switch (r->outcome) {
+	case HOOK_FAILED:
+		log_warning("hooks: %s %s failed: %s %d", name, event,
+			    r->status > 128 ? "signal" : "exit status",
+			    r->status > 128 ? r->status - 128 : r->status);
+		break;
+	case HOOK_TIMED_OUT:
+	case HOOK_STUCK:
+		log_warning("hooks: %s %s took too long and was %s", name, event,
+			    r->outcome == HOOK_STUCK ? "left alone: it cannot be killed" : "ended");
+		break;
+	case HOOK_NOT_RUN:
+	case HOOK_RUNNING:
+	case HOOK_OK:
+	case HOOK_CANCELLED:
+	case HOOK_NOT_STARTED:
+	case HOOK_OUTCOMES:
+		break;
+	}
+}
+
+static void do_failed(struct bind_hooks *h, size_t i)
+{
+	const struct hook_run *r = &h->sequence.items[i].freeze;
+	const struct hook *hook = &h->list.hooks[i];
+
+	if (r->outcome == HOOK_NOT_STARTED)
+		snprintf(h->why, sizeof(h->why), "the hook %s could not be run%s%s", hook->name,
+			 hook->refused ? ": " : "", hook->refused ?: "");
+	else if (r->outcome == HOOK_FAILED)
+		snprintf(h->why, sizeof(h->why), "the hook %s failed with status %d", hook->name,
+			 r->status);
+	else
+		snprintf(h->why, sizeof(h->why), "the hook %s took too long", hook->name);
+	h->ops->on_ready(h->self, h->why);
+}
+
+static void do_back(struct bind_hooks *h)
+{
+	(void)write_record(h);
+	for (size_t i = 0; i < h->sequence.n_items; i++) {
+		tell_end(h, i, &h->sequence.items[i].freeze);
+		tell_end(h, i, &h->sequence.items[i].back);
+	}
+	h->ops->on_back(h->self);
+}
+
+static void perform(struct bind_hooks *h)
+{
+	struct hook_action action;
+
+	while (hook_sequence_next_action(&h->sequence, &action)) {
+		switch (action.type) {
+		case HOOK_ACTION_RUN:
+			do_run(h, action.hook, action.event);
+			break;
+		case HOOK_ACTION_TERM:
+			hook_process_kill(&h->process, SIGTERM);
+			break;
+		case HOOK_ACTION_KILL:
+			hook_process_kill(&h->process, SIGKILL);
+			break;
+		case HOOK_ACTION_LEAVE:
+			drop_events(h);
+			hook_process_read(&h->process);
+			keep_output(h);
+			hook_process_leave(&h->process);
+			break;
+		case HOOK_ACTION_READY:
+			h->ops->on_ready(h->self, NULL);
+			break;
+		case HOOK_ACTION_FAILED:
+			do_failed(h, action.hook);
+			break;
+		case HOOK_ACTION_BACK:
+			do_back(h);
+			break;
+		}
+	}
+	timer_set(h->timer, hook_sequence_deadline_ns(&h->sequence));
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_hooks *h = user;
+
+	(void)fd;
+	(void)what;
+	hook_sequence_tick(&h->sequence, clock_monotonic_ns());
+	perform(h);
+}
+
+static void make_items(const struct bind_hooks *h, struct hook_item items[HOOKS_MAX])
+{
+	for (size_t i = 0; i < h->list.n; i++) {
+		const struct hook *hook = &h->list.hooks[i];
+
+		items[i] = (struct hook_item){
+			.optional = hook->optional,
+			.limit_ns = hook->limit_ns ?: h->config->hook_timeout_ns,
+		};
+		for (size_t e = 0; e < HOOK_EVENTS; e++)
+			items[i].can[e] = hook->commands[e].argv[0] != NULL || hook->refused;
+	}
+}
+
+static void begin_list(struct bind_hooks *h)
+{
+	forget_outputs(h);
+	hook_list_fini(&h->list);
+	hook_sequence_init(&h->sequence);
+}
+
+void bind_hooks_freeze(struct bind_hooks *h)
+{
+	const struct hook_places places = {
+		.folder = h->config->hook_dir,
+		.layouts = h->config->hook_layouts,
+		.root = "",
+	};
+	struct hook_item items[HOOKS_MAX];
+	int r;
+
+	begin_list(h);
+	r = hook_list_find(&h->list, &places);
+	if (r) {
+		snprintf(h->why, sizeof(h->why), "the hooks in %s cannot be listed: %s",
+			 places.folder, complain_of(r));
+		hook_list_fini(&h->list);
+		h->ops->on_ready(h->self, h->why);
+		h->ops->on_back(h->self);
+		return;
+	}
+	make_items(h, items);
+	hook_sequence_begin(&h->sequence, items, h->list.n, h->config->prepare_timeout_ns,
+			    clock_monotonic_ns());
+	perform(h);
+}
+
+void bind_hooks_back(struct bind_hooks *h, enum hook_event event)
+{
+	if (h->sequence.state == HOOKS_IDLE) {
+		h->ops->on_back(h->self);
+		return;
+	}
+	hook_sequence_back(&h->sequence, event, clock_monotonic_ns());
+	perform(h);
+}
+
+/* A hook that was in the middle of FREEZE when its daemon died is ended before it is called back. */
+static void end_leftover(const struct hook_trace *trace)
+{
+	if (trace->pid > 1 && trace->start_time &&
+	    hook_process_start_time(trace->pid) == trace->start_time) {
+		log_warning("hooks: a hook of a predecessor runs still (pid %d); it is ended",
+			    (int)trace->pid);
+		(void)kill(-trace->pid, SIGKILL);
+	}
+}
+
+bool bind_hooks_recover(struct bind_hooks *h)
+{
+	struct hook_item items[HOOKS_MAX];
+	struct hook_trace trace;
+	int r;
+
+	begin_list(h);
+	r = hook_record_read(h->config->run_dir, &h->list, &trace);
+	if (r) {
+		log_error("hooks: the record in %s cannot be read: %s", h->config->run_dir,
+			  strerror(-r));
+		hook_list_fini(&h->list);
+	}
+	if (h->list.n == 0)
+		return false;
+	log_warning("hooks: a predecessor has not called back %zu of them; calling them with abort",
+		    h->list.n);
+	end_leftover(&trace);
+	make_items(h, items);
+	hook_sequence_recover(&h->sequence, items, h->list.n, clock_monotonic_ns());
+	perform(h);
+	return true;
+}
+
+int bind_hooks_new(struct event_base *base, const struct config *config,
+		   const struct bind_hooks_user *ops, void *self, struct bind_hooks **ret_hooks)
+{
+	_cleanup_(cleanup_bind_hooksp) struct bind_hooks *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->base = base;
+	h->config = config;
+	h->ops = ops;
+	h->self = self;
+	hook_list_init(&h->list);
+	hook_sequence_init(&h->sequence);
+	hook_process_init(&h->process);
+	h->timer = event_new(base, -1, 0, on_timer, h);
+	if (!h->timer)
+		return -ENOMEM;
+
+	*ret_hooks = steal_ptr(h);
+	return 0;
+}
+
+struct bind_hooks *bind_hooks_free(struct bind_hooks *h)
+{
+	if (!h)
+		return NULL;
+	drop_events(h);
+	if (h->timer)
+		event_free(h->timer);
+	hook_process_leave(&h->process);
+	forget_outputs(h);
+	hook_list_fini(&h->list);
+	free(h);
+	return NULL;
+}
+
+static json_t *run_report(const struct hook_run *r, const struct output *o)
+{
+	json_t *run = json_pack("{s:s, s:s, s:i, s:s*}", "event", hook_event_name(r->event),
+				"outcome", hook_outcome_name(r->outcome), "status", r->status,
+				"output", o->text);
+
+	if (run && r->ended_ns)
+		json_object_set_new(run, "duration_us",
+				    json_integer((r->ended_ns - r->started_ns) / 1000));
+	if (run && o->n_dropped)
+		json_object_set_new(run, "output_bytes_dropped",
+				    json_integer((json_int_t)o->n_dropped));
+	return run;
+}
+
+json_t *bind_hooks_report(const struct bind_hooks *h)
+{
+	json_t *report = json_array();
+
+	for (size_t i = 0; i < h->sequence.n_items; i++) {
+		const struct hook_item *item = &h->sequence.items[i];
+		const struct hook *hook = &h->list.hooks[i];
+		json_t *runs = json_array();
+
+		if (item->freeze.outcome != HOOK_NOT_RUN)
+			json_array_append_new(runs, run_report(&item->freeze, &h->freeze_output[i]));
+		if (item->back.outcome != HOOK_NOT_RUN)
+			json_array_append_new(runs, run_report(&item->back, &h->back_output[i]));
+		json_array_append_new(
+			report, json_pack("{s:s, s:s, s:b, s:s*, s:o}", "name", hook->name, "layout",
+					  hook->layout, "optional", hook->optional, "refused",
+					  hook->refused, "runs", runs));
+	}
+	return report;
+}
+
+size_t bind_hooks_count(const struct bind_hooks *h)
+{
+	return h->sequence.n_items;
+}
+
+size_t bind_hooks_count_failed(const struct bind_hooks *h)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->sequence.n_items; i++) {
+		const struct hook_item *item = &h->sequence.items[i];
+
+		n += item->freeze.outcome != HOOK_OK && item->can[HOOK_FREEZE];
+	}
+	return n;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Processes of hooks.
+ *
+ * A hook is over when the process that was started has ended, not when its output has: a hook may
+ * leave something running that holds a lock until it is called back, and that has its output still.
+ * The output is read without end, so that a hook which floods it is not stopped by a full pipe but
+ * by its time limit; of what is read only the beginning is kept.
+ *
+ * Nobody waits here. The process is watched by its pidfd, which cannot come to mean another one.
+ */
+
+#include "quiesce/hook_process.h"
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
+enum {
+	READ_AT_ONCE = 64 * 1024,
+};
+
+void hook_process_init(struct hook_process *p)
+{
+	p->pid = 0;
+	p->pid_fd = p->output_fd = -1;
+	p->was_killed = false;
+	p->n_output = 0;
+	p->n_dropped = 0;
+}
+
+static int set_attributes(posix_spawnattr_t *attr)
+{
+	sigset_t none, all;
+
+	(void)sigemptyset(&none);
+	(void)sigfillset(&all);
+	(void)posix_spawnattr_setsigmask(attr, &none);
+	(void)posix_spawnattr_setsigdefault(attr, &all);
+	return posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+						      POSIX_SPAWN_SETSID);
+}
+
+static int spawn_with(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attr, int output_fd,
+		      char *const argv[], char *const envp[], pid_t *ret_pid)
+{
+	int r = set_attributes(attr);
+
+	r = r ?: posix_spawn_file_actions_adddup2(actions, output_fd, 1);
+	r = r ?: posix_spawn_file_actions_adddup2(actions, output_fd, 2);
+	r = r ?: posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
+	r = r ?: posix_spawn_file_actions_addclosefrom_np(actions, 3);
+	r = r ?: posix_spawn_file_actions_addchdir_np(actions, "/");
+	r = r ?: posix_spawn(ret_pid, argv[0], actions, attr, argv, envp);
+	return -r;
+}
+
+static int spawn(int output_fd, char *const argv[], char *const envp[], pid_t *ret_pid)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	int r;
+
+	r = posix_spawnattr_init(&attr);
+	if (r)
+		return -r;
+	r = posix_spawn_file_actions_init(&actions);
+	if (r == 0) {
+		r = -spawn_with(&actions, &attr, output_fd, argv, envp, ret_pid);
+		(void)posix_spawn_file_actions_destroy(&actions);
+	}
+	(void)posix_spawnattr_destroy(&attr);
+	return -r;
+}
+
+int hook_process_start(struct hook_process *p, char *const argv[], char *const envp[])
+{
+	_cleanup_close_ int theirs = -1;
+	int ends[2], r;
+
+	hook_process_init(p);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return negative_errno();
+	p->output_fd = ends[0];
+	theirs = ends[1];
+	if (fcntl(p->output_fd, F_SETFL, O_NONBLOCK) < 0)
+		r = negative_errno();
+	else
+		r = spawn(theirs, argv, envp, &p->pid);
+	if (r) {
+		hook_process_leave(p);
+		return r;
+	}
+
+	p->pid_fd = pidfd_open(p->pid, 0);
+	if (p->pid_fd < 0) {
+		/* It runs, but nobody could tell when it ends: it must not. */
+		r = negative_errno();
+		(void)kill(-p->pid, SIGKILL);
+		(void)waitpid(p->pid, NULL, 0);
+		hook_process_leave(p);
+		return r;
+	}
+	return 0;
+}
+
+static void take_output(struct hook_process *p, const char *data, size_t n)
+{
+	size_t room = sizeof(p->output) - p->n_output;
+	size_t kept = n < room ? n : room;
+
+	memcpy(p->output + p->n_output, data, kept);
+	p->n_output += kept;
+	p->n_dropped += n - kept;
+}
+
+void hook_process_read(struct hook_process *p)
+{
+	char buf[4096];
+	ssize_t n;
+
+	for (size_t total = 0; p->output_fd >= 0 && total < READ_AT_ONCE; total += (size_t)n) {
+		n = read(p->output_fd, buf, sizeof(buf));
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			p->output_fd = close_fd(p->output_fd);
+			return;
+		}
+		take_output(p, buf, (size_t)n);
+	}
+}
+
+void hook_process_kill(struct hook_process *p, int signal)
+{
+	if (p->pid == 0)
+		return;
+	p->was_killed = true;
+	(void)kill(-p->pid, signal);
+}
+
+bool hook_process_reap(struct hook_process *p, int *ret_status)
+{
+	struct pollfd ended = {.fd = p->pid_fd, .events = POLLIN};
+	siginfo_t info = {0};
+
+	if (p->pid_fd < 0 || poll(&ended, 1, 0) <= 0)
+		return false;
+	/* As long as it has not been waited for, its process group's number means nobody else. */
+	if (p->was_killed)
+		(void)kill(-p->pid, SIGKILL);
+	(void)waitid(P_PIDFD, (id_t)p->pid_fd, &info, WEXITED);
+	hook_process_read(p);
+	hook_process_leave(p);
+	*ret_status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+	return true;
+}
+
+void hook_process_leave(struct hook_process *p)
+{
+	p->output_fd = close_fd(p->output_fd);
+	p->pid_fd = close_fd(p->pid_fd);
+	p->pid = 0;
+}
+
+uint64_t hook_process_start_time(pid_t pid)
+{
+	unsigned long long start = 0;
+	char path[32], text[1024];
+	const char *p;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	(void)close_fd(fd);
+	text[n > 0 ? n : 0] = '\0';
+	/* Behind the name, which may hold anything; proc(5), fields 3 to 22. */
+	p = strrchr(text, ')');
+	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
+				"%*d %*d %*d %*d %llu", &start) != 1)
+		return 0;
+	return start;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * One run of a hook: a process in a session and process group of its own, with /dev/null to read
+ * from, its output caught in memory, and no descriptor of ours besides.
+ */
+
+enum {
+	HOOK_OUTPUT_MAX = 4096, /* bytes of output that are kept; the rest is read and dropped */
+};
+
+struct hook_process {
+	pid_t pid;     /* and its process group; 0: there is none */
+	int pid_fd;    /* readable when it has ended; -1: there is none */
+	int output_fd; /* readable when it has written; does not block; -1: there is none */
+	bool was_killed;
+	size_t n_output;
+	uint64_t n_dropped;
+	char output[HOOK_OUTPUT_MAX];
+};
+
+/* No process. */
+void hook_process_init(struct hook_process *p);
+
+/*
+ * Starts @argv[0], a path, in "/" with the environment @envp (both end with NULL). A positive
+ * value is impossible; negative errno: nothing was executed.
+ */
+_must_check_ int hook_process_start(struct hook_process *p, char *const argv[],
+				    char *const envp[]);
+
+/* Reads what it has written, up to 64 KiB at once. At the end of the output output_fd becomes -1. */
+void hook_process_read(struct hook_process *p);
+
+/* Sends @signal to the whole process group. */
+void hook_process_kill(struct hook_process *p, int signal);
+
+/*
+ * True if it has ended: *ret_status is its exit status, or 128 and the signal's number. Then what
+ * is left in the pipe has been read, and if it was killed, so has been what was left of its group.
+ * What it started on purpose (a session that holds a lock, say) goes on, with its output dropped.
+ */
+bool hook_process_reap(struct hook_process *p, int *ret_status);
+
+/* Forgets the process, whether it has ended or not, and closes the descriptors; keeps the output. */
+void hook_process_leave(struct hook_process *p);
+
+/* When process @pid was started, in the kernel's ticks since boot; 0: there is no such process. */
+uint64_t hook_process_start_time(pid_t pid);
