@@ -220,10 +220,7 @@ static void on_refused(struct lab_host *c, const struct transport_shm_event *e)
 {
 	size_t i = find_slot(c, e->channel_id);
 
-	/* A word about a channel that was not asked for means nothing. */
-	if (i < c->n_services && c->slots[i].state != SLOT_OPENING)
-		return;
-	if (i == c->n_services) {
+	if (c->state == CONNECTION_CONNECTING) {
 		if (!c->complained)
 			log_error("the host at %s refuses this guest: %s", c->socket_path,
 				  shm_status_text(e->status));
@@ -231,6 +228,9 @@ static void on_refused(struct lab_host *c, const struct transport_shm_event *e)
 		lose_host(c, shm_status_text(e->status));
 		return;
 	}
+	/* It may be of a channel that was rescinded while it was being opened. */
+	if (i == c->n_services || c->slots[i].state != SLOT_OPENING)
+		return;
 	refused(c, i, e->status);
 }
 

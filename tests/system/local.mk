@@ -24,6 +24,7 @@ SYSTEM_TESTS = \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
 	%D%/test-recorder.sh \
+	%D%/test-reoffer.sh \
 	%D%/test-rogue.sh \
 	%D%/test-tap.sh \
 	%D%/test-vmbus.sh

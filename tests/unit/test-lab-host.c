@@ -200,6 +200,24 @@ Test(lab_host, a_refused_channel_that_is_rescinded_is_not_tried_again)
 	expect_state("none");
 }
 
+Test(lab_host, a_channel_that_is_rescinded_while_it_is_being_opened_costs_nothing_else)
+{
+	const struct shm_message rescind = {.type = SHM_RESCIND, .channel_id = 3};
+	struct shm_message open;
+
+	offer(3, &vmbus_class_vss);
+	say(&rescind, NULL, 0);
+	open = hear(SHM_OPEN);
+	(void)hear(SHM_RELEASE);
+	refuse(&open, SHM_NO_SUCH_CHANNEL);
+	turn();
+	cr_expect(eq(int, logged_lines("is lost"), 0), "the connection stays");
+	offer(4, &vmbus_class_vss);
+	open = hear(SHM_OPEN);
+	grant(&open);
+	cr_expect(eq(int, seen.opened, 1));
+}
+
 Test(lab_host, a_channel_that_is_rescinded_and_offered_again_is_opened_again)
 {
 	const struct shm_message rescind = {.type = SHM_RESCIND, .channel_id = 3};

@@ -1,0 +1,274 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The host takes channels away and offers them again, as it does around a save and restore or a live
+# migration, at each step of each service; the other services go on meanwhile. After each: nothing
+# is frozen, no memory is missing, and the service is ready again.
+#
+# To hold a step still, whoever would end it is stopped: the guest's daemon, its freezer, or the
+# host's copy, which goes to a file system that the test holds frozen (the vault).
+
+. "$(dirname "$0")/tap.sh"
+need_root
+need_programs fsfreeze dd
+losetup -f >/dev/null 2>&1 || skip_all "needs a free loop device"
+in_private_mounts "$@"
+. "$(dirname "$0")/lab.sh"
+. "$(dirname "$0")/images.sh"
+image_possible ext4 || skip_all "this machine cannot make or mount ext4"
+watchdog 180
+
+mib=1048576
+data=$run/data
+vault=$run/vault
+
+for dir in "$data" "$vault"; do
+    image_make ext4 "$dir.img" && image_mount "$dir.img" "$dir" || skip_all "cannot mount an ext4 image"
+done
+start_host --startup 1G --minimum 256M --first-action 0 --spacing 0 --buffer 2000
+start_guest one --huge-pages no --freeze-roots "$data" --freeze-timeout 60
+check "every service is ready" soon ready one
+fds=$(ls "/proc/$one_pid/fd" | wc -l)
+
+# take_away SERVICE, offer SERVICE: what the host does; for hvhost rescind the guest need not be awake
+take_away() {
+    host rescind one "$1" >/dev/null || diag "$1 cannot be rescinded"
+}
+
+offer() {
+    host offer one "$1" >/dev/null || diag "$1 cannot be offered"
+}
+
+# guest_is FILTER VALUE
+guest_is() {
+    [ "$(guest_value one "$1")" = "$2" ]
+}
+
+answers_heartbeats() {
+    local before
+    before=$(guest_value one .heartbeat.answered)
+    soon eval '[ "$(guest_value one .heartbeat.answered)" -gt '"$before"' ]'
+}
+
+# ready_again NAME SERVICE: offers it
+ready_again() {
+    offer "$2"
+    check "$1: offered again, every service is ready" soon ready one
+}
+
+# --- heartbeat
+
+take_away heartbeat
+check "heartbeat: the guest closes the channel" soon guest_is .heartbeat.channel none
+check "heartbeat: dynamic memory goes on" guest_is .memory.channel open
+ready_again heartbeat heartbeat
+check "heartbeat: and is answered" answers_heartbeats
+kill -STOP "$one_pid"
+for _ in 1 2 3; do
+    take_away heartbeat
+    offer heartbeat
+done
+kill -CONT "$one_pid"
+check "heartbeat: three times while the guest was asleep" soon ready one
+check "heartbeat: and is answered" answers_heartbeats
+
+# --- dynamic memory
+
+# No page of the guest is the host's, as far as guest, host and kernel know.
+all_back() {
+    guest_is '.memory | "\(.ballooned_bytes) \(.pages.small_bytes)"' "0 0" &&
+        [ "$(awk '/^VmPin:/ { print $2 }' "/proc/$one_pid/status")" = 0 ] &&
+        [ "$(host_value one .memory.ballooned_bytes)" = 0 ]
+}
+
+# taken MIB: both agree on it
+taken() {
+    local wanted=$(($1 * mib))
+    [ "$(host_value one '"\(.memory.state) \(.memory.ballooned_bytes)"')" = "ready $wanted" ] &&
+        guest_is '.memory | "\(.state) \(.ballooned_bytes) \(.pages.small_bytes)"' "ready $wanted $wanted"
+}
+
+# stopped_while KIND: the guest, as soon as it is in the middle of one; until "wakes"
+stopped_while() {
+    soon guest_is '.memory.operation | "\(.kind) \(.running)"' "$1 true" &&
+        kill -STOP "$one_pid"
+}
+
+go_on() {
+    kill -CONT "$1" 2>/dev/null || :
+}
+
+wakes() {
+    go_on "$one_pid"
+}
+
+assign() {
+    host memory one --assign "$1" >/dev/null
+}
+
+for pause in 0 0.004 0.008 0.012 0.02 0.05; do
+    take_away dynmem
+    offer dynmem
+    sleep "$pause"
+done
+check "handshake: interrupted six times, it is done in the end" soon ready one
+kill -STOP "$one_pid"
+take_away dynmem
+offer dynmem
+take_away dynmem
+wakes
+check "handshake: an offer that is taken back at once" soon guest_is .memory.channel none
+ready_again handshake dynmem
+
+assign 256M
+check "while ballooning: the guest is held in the middle" stopped_while balloon
+take_away dynmem
+wakes
+check "while ballooning: all memory is back" soon all_back
+check "while ballooning: backup goes on" guest_is .backup.channel open
+ready_again "while ballooning" dynmem
+check "ballooned: the assignment still holds" soon taken 768
+
+take_away dynmem
+check "ballooned: all memory is back" soon all_back
+ready_again ballooned dynmem
+check "ballooned: and is taken anew" soon taken 768
+
+assign 1G
+check "while returning: the guest is held in the middle" stopped_while unballoon
+take_away dynmem
+wakes
+check "while returning: all memory is back" soon all_back
+ready_again "while returning" dynmem
+check "while returning: and nothing is taken" soon taken 0
+is "the host saw no mistake" "$(host_value one .memory.violations)" 0
+
+# --- backup
+
+# writes_end: a write with fsync, which a frozen file system would hold up
+begin_write() {
+    rm -f "$run/wrote"
+    (dd if=/dev/zero of="$data/probe" bs=4k count=1 conv=fsync && : >"$run/wrote") >/dev/null 2>&1 &
+}
+
+write_ends() {
+    soon test -e "$run/wrote"
+}
+
+is_frozen() {
+    begin_write
+    sleep 0.3
+    [ ! -e "$run/wrote" ]
+}
+
+hold() {
+    fsfreeze --freeze "$vault"
+}
+
+release() {
+    fsfreeze --unfreeze "$vault"
+}
+
+# begin_backup: in the background; end_backup NAME: it must fail, and leave nothing
+begin_backup() {
+    "$hvhost" backup one --image "$data.img" --to "$vault" --run-dir "$run/host" >"$run/backup.err" 2>&1 &
+    backup_pid=$!
+    on_exit stop "$backup_pid"
+}
+
+end_backup() {
+    wait "$backup_pid"
+    is "$1: hvhost backup fails" "$?" 1
+    check "$1: and says why" grep "the guest is gone" "$run/backup.err"
+    is "$1: no copy is left" "$(ls -A "$vault" | grep -v lost+found)" ""
+}
+
+works_again() {
+    begin_write
+    check "$1: nothing is frozen" write_ends
+    check "$1: the guest could begin anew" soon guest_is '"\(.backup.state) \(.backup.problem)"' "idle null"
+    check "$1: memory and heartbeat go on" guest_is '"\(.memory.channel) \(.heartbeat.channel)"' "open open"
+    ready_again "$1" vss
+}
+
+host_asks_for() {
+    [ "$(host_value one .backup.state)" = "$1" ]
+}
+
+freezer_pid() {
+    local child
+    for child in $(cat "/proc/$one_pid"/task/*/children); do
+        [ "$(cat "/proc/$child/comm")" != hvguest-freezer ] || echo "$child"
+    done
+}
+
+kill -STOP "$one_pid"
+begin_backup
+check "before the freeze: the host has asked" soon host_asks_for hot-backup
+take_away vss
+wakes
+end_backup "before the freeze"
+works_again "before the freeze"
+
+freezer=$(freezer_pid)
+diag "freezer: $freezer"
+kill -STOP "$freezer"
+on_exit go_on "$freezer"
+begin_backup
+check "while freezing: the guest is held there" soon guest_is .backup.state freezing
+take_away vss
+check "while freezing: heartbeats are answered" answers_heartbeats
+kill -CONT "$freezer"
+end_backup "while freezing"
+works_again "while freezing"
+
+hold
+begin_backup
+check "frozen: the guest is held there" soon guest_is .backup.state frozen
+check "frozen: and is" is_frozen
+take_away vss
+check "frozen: it is not, as soon as the channel is gone" write_ends
+check "frozen: the receipt says so" eval \
+    'guest one receipt --json | jq -e "(.result | test(\"channel was lost\")) and (.consistent | not)"'
+release
+end_backup frozen
+works_again frozen
+
+hold
+begin_backup
+soon guest_is .backup.state frozen
+freezer=$(freezer_pid)
+kill -STOP "$freezer"
+on_exit go_on "$freezer"
+release
+check "while thawing: the guest is held there" soon guest_is .backup.state thawing
+take_away vss
+kill -CONT "$freezer"
+end_backup "while thawing"
+works_again "while thawing"
+check "the next backup works" "$hvhost" backup one --image "$data.img" --to "$vault" --run-dir "$run/host"
+rm -f "$vault"/data.img
+
+# --- everything at once, in the middle of everything
+
+assign 512M
+soon taken 512
+hold
+begin_backup
+check "at once: frozen, with memory taken" soon guest_is '.backup.state' frozen
+for service in heartbeat dynmem vss; do take_away $service; done
+begin_write
+check "at once: nothing is frozen" write_ends
+check "at once: all memory is back" soon all_back
+release
+end_backup "at once"
+for service in dynmem vss heartbeat; do offer $service; done
+check "at once: every service is ready" soon ready one
+check "at once: memory is taken anew" soon taken 512
+assign 1G
+check "at once: and can be given back" soon taken 0
+is "no descriptor is left open" "$(ls "/proc/$one_pid/fd" | wc -l)" "$fds"
+ends "the guest ends well" "$one_pid"
+ends "the host ends well" "$host_pid"
+no_reports
+done_testing
