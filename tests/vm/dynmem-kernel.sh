@@ -6,7 +6,7 @@
 #
 # kernels: trixie
 
-. "$(dirname "$0")/vm.sh"
+. "$(dirname "$0")/nested.sh"
 
 handshake_is_done() {
     guest 'dmesg | grep "Using Dynamic Memory protocol version 2.0"'

@@ -3,14 +3,17 @@
 VM_TESTS = \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-uio.sh \
+	%D%/takeover.sh \
 	%D%/uio-refused.sh
 
 EXTRA_DIST += \
 	%D%/clock-shift.c \
+	%D%/dynmem.sh \
 	%D%/image.sh \
 	%D%/init-common.sh \
 	%D%/init-guest.sh \
 	%D%/init-outer.sh \
+	%D%/nested.sh \
 	%D%/run \
 	%D%/vm.sh \
 	$(VM_TESTS)

@@ -6,11 +6,8 @@
 #
 # kernels: bookworm
 
-. "$(dirname "$0")/vm.sh"
-
-log_says() {
-    guest "grep -e '$1' /run/hvguestd.log"
-}
+. "$(dirname "$0")/nested.sh"
+. "$(dirname "$0")/dynmem.sh"
 
 vm_start
 check "the kernel's own driver has the device first" guest 'modprobe hv_vmbus && modprobe hv_balloon'

@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: MIT
 #
-# What a VM test needs, to be sourced first; it brings the test functions of tests/system/tap.sh.
+# What both kinds of VM test share: a machine that QEMU emulates, ports into it, its QMP and its end.
+# A test sources `nested.sh` (a guest with VMBus) or `system.sh` (a Debian with systemd), which
+# source this; it brings the test functions of tests/system/tap.sh.
 #
-#     # kernels: trixie
-#     . "$(dirname "$0")/vm.sh"
-#     vm_start
-#     check "VMBus loads" guest "modprobe hv_vmbus"
-#     is "the memory is whole" "$(actual)" "$vm_bytes"
-#     done_testing
-#
-# QEMU emulates an outer machine, which runs the guest under KVM with the Hyper-V interfaces. The
-# test is outside of both: it speaks QMP with the guest's QEMU, and has shell scripts run in the
-# guest. Requests are answered one after the other. An answer that does not come ends the test.
+# The test is outside. It has shell scripts run in the guest, and speaks QMP with the guest's QEMU.
+# Requests are answered one after the other. An answer that does not come ends the test.
 #
 # `run` gives each test, in the environment, vm_dir (a folder for work), vm_results, vm_cache,
 # vm_stage (what is installed in the guest), vm_shim, vm_kernel and vm_limit (in seconds).
@@ -23,34 +17,12 @@
 : "${vm_stage:?}" "${vm_shim:?}" "${vm_kernel:?}" "${vm_limit:?}"
 
 readonly MiB=$((1 << 20))
-vm_bytes=$((768 * MiB)) # the guest's memory
 vm_source=$(dirname "$0")
 vm_pid=
 vm_is_up=no
+vm_arguments=() # of QEMU, for the ports
 declare -A vm_to vm_from # descriptors of each port, for requests and answers
 exec {vm_tap}>&1         # where results go, also from within $(...)
-
-# The guest's initramfs, and the outer machine's with the guest inside.
-vm_make_images() {
-    local guest=$vm_dir/guest outer=$vm_dir/outer
-
-    mkdir -p "$guest"/{bin,lib} "$outer"/{guest,lib} &&
-        cp "$vm_cache/tools/bin/busybox" "$guest/bin/" &&
-        cp -a "$vm_cache/kernel-$vm_kernel/lib/modules" "$guest/lib/" &&
-        cp "$vm_source/init-common.sh" "$guest/lib/" &&
-        cp "$vm_source/init-guest.sh" "$guest/init" &&
-        cp -a "$vm_stage/." "$guest/" &&
-        image_libraries "$guest" &&
-        cp -a "$vm_cache/kernel-trixie/lib/modules" "$outer/lib/" &&
-        cp "$vm_source/init-common.sh" "$vm_shim" "$outer/lib/" &&
-        cp "$vm_source/init-outer.sh" "$outer/init" &&
-        cp "$vm_cache/kernel-$vm_kernel/vmlinuz" "$outer/guest/" &&
-        chmod +x "$guest/init" "$outer/init" &&
-        image_pack "$guest" >"$outer/guest/initramfs" &&
-        image_pack "$vm_cache/tools" >"$vm_dir/initramfs" &&
-        image_pack "$outer" >>"$vm_dir/initramfs" &&
-        rm -r "$guest" "$outer"
-}
 
 # vm_open PORT: its two pipes, which stay open at this end
 vm_open() {
@@ -60,33 +32,33 @@ vm_open() {
     vm_to[$1]=$to vm_from[$1]=$from
 }
 
-# The outer machine: a processor with SVM, without what the emulation of XSAVE lacks.
-vm_boot() {
-    local tools=$vm_cache/tools name port=()
-    for name in outer guest qmp; do
-        port+=(-chardev "pipe,id=$name,path=$vm_dir/$name" -device "virtserialport,chardev=$name,name=$name")
+# vm_port NAME...: ports into the machine, which is not booted yet
+vm_port() {
+    local name
+    for name; do
+        vm_open "$name"
+        vm_arguments+=(-chardev "pipe,id=$name,path=$vm_dir/$name"
+            -device "virtserialport,chardev=$name,name=$name")
     done
+}
+
+# vm_boot ARGUMENT...: a machine with two processors, a console and the ports that were made
+vm_boot() {
+    local tools=$vm_cache/tools
+    on_exit vm_end
     setpriv --pdeathsig TERM timeout -k 5 "$vm_limit" \
         "$tools/usr/lib64/ld-linux-x86-64.so.2" --library-path "$tools/usr/lib/x86_64-linux-gnu" \
         "$tools/usr/bin/qemu-system-x86_64" -L "$tools/usr/share/qemu" \
         -nodefaults -no-user-config -display none -no-reboot -accel tcg,thread=multi \
         -machine q35,usb=off,graphics=off,sata=off,smbus=off,i8042=off,vmport=off,hpet=off,smm=off \
-        -cpu EPYC,-xsave,-xsaveopt,-xsavec,-xgetbv1,-avx,-avx2,-fma,-f16c,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save \
-        -smp 2 -m 2G -kernel "$vm_cache/kernel-trixie/vmlinuz" -initrd "$vm_dir/initramfs" \
-        -append "console=hvc0 quiet panic=-1 mitigations=off nokaslr tsc=reliable audit=0 guest_bytes=$vm_bytes" \
-        -device virtio-serial-pci \
-        -chardev stdio,id=console,signal=off -device virtconsole,chardev=console "${port[@]}" \
-        -chardev "file,id=trace,path=$vm_results/trace.txt" -device virtserialport,chardev=trace,name=trace \
-        </dev/null >"$vm_results/console.txt" 2>&1 &
+        -smp 2 -device virtio-serial-pci,max_ports=8 \
+        -chardev stdio,id=console,signal=off -device virtconsole,chardev=console \
+        "${vm_arguments[@]}" "$@" </dev/null >"$vm_results/console.txt" 2>&1 &
     vm_pid=$!
 }
 
-vm_start() {
-    local name
-    vm_make_images || bail_out "the images cannot be made in $vm_dir"
-    for name in outer guest qmp; do vm_open "$name"; done
-    on_exit vm_end
-    vm_boot
+# The first answers of a machine that was booted.
+vm_wait_for_guest() {
     qmp qmp_capabilities >/dev/null
     guest true || bail_out "the guest has no shell"
     vm_is_up=yes
@@ -134,15 +106,6 @@ guest() {
     return "$status"
 }
 
-# outer SCRIPT: runs it in the machine around the guest
-outer() {
-    local status
-    vm_shell outer "$1" 60
-    status=$?
-    [ "$status" != 255 ] || vm_lost "the outer machine does not answer"
-    return "$status"
-}
-
 # qmp COMMAND [ARGUMENTS]: prints what QEMU returns; events go to events.json of the results
 qmp() {
     local id=$EPOCHREALTIME line
@@ -177,70 +140,4 @@ eventually() {
         sleep 0.2
     done
     echo "$output"
-}
-
-# The memory that the guest has in QEMU's view, in bytes.
-actual() {
-    qmp query-balloon | jq .actual
-}
-
-actual_is() {
-    local now
-    now=$(actual)
-    echo "actual $((now / MiB)) MiB ($now bytes)"
-    [ "$now" = "$1" ]
-}
-
-# set_memory BYTES: asks the guest for the rest. QEMU 10.0 aborts when it is asked while a packet of
-# the guest is not yet read; a guest that stands still sends none.
-set_memory() {
-    qmp stop && qmp query-status && qmp balloon "{\"value\":$1}" && qmp cont
-} >/dev/null
-
-# Lets the 50 s pass which QEMU is silent after each handshake.
-skip_silence() {
-    outer 'total=$(($(cat /run/shifted) + 51))
-        echo $total >/run/shifted
-        printf "\\x$(printf %02x $((total & 255)))\\x$(printf %02x $((total >> 8)))" |
-            dd of=/run/clock-shift conv=notrunc 2>/dev/null' && qmp query-status >/dev/null
-}
-
-# events NAME: those so far, one in a line
-events() {
-    qmp query-status >/dev/null
-    jq -c --arg name "$1" 'select(.event == $name)' "$vm_results/events.json"
-}
-
-# dm_device: the dynamic memory device's folder in sysfs; dm_driver: who has it
-dm_device() {
-    guest 'grep -l 525074dc-8985-46e2-8057-a307dc18a502 /sys/bus/vmbus/devices/*/class_id | xargs dirname'
-}
-
-dm_driver() {
-    guest "readlink '$(dm_device)/driver' | sed 's,.*/,,'"
-}
-
-# traced PATTERN: how often QEMU's trace shows it
-traced() {
-    grep -c -e "$1" "$vm_results/trace.txt"
-}
-
-driver_is() {
-    local now
-    now=$(dm_driver)
-    echo "driver: $now"
-    [ "$now" = "$1" ]
-}
-
-# inflate_and_deflate MIB: to the page, both ways
-inflate_and_deflate() {
-    set_memory $((vm_bytes - $1 * MiB)) && eventually 60 actual_is $((vm_bytes - $1 * MiB)) &&
-        set_memory "$vm_bytes" && eventually 60 actual_is "$vm_bytes"
-}
-
-# Ends hvguestd, whose process is in /run/hvguestd.pid: it gives the device back first.
-stop_daemon() {
-    guest 'kill $(cat /run/hvguestd.pid)
-        for i in $(seq 300); do [ -d /proc/$(cat /run/hvguestd.pid) ] || exit 0; usleep 100000; done
-        exit 1'
 }
