@@ -10,6 +10,11 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	FREEZE_TIMEOUT_MS = 2400 * 1000, /* longer than all hooks and file systems may take */
+};
 
 /* No backup is nothing wrong. */
 static int receipt_code(const json_t *receipt)
@@ -62,7 +67,7 @@ static void print_hooks(const json_t *hooks)
 static void print_receipt(const json_t *receipt)
 {
 	if (!json_object_get(receipt, "result")) {
-		puts("No backup has been made since hvguestd started.");
+		puts("No backup has been made.");
 		return;
 	}
 	printf("backup at %s, for %s: %s\n", text_of(receipt, "started"),
@@ -77,5 +82,71 @@ static void print_receipt(const json_t *receipt)
 
 int verb_receipt(const struct cli *cli)
 {
-	return cli_show(cli, "/v1/backup/last", print_receipt, receipt_code);
+	char path[64];
+
+	if (cli->n_operands == 0)
+		return cli_show(cli, "/v1/backup/last", print_receipt, receipt_code);
+	snprintf(path, sizeof(path), "/v1/backup/receipts/%.20s", cli->operands[0]);
+	return cli_show(cli, path, print_receipt, receipt_code);
+}
+
+static void print_receipts(const json_t *answer)
+{
+	const json_t *receipt;
+	size_t i;
+
+	printf("%4s %8s %-24s %-10s %-12s %s\n", "N", "ID", "STARTED", "FOR", "CLASS", "RESULT");
+	json_array_foreach(json_object_get(answer, "receipts"), i, receipt)
+		printf("%4zu %8" JSON_INTEGER_FORMAT " %-24s %-10s %-12s %s\n", i + 1,
+		       number_of(receipt, "id"), text_of(receipt, "started"),
+		       text_of(receipt, "requester"), text_of(receipt, "class"),
+		       text_of(receipt, "result"));
+}
+
+int verb_receipts(const struct cli *cli)
+{
+	return cli_show(cli, "/v1/backup/receipts", print_receipts, NULL);
+}
+
+static void print_frozen(const json_t *answer)
+{
+	printf("Frozen. Thaws by itself in %s.\n", seconds_of(answer, "deadline_seconds").text);
+}
+
+int verb_freeze(const struct cli *cli)
+{
+	const char *deadline = cli->values[0];
+	json_t *body = NULL;
+	double seconds;
+	char *end;
+
+	if (deadline) {
+		seconds = strtod(deadline, &end);
+		if (end == deadline || *end != '\0') {
+			fprintf(stderr, "hvguestctl: --deadline %s: a number of seconds\n", deadline);
+			return EXIT_USAGE;
+		}
+		body = json_pack("{s:f}", "deadline_seconds", seconds);
+	}
+	return cli_do(cli, "POST", "/v1/backup/freeze", body, FREEZE_TIMEOUT_MS, print_frozen, NULL);
+}
+
+static void print_thawed(const json_t *answer)
+{
+	printf("%s: %s.\n", json_is_true(json_object_get(answer, "consistent")) ? "Consistent"
+										  : "NOT CONSISTENT",
+	       text_of(answer, "result"));
+}
+
+static int thaw_code(const json_t *answer)
+{
+	if (json_is_true(json_object_get(answer, "timed_out")))
+		return EXIT_TIMED_OUT;
+	return receipt_code(answer);
+}
+
+int verb_thaw(const struct cli *cli)
+{
+	return cli_do(cli, "POST", "/v1/backup/thaw", NULL, FREEZE_TIMEOUT_MS, print_thawed,
+		      thaw_code);
 }

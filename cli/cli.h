@@ -64,6 +64,9 @@ struct size_text seconds_of(const json_t *object, const char *key);
 
 /* The verbs. */
 int verb_status(const struct cli *cli);
+int verb_freeze(const struct cli *cli);
 int verb_receipt(const struct cli *cli);
+int verb_receipts(const struct cli *cli);
+int verb_thaw(const struct cli *cli);
 int verb_vmbus(const struct cli *cli);
 int verb_why(const struct cli *cli);

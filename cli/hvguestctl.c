@@ -25,8 +25,26 @@ static const struct verb verbs[] = {
 	},
 	{
 		.name = "receipt",
-		.help = "the last backup, file system by file system; exit code 3 if it was not consistent",
+		.operands = "[N]",
+		.n_most = 1,
+		.help = "the last backup (or the one N - 1 before it); exit code 3 if it was not consistent",
 		.run = verb_receipt,
+	},
+	{
+		.name = "receipts",
+		.help = "the receipts that are kept, newest first",
+		.run = verb_receipts,
+	},
+	{
+		.name = "freeze",
+		.help = "call the hooks and freeze, for a backup without a host; ends when all is frozen",
+		.options = {{"deadline", "SECONDS", "when it thaws by itself"}},
+		.run = verb_freeze,
+	},
+	{
+		.name = "thaw",
+		.help = "thaw; exit code 0: the copy taken meanwhile is consistent, 5: it had thawed by itself",
+		.run = verb_thaw,
 	},
 	{
 		.name = "vmbus",

@@ -26,6 +26,10 @@ static void get_status(struct httpd_request *request, void *user)
 {
 	struct api *api = user;
 
+	json_t *backup = bind_vss_status(api->vss);
+	json_t *last = receipts_get(api->receipts, 1);
+
+	json_object_set_new(backup, "last", last ?: json_null());
 	httpd_reply_json(request, 200,
 			 json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "schema", 1,
 				   "program", "hvguestd", "version", PACKAGE_VERSION, "name",
@@ -33,17 +37,45 @@ static void get_status(struct httpd_request *request, void *user)
 				   "missing_capabilities", missing_list(api), "heartbeat",
 				   bind_heartbeat_status(api->heartbeat), "memory",
 				   bind_dynmem_status(api->dynmem), "backup",
-				   bind_vss_status(api->vss)));
+				   backup));
+}
+
+/* A machine that has never made a backup answers with nothing but the schema. */
+static void reply_receipt(struct httpd_request *request, const struct api *api, size_t n)
+{
+	json_t *receipt = receipts_get(api->receipts, n);
+
+	if (!receipt && n > 1)
+		httpd_reply_error(request, 404, "there are not so many receipts",
+				  "hvguestctl receipts lists them");
+	else
+		httpd_reply_json(request, 200, receipt ?: json_pack("{s:i}", "schema", 1));
 }
 
 static void get_last_backup(struct httpd_request *request, void *user)
 {
-	struct api *api = user;
-	json_t *receipt = snapshot_receipt(api->snapshot);
+	reply_receipt(request, user, 1);
+}
 
-	if (json_is_null(receipt))
-		receipt = json_pack("{s:i}", "schema", 1);
-	httpd_reply_json(request, 200, receipt);
+static void get_receipt(struct httpd_request *request, void *user)
+{
+	const char *text = httpd_request_param(request, "n");
+	unsigned long n;
+	char *end;
+
+	n = strtoul(text, &end, 10);
+	if (*text < '1' || *text > '9' || *end != '\0')
+		httpd_reply_error(request, 400, "a receipt's number is 1 (the newest) or more", NULL);
+	else
+		reply_receipt(request, user, n);
+}
+
+static void get_receipts(struct httpd_request *request, void *user)
+{
+	const struct api *api = user;
+
+	httpd_reply_json(request, 200, json_pack("{s:i, s:o}", "schema", 1, "receipts",
+						 receipts_list(api->receipts)));
 }
 
 static void get_vmbus(struct httpd_request *request, void *user)
@@ -64,16 +96,23 @@ static void get_why(struct httpd_request *request, void *user)
 
 int api_add_routes(struct api *api, struct httpd *httpd)
 {
-	int r;
+	static const struct {
+		const char *path;
+		void (*handle)(struct httpd_request *request, void *user);
+	} routes[] = {
+		{"/v1/status", get_status},
+		{"/v1/why", get_why},
+		{"/v1/vmbus", get_vmbus},
+		{"/v1/backup/last", get_last_backup},
+		{"/v1/backup/receipts", get_receipts},
+		{"/v1/backup/receipts/{n}", get_receipt},
+	};
 
-	r = httpd_route(httpd, "GET", "/v1/status", get_status, api);
-	if (r)
-		return r;
-	r = httpd_route(httpd, "GET", "/v1/why", get_why, api);
-	if (r)
-		return r;
-	r = httpd_route(httpd, "GET", "/v1/vmbus", get_vmbus, api);
-	if (r)
-		return r;
-	return httpd_route(httpd, "GET", "/v1/backup/last", get_last_backup, api);
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+		int r = httpd_route(httpd, "GET", routes[i].path, routes[i].handle, api);
+
+		if (r)
+			return r;
+	}
+	return bind_manual_add_routes(api->manual, httpd);
 }

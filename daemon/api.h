@@ -4,14 +4,20 @@
 #include "base/httpd.h"
 #include "daemon/bind_dynmem.h"
 #include "daemon/bind_heartbeat.h"
+#include "daemon/bind_manual.h"
 #include "daemon/bind_vss.h"
+#include "daemon/receipts.h"
 
 /*
  * hvguestd's API: JSON over HTTP on a Unix socket. Schema 1:
  *
  *     GET /v1/status        everything the daemon does and sees
  *     GET /v1/vmbus         every VMBus device of this machine, and the channels of the services
- *     GET /v1/backup/last   the receipt of the last backup; nothing but the schema if there is none
+ *     GET /v1/backup/receipts       the last receipts, newest first, in short
+ *     GET /v1/backup/receipts/{n}   the n-th newest; nothing but the schema if there is none at all
+ *     GET /v1/backup/last           the same as .../receipts/1
+ *
+ * and what daemon/bind_manual.h adds.
  */
 
 /* What the API shows; all borrowed. */
@@ -21,7 +27,8 @@ struct api {
 	struct bind_heartbeat *heartbeat;
 	struct bind_dynmem *dynmem;
 	struct bind_vss *vss;
-	struct snapshot *snapshot;
+	struct receipts *receipts;
+	struct bind_manual *manual;
 	const struct service *services;
 	size_t n_services;
 	const char *missing[2]; /* capabilities that the process does not have, and their cost */

@@ -32,11 +32,12 @@ static void on_frozen(void *self)
 	perform(b);
 }
 
-static void on_thawed(void *self, enum snapshot_end end, bool whole)
+static void on_thawed(void *self, enum snapshot_end end, bool whole, const char *result)
 {
 	struct bind_vss *b = self;
 	uint64_t now = clock_monotonic_ns();
 
+	(void)result; /* The host is told one bit. */
 	switch (end) {
 	case SNAPSHOT_END_FAILED:
 		vss_complete_freeze(&b->core, false, now);
@@ -90,7 +91,7 @@ static void do_freeze(struct bind_vss *b)
 
 static void do_thaw(struct bind_vss *b, enum vss_reason reason)
 {
-	snapshot_thaw(b->snapshot, thaw_text(reason), reason == VSS_REASON_HOST);
+	snapshot_thaw(b->snapshot, b, thaw_text(reason), reason == VSS_REASON_HOST);
 }
 
 static void do_answer(struct bind_vss *b, const struct vss_action *action)
@@ -182,7 +183,7 @@ static void on_snapshot_change(void *self)
 {
 	struct bind_vss *b = self;
 
-	vss_set_available(&b->core, !snapshot_problem(b->snapshot));
+	vss_set_available(&b->core, snapshot_is_free_for(b->snapshot, b));
 }
 
 int bind_vss_new(struct event_base *base, const struct config *config,

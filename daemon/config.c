@@ -192,6 +192,21 @@ static bool set_hook_dir(struct config *c, const char *value)
 	return *value == '/' && set_text(&c->hook_dir, value);
 }
 
+static bool set_state_dir(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->state_dir, value);
+}
+
+static bool set_receipts(struct config *c, const char *value)
+{
+	uint64_t n;
+
+	if (!set_seconds(&n, value, 1000))
+		return false;
+	c->n_receipts = n / NS_PER_SECOND;
+	return true;
+}
+
 static void forget_hook_layouts(struct config *c)
 {
 	c->hook_layouts = 0;
@@ -277,6 +292,10 @@ static const struct setting settings[] = {
 	 set_run_dir, NULL},
 	{"daemon", "log_level", "log-level", "LEVEL",
 	 "error, warning, notice, info or debug (default: info)", set_log_level, NULL},
+	{"daemon", "state_dir", "state-dir", "DIR",
+	 "folder of what is kept over a restart: receipts (default: " HVGUEST_STATEDIR
+	 "; with a lab host, state in the run directory)",
+	 set_state_dir, NULL},
 	{"lab", "socket", "lab", "SOCKET", "connect to the lab host (hvhost serve) at SOCKET", set_lab,
 	 NULL},
 	{"vmbus", "takeover", "takeover", "SERVICE[,SERVICE...]",
@@ -302,6 +321,8 @@ static const struct setting settings[] = {
 	{"backup", "prepare_timeout", "prepare-timeout", "SECONDS",
 	 "the longest that hooks may put off a freeze in all, 1 to 600 (default: 60)",
 	 set_prepare_timeout, NULL},
+	{"backup", "receipts", "receipts", "NUMBER",
+	 "how many receipts of backups are kept, 0 to 1000 (default: 20)", set_receipts, NULL},
 	{"memory", "enabled", "memory", "yes|no", "take part in dynamic memory (default: yes)",
 	 set_memory, NULL},
 	{"memory", "report_delay", "report-delay", "SECONDS",
@@ -442,6 +463,7 @@ static int set_defaults(struct config *config)
 	config->hook_dir = strdup(HVGUEST_SYSCONFDIR "/freeze-hook.d");
 	config->hook_timeout_ns = 30 * NS_PER_SECOND;
 	config->prepare_timeout_ns = 60 * NS_PER_SECOND;
+	config->n_receipts = 20;
 	config->memory = true;
 	config->report_delay_ns = REPORT_DELAY_UNSAID;
 	config->huge_pages = true;
@@ -507,6 +529,18 @@ static int read_command_line(int argc, char **argv, struct config *config, const
 	return 0;
 }
 
+/* What a lab's guest leaves is of no use when its run directory is gone. */
+static int choose_state_dir(struct config *config)
+{
+	if (config->state_dir)
+		return 0;
+	if (!config->lab_socket)
+		config->state_dir = strdup(HVGUEST_STATEDIR);
+	else if (asprintf(&config->state_dir, "%s/state", config->run_dir) < 0)
+		config->state_dir = NULL;
+	return config->state_dir ? 0 : -ENOMEM;
+}
+
 static int load(int argc, char **argv, struct config *config)
 {
 	static const char default_file[] = HVGUEST_SYSCONFDIR "/hvguest.conf";
@@ -533,6 +567,9 @@ static int load(int argc, char **argv, struct config *config)
 		return r;
 	if (config->report_delay_ns == REPORT_DELAY_UNSAID)
 		config->report_delay_ns = config->lab_socket ? 0 : REPORT_DELAY_NS;
+	r = choose_state_dir(config);
+	if (r)
+		return r;
 	return check ? CONFIG_DONE : 0;
 }
 
@@ -557,6 +594,7 @@ void config_fini(struct config *config)
 	free(config->lab_socket);
 	free(config->freezer);
 	free(config->hook_dir);
+	free(config->state_dir);
 	forget_freeze_roots(config);
 	*config = (struct config){0};
 }

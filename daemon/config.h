@@ -27,6 +27,7 @@ enum config_service {
 struct config {
 	char *name;        /* this guest's, towards the host; default: the host name */
 	char *run_dir;     /* sockets and the freezer's record live here; on a tmpfs */
+	char *state_dir;   /* what is to be found again after a restart */
 	char *lab_socket;  /* NULL: no lab host */
 	char *freezer;     /* the helper program */
 	enum log_level log_level;
@@ -43,6 +44,8 @@ struct config {
 	unsigned hook_layouts;       /* enum hook_layout: whose hooks are run besides */
 	uint64_t hook_timeout_ns;    /* of each run of a hook */
 	uint64_t prepare_timeout_ns; /* of all that comes before the freeze */
+
+	unsigned n_receipts;         /* so many are kept */
 
 	/* [memory] */
 	bool memory;               /* take part in dynamic memory */

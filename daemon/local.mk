@@ -5,6 +5,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/bind_dynmem.c %D%/bind_dynmem.h \
 	%D%/bind_heartbeat.c %D%/bind_heartbeat.h \
 	%D%/bind_hooks.c %D%/bind_hooks.h \
+	%D%/bind_manual.c %D%/bind_manual.h \
 	%D%/bind_vss.c %D%/bind_vss.h \
 	%D%/config.c %D%/config.h \
 	%D%/connection.h \
@@ -13,6 +14,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/main.c \
 	%D%/memory_guard.c %D%/memory_guard.h \
 	%D%/receipt.c %D%/receipt.h \
+	%D%/receipts.c %D%/receipts.h \
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/uio_host.c %D%/uio_host.h \
 	%D%/vmbus_list.c %D%/vmbus_list.h

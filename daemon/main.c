@@ -29,6 +29,8 @@ struct daemon {
 	struct event_base *base;
 	struct config config;
 	struct snapshot *snapshot;
+	struct receipts *receipts;
+	struct bind_manual *manual;
 	struct bind_vss *vss;
 	struct jobs *jobs;
 	struct bind_heartbeat *heartbeat;
@@ -130,7 +132,8 @@ static int open_api(struct daemon *d)
 	d->api.heartbeat = d->heartbeat;
 	d->api.dynmem = d->dynmem;
 	d->api.vss = d->vss;
-	d->api.snapshot = d->snapshot;
+	d->api.receipts = d->receipts;
+	d->api.manual = d->manual;
 	r = api_add_routes(&d->api, d->httpd);
 	return r ? fail("API", r) : EXIT_OK;
 }
@@ -180,6 +183,9 @@ static int open_services(struct daemon *d)
 	r = bind_vss_new(d->base, &d->config, &d->connection, d->snapshot, &d->vss);
 	if (r)
 		return fail("backup", r);
+	r = bind_manual_new(&d->config, d->snapshot, &d->manual);
+	if (r)
+		return fail("freezing by hand", r);
 
 	if (serves(&d->config, CONFIG_HEARTBEAT))
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
@@ -241,6 +247,10 @@ static int start(struct daemon *d)
 	r = open_signals(d);
 	if (r)
 		return r;
+	r = receipts_new(d->base, &d->config, &d->receipts);
+	if (r)
+		return fail("receipts", r);
+	snapshot_keep_receipts(d->snapshot, d->receipts);
 	r = jobs_new(d->base, &d->jobs);
 	if (r)
 		return fail("worker", r);
@@ -263,6 +273,8 @@ static void stop(struct daemon *d)
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);
 	d->vss = bind_vss_free(d->vss);
 	d->snapshot = snapshot_free(d->snapshot);
+	d->manual = bind_manual_free(d->manual);
+	d->receipts = receipts_free(d->receipts);
 	for (size_t i = 0; i < sizeof(d->signals) / sizeof(d->signals[0]); i++)
 		if (d->signals[i])
 			event_free(d->signals[i]);

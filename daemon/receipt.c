@@ -180,9 +180,61 @@ json_t *receipt_new(const struct receipt_facts *facts)
 			 file_systems(facts));
 }
 
+/* Adds a pair, cut to what the other side's record of a pair has room for. */
+static void add_key(json_t *keys, const char *name, const char *value)
+{
+	size_t length = strlen(value);
+
+	if (length > RECEIPT_VALUE_MAX)
+		length = RECEIPT_VALUE_MAX;
+	/* Not in the middle of a character. */
+	while (length > 0 && ((unsigned char)value[length] & 0xc0) == 0x80)
+		length--;
+	json_object_set_new(keys, name, json_stringn(value, length));
+}
+
+/* How many file systems are in each state: "3 frozen, 1 not-allowed". */
+static void count_states(const json_t *receipt, char *text, size_t size)
+{
+	json_t *counts = json_object(), *fs, *count;
+	const char *state;
+	size_t i, n = 0;
+
+	json_array_foreach(json_object_get(receipt, "file_systems"), i, fs) {
+		state = json_string_value(json_object_get(fs, "state"));
+		count = json_object_get(counts, state);
+		json_object_set_new(counts, state, json_integer(json_integer_value(count) + 1));
+	}
+	text[0] = '\0';
+	json_object_foreach(counts, state, count) {
+		if (n < size)
+			n += (size_t)snprintf(text + n, size - n, "%s%" JSON_INTEGER_FORMAT " %s",
+					      n ? ", " : "", json_integer_value(count), state);
+	}
+	json_decref(counts);
+}
+
+/* The receipt in short, as pairs of a key and a text. */
+static json_t *keys_of(const json_t *receipt)
+{
+	json_int_t window = json_integer_value(json_object_get(receipt, "window_us"));
+	json_t *keys = json_object();
+	char text[256];
+
+	add_key(keys, "HvguestBackupTime", json_string_value(json_object_get(receipt, "started")));
+	add_key(keys, "HvguestBackupClass", json_string_value(json_object_get(receipt, "class")));
+	add_key(keys, "HvguestBackupResult", json_string_value(json_object_get(receipt, "result")));
+	snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, window);
+	add_key(keys, "HvguestBackupWindowUs", text);
+	count_states(receipt, text, sizeof(text));
+	add_key(keys, "HvguestBackupFileSystems", text);
+	return keys;
+}
+
 void receipt_complete(json_t *receipt, json_t *take_hooks, bool held)
 {
 	json_object_set_new(receipt, "hooks", take_hooks);
 	if (held && json_is_true(json_object_get(receipt, "consistent")))
 		json_object_set_new(receipt, "class", json_string("application"));
+	json_object_set_new(receipt, "keys", keys_of(receipt));
 }

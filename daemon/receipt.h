@@ -11,6 +11,14 @@
  * copy that the host took in the meantime is consistent.
  */
 
+enum {
+	/*
+	 * Bytes of a value of the receipt's "keys". A pair of the key-value exchange has room for 1023
+	 * UTF-16 units (Linux include/uapi/linux/hyperv.h, HV_KVP_EXCHANGE_MAX_VALUE_SIZE).
+	 */
+	RECEIPT_VALUE_MAX = 1000,
+};
+
 struct receipt_facts {
 	const char *requester;     /* who wanted it: "host", ... */
 	uint64_t started_ns;       /* CLOCK_REALTIME: the wish to freeze */
@@ -25,5 +33,8 @@ struct receipt_facts {
 /* Everything but the hooks. NULL if memory ran out. */
 json_t *receipt_new(const struct receipt_facts *facts);
 
-/* Adds @take_hooks. @held: there were applications to hold, and all of them did. */
+/*
+ * Adds @take_hooks, and "keys": the receipt in short, as texts with names for a key-value exchange.
+ * @held: there were applications to hold, and all of them did.
+ */
 void receipt_complete(json_t *receipt, json_t *take_hooks, bool held);

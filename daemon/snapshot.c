@@ -29,6 +29,7 @@
 #include "base/jobs.h"
 #include "daemon/bind_hooks.h"
 #include "daemon/receipt.h"
+#include "daemon/receipts.h"
 #include "fsfreeze/freezer_client.h"
 #include "fsfreeze/mounts.h"
 
@@ -101,12 +102,13 @@ struct snapshot {
 	enum phase phase;
 	struct bind_hooks *hooks;
 	struct wish now;
-	struct wish next; /* waits until those of now are back */
+	struct wish last; /* of the one that is over but for its hooks */
+	struct wish next; /* waits until they are back */
+	struct receipts *receipts; /* NULL: nothing is kept */
 	void (*on_change)(void *self);
 	void *change_self;
 	struct work work;
 	const char *problem; /* why nothing can be frozen; NULL: it can */
-	json_t *receipt;
 };
 
 static uint64_t realtime_ns(void)
@@ -123,13 +125,18 @@ static void set_phase(struct snapshot *s, enum phase phase)
 	s->phase = phase;
 }
 
+static void tell_change(struct snapshot *s)
+{
+	if (s->on_change)
+		s->on_change(s->change_self);
+}
+
 static void set_problem(struct snapshot *s, const char *problem)
 {
 	s->problem = problem;
 	if (problem)
 		log_warning("backup: %s", problem);
-	if (s->on_change)
-		s->on_change(s->change_self);
+	tell_change(s);
 }
 
 /* Closes what was opened for the freeze, and forgets the plan. */
@@ -158,7 +165,8 @@ static void begin(struct snapshot *s, const struct wish *wish);
 static void on_back(void *self)
 {
 	struct snapshot *s = self;
-	const struct wish next = s->next;
+	const struct wish last = s->last;
+	struct wish next;
 
 	if (s->phase != PHASE_RETURNING)
 		return;
@@ -166,14 +174,19 @@ static void on_back(void *self)
 		receipt_complete(s->work.receipt, bind_hooks_report(s->hooks),
 				 bind_hooks_count(s->hooks) > 0 &&
 					 bind_hooks_count_failed(s->hooks) == 0);
-		json_decref(s->receipt);
-		s->receipt = steal_ptr(s->work.receipt);
+		if (s->receipts)
+			receipts_add(s->receipts, steal_ptr(s->work.receipt));
 	}
 	work_release(&s->work);
+	if (last.user && last.user->on_over)
+		last.user->on_over(last.self);
 	set_phase(s, PHASE_IDLE);
-	s->next = (struct wish){0};
+	next = s->next;
+	s->last = s->next = (struct wish){0};
 	if (next.user)
 		begin(s, &next);
+	else
+		tell_change(s);
 }
 
 /* Nothing is frozen any more, or ever was: tells the user, and calls the hooks back. */
@@ -194,6 +207,7 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 	};
 
 	s->now = (struct wish){0};
+	s->last = was;
 	s->work.receipt = receipt_new(&facts);
 	s->work.counting = false;
 	close_plan(&s->work);
@@ -204,7 +218,7 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 		log_warning("backup: %s", result);
 	set_phase(s, PHASE_RETURNING);
 	if (was.user)
-		was.user->on_thawed(was.self, end, whole);
+		was.user->on_thawed(was.self, end, whole, result);
 	bind_hooks_back(s->hooks, consistent ? HOOK_THAW : HOOK_ABORT);
 }
 
@@ -350,6 +364,7 @@ static void begin(struct snapshot *s, const struct wish *wish)
 	s->now = *wish;
 	s->work.started_ns = realtime_ns();
 	set_phase(s, PHASE_PREPARING);
+	tell_change(s);
 	why = s->problem ?: try_plan(s);
 	if (why)
 		nothing_frozen(s, why);
@@ -378,11 +393,18 @@ static void cancel_next(struct snapshot *s)
 
 	s->next = (struct wish){0};
 	if (next.user)
-		next.user->on_thawed(next.self, SNAPSHOT_END_ASKED, true);
+		next.user->on_thawed(next.self, SNAPSHOT_END_ASKED, true,
+				     "given up before its turn came");
 }
 
-void snapshot_thaw(struct snapshot *s, const char *why, bool wanted)
+void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool wanted)
 {
+	if (s->next.user && s->next.self == self) {
+		cancel_next(s);
+		return;
+	}
+	if (!s->now.user || s->now.self != self)
+		return;
 	switch (s->phase) {
 	case PHASE_PREPARING:
 		finish(s, SNAPSHOT_END_ASKED, why, true, false);
@@ -394,11 +416,9 @@ void snapshot_thaw(struct snapshot *s, const char *why, bool wanted)
 		set_phase(s, PHASE_THAWING);
 		freezer_client_thaw(s->freezer);
 		break;
-	case PHASE_RETURNING:
-		cancel_next(s);
-		break;
 	case PHASE_IDLE:
 	case PHASE_THAWING:
+	case PHASE_RETURNING:
 	case PHASES:
 		break;
 	}
@@ -410,10 +430,9 @@ void snapshot_stop(struct snapshot *s)
 	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)STOP_TIMEOUT_S * 1000000000u;
 
 	s->problem = "hvguestd ends";
-	if (s->on_change)
-		s->on_change(s->change_self);
-	snapshot_thaw(s, "thawed because hvguestd stops", false);
+	tell_change(s);
 	cancel_next(s);
+	snapshot_thaw(s, s->now.self, "thawed because hvguestd stops", false);
 	if (s->phase == PHASE_IDLE)
 		return;
 	(void)event_base_loopexit(s->base, &limit);
@@ -451,7 +470,7 @@ static const char *thaw_text(enum freezer_reason reason, enum snapshot_end *ret_
 	switch (reason) {
 	case FREEZER_REASON_DEADLINE:
 		*ret_end = SNAPSHOT_END_DEADLINE;
-		return "thawed at the deadline: the host did not ask for it in time";
+		return "thawed at the deadline: nobody asked for it in time";
 	case FREEZER_REASON_SIGNAL:
 		return "thawed because the freezer was told to stop by a signal";
 	case FREEZER_REASON_ASKED:
@@ -481,7 +500,7 @@ static void on_thawed(struct snapshot *s, const struct freezer_event *e)
 	if (e->n_stuck > 0)
 		result = "a file system refuses to be thawed: see the receipt";
 	else if (e->n_foreign_thaws > 0)
-		result = "somebody else thawed a file system before the host asked";
+		result = "somebody else thawed a file system too early";
 	finish(s, end, result, whole, true);
 }
 
@@ -654,7 +673,6 @@ struct snapshot *snapshot_free(struct snapshot *s)
 	s->hooks = bind_hooks_free(s->hooks);
 	work_release(&s->work);
 	log_release();
-	json_decref(s->receipt);
 	free(s);
 	return NULL;
 }
@@ -663,6 +681,18 @@ void snapshot_watch(struct snapshot *s, void (*on_change)(void *self), void *sel
 {
 	s->on_change = on_change;
 	s->change_self = self;
+}
+
+void snapshot_keep_receipts(struct snapshot *s, struct receipts *receipts)
+{
+	s->receipts = receipts;
+}
+
+bool snapshot_is_free_for(const struct snapshot *s, const void *self)
+{
+	bool others = (s->now.user && s->now.self != self) || (s->next.user && s->next.self != self);
+
+	return !s->problem && !others;
 }
 
 const char *snapshot_problem(const struct snapshot *s)
@@ -687,10 +717,4 @@ void snapshot_add_status(const struct snapshot *s, json_t *status)
 	if (s->work.counting && s->work.deadline_ns > now)
 		json_object_set_new(status, "remaining_seconds",
 				    json_real((s->work.deadline_ns - now) / 1e9));
-	json_object_set_new(status, "last", snapshot_receipt(s));
-}
-
-json_t *snapshot_receipt(const struct snapshot *s)
-{
-	return s->receipt ? json_incref(s->receipt) : json_null();
 }

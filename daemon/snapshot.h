@@ -26,8 +26,13 @@ struct snapshot_user {
 	const char *name; /* as the receipt names it */
 	/* Everything that was planned is frozen. */
 	void (*on_frozen)(void *self);
-	/* Once for each accepted freeze. @whole: all of it stood still until now. */
-	void (*on_thawed)(void *self, enum snapshot_end end, bool whole);
+	/*
+	 * Once for each accepted freeze. @whole: all of it stood still until now. @result is the
+	 * receipt's, borrowed for the call.
+	 */
+	void (*on_thawed)(void *self, enum snapshot_end end, bool whole, const char *result);
+	/* After that, when all hooks are back and the receipt is there. May be NULL. */
+	void (*on_over)(void *self);
 };
 
 /* The conditions of snapshot_new() and snapshot_freeze(). */
@@ -35,6 +40,8 @@ enum {
 	SNAPSHOT_OTHER_DAEMON = 1, /* another hvguestd has the run directory */
 	SNAPSHOT_IN_USE,           /* the last one is not over */
 };
+
+struct receipts;
 
 /*
  * Before anything else it thaws what a predecessor left frozen; then the freezer stands ready. A
@@ -48,7 +55,10 @@ _must_check_ int snapshot_new(struct event_base *base, const struct config *conf
 struct snapshot *snapshot_free(struct snapshot *s);
 DEFINE_CLEANUP(snapshot)
 
-/* @on_change is called whenever snapshot_problem() may have changed. */
+/* @receipts get what there is to keep from now on; they must outlive it. */
+void snapshot_keep_receipts(struct snapshot *s, struct receipts *receipts);
+
+/* @on_change is called whenever snapshot_is_free_for() may have changed. */
 void snapshot_watch(struct snapshot *s, void (*on_change)(void *self), void *self);
 
 /*
@@ -66,20 +76,20 @@ _must_check_ int snapshot_freeze(struct snapshot *s, const struct snapshot_user 
 void snapshot_stop(struct snapshot *s);
 
 /*
- * Asks for the thaw of what snapshot_freeze() began. @why becomes the receipt's result, as a
+ * Asks for the thaw of what @self began by snapshot_freeze(). @why becomes the receipt's result, as a
  * static text; with @wanted it is the end that a snapshot is made for. Nothing happens if it has
  * ended already.
  */
-void snapshot_thaw(struct snapshot *s, const char *why, bool wanted);
+void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool wanted);
 
 /* Why nothing can be frozen at the moment; NULL: it can. */
 const char *snapshot_problem(const struct snapshot *s);
+
+/* Whether @self can begin: nothing stands in the way, and nobody else has the machine held. */
+bool snapshot_is_free_for(const struct snapshot *s, const void *self);
 
 /* Whether anything is frozen or about to be: nothing else may act on this machine on our behalf. */
 bool snapshot_is_holding(const struct snapshot *s);
 
 /* Adds the snapshot's part of the status to the object @status. */
 void snapshot_add_status(const struct snapshot *s, json_t *status);
-
-/* The last one's receipt, file system by file system; JSON null if there was none. */
-json_t *snapshot_receipt(const struct snapshot *s);

@@ -23,6 +23,7 @@ SYSTEM_TESTS = \
 	%D%/test-images.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
+	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
 	%D%/test-reoffer.sh \
 	%D%/test-rogue.sh \

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Receipts, kept.
+ *
+ * A receipt is written after the thaw, by a thread of its own: the disk it goes to may be full or
+ * slow, or be frozen again by the next backup already, and none of that may hold up anything else.
+ * What cannot be written is named in the log and stays in memory; nothing else is lost by it. Each
+ * file is renamed into place when it is whole. When it is there, older ones than the newest N are
+ * removed; and only those that have a name of ours.
+ *
+ * The journal gets the result as a message and the rest as fields, by the same thread: its daemon
+ * may be as slow as the disk it writes to.
+ */
+
+#include "daemon/receipts.h"
+
+#include "base/container.h"
+#include "base/jobs.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-journal.h>
+#endif
+
+#define NAME_FORMAT "receipt-%08u.json"
+
+/* A receipt on its way to the disk. */
+struct writing {
+	struct job job;
+	struct receipts *receipts;
+	struct writing *next;
+	unsigned int id;
+	json_t *receipt; /* the event loop's; `text` is the thread's */
+	char *text;
+	char message[256];
+	char class[32];
+	int error;
+};
+
+struct receipts {
+	const struct config *config;
+	struct jobs *jobs;
+	int folder_fd; /* -1: nothing can be kept there */
+	unsigned int next_id;
+	json_t *list; /* newest first */
+	struct writing *writings;
+};
+
+static unsigned int id_of(const char *name)
+{
+	unsigned int id = 0;
+	char check[32];
+
+	if (sscanf(name, "receipt-%u.json", &id) != 1)
+		return 0;
+	snprintf(check, sizeof(check), NAME_FORMAT, id);
+	return strcmp(check, name) == 0 ? id : 0;
+}
+
+static int is_receipt(const struct dirent *entry)
+{
+	return id_of(entry->d_name) > 0;
+}
+
+static int by_id(const struct dirent **a, const struct dirent **b)
+{
+	unsigned int x = id_of((*a)->d_name), y = id_of((*b)->d_name);
+
+	return (x > y) - (x < y);
+}
+
+/* Removes the oldest files beyond the number that is kept. */
+static void prune(const struct receipts *r)
+{
+	struct dirent **entries;
+	int n = scandirat(r->folder_fd, ".", &entries, is_receipt, by_id);
+
+	for (int i = 0; i < n; i++) {
+		if (i < n - (int)r->config->n_receipts)
+			(void)unlinkat(r->folder_fd, entries[i]->d_name, 0);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+}
+
+static int write_all(int fd, const char *text, size_t n)
+{
+	while (n > 0) {
+		ssize_t written = write(fd, text, n);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return negative_errno();
+		text += written;
+		n -= (size_t)written;
+	}
+	return fsync(fd) < 0 ? negative_errno() : 0;
+}
+
+static int write_file(const struct receipts *r, const struct writing *w)
+{
+	static const char fresh[] = ".receipt.new";
+	_cleanup_close_ int fd = -1;
+	char name[32];
+	int error;
+
+	if (r->folder_fd < 0 || r->config->n_receipts == 0)
+		return 0;
+	snprintf(name, sizeof(name), NAME_FORMAT, w->id);
+	fd = openat(r->folder_fd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return negative_errno();
+	error = write_all(fd, w->text, strlen(w->text));
+	if (error == 0 && renameat(r->folder_fd, fresh, r->folder_fd, name) < 0)
+		error = negative_errno();
+	if (error)
+		(void)unlinkat(r->folder_fd, fresh, 0);
+	else
+		prune(r);
+	return error;
+}
+
+static void tell_journal(const struct writing *w)
+{
+#ifdef HAVE_SYSTEMD
+	(void)sd_journal_send("MESSAGE=backup: %s", w->message,
+			      "MESSAGE_ID=b6f7ba9d0c8e4f0e9f0a5c0c1d5a7e21", "PRIORITY=%d",
+			      strcmp(w->class, "failed") && strcmp(w->class, "crash") ? 6 : 4,
+			      "HVGUEST_BACKUP_ID=%u", w->id, "HVGUEST_BACKUP_CLASS=%s", w->class,
+			      "HVGUEST_BACKUP_RECEIPT=%s", w->text, NULL);
+#else
+	(void)w;
+#endif
+}
+
+static void run_writing(struct worker_job *work)
+{
+	struct writing *w = container_of(container_of(work, struct job, work), struct writing, job);
+
+	w->error = write_file(w->receipts, w);
+	tell_journal(w);
+}
+
+static void forget_writing(struct writing *w)
+{
+	for (struct writing **p = &w->receipts->writings; *p; p = &(*p)->next) {
+		if (*p == w) {
+			*p = w->next;
+			break;
+		}
+	}
+	json_decref(w->receipt);
+	free(w->text);
+	free(w);
+}
+
+static void tell_written(struct writing *w)
+{
+	if (!w->error)
+		return;
+	log_error("receipt %u cannot be written to %s/receipts: %s: make room there, or name another "
+		  "folder (state_dir); it is kept in memory",
+		  w->id, w->receipts->config->state_dir, strerror(-w->error));
+	json_object_set_new(w->receipt, "not_saved", json_string(strerror(-w->error)));
+}
+
+static void on_written(struct job *job)
+{
+	struct writing *w = container_of(job, struct writing, job);
+
+	tell_written(w);
+	forget_writing(w);
+}
+
+void receipts_add(struct receipts *r, json_t *take_receipt)
+{
+	struct writing *w = calloc(1, sizeof(*w));
+	const char *text;
+
+	json_object_set_new(take_receipt, "id", json_integer(r->next_id));
+	json_array_insert_new(r->list, 0, take_receipt);
+	while (json_array_size(r->list) > 1 && json_array_size(r->list) > r->config->n_receipts)
+		json_array_remove(r->list, json_array_size(r->list) - 1);
+	if (!w)
+		return;
+	w->receipts = r;
+	w->id = r->next_id++;
+	w->receipt = json_incref(take_receipt);
+	w->text = json_dumps(take_receipt, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	text = json_string_value(json_object_get(take_receipt, "result"));
+	snprintf(w->message, sizeof(w->message), "%s", text ? text : "");
+	text = json_string_value(json_object_get(take_receipt, "class"));
+	snprintf(w->class, sizeof(w->class), "%s", text ? text : "");
+	w->job.work.run = run_writing;
+	w->job.done = on_written;
+	w->next = r->writings;
+	r->writings = w;
+	if (!w->text || jobs_submit(r->jobs, &w->job))
+		forget_writing(w);
+}
+
+json_t *receipts_get(const struct receipts *r, size_t n)
+{
+	json_t *receipt = n > 0 ? json_array_get(r->list, n - 1) : NULL;
+
+	return json_incref(receipt);
+}
+
+json_t *receipts_list(const struct receipts *r)
+{
+	static const char *const keys[] = {"id", "started", "requester", "class", "result",
+					   "consistent"};
+	json_t *list = json_array(), *receipt;
+	size_t i;
+
+	json_array_foreach(r->list, i, receipt) {
+		json_t *line = json_object();
+
+		for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
+			json_object_set(line, keys[k], json_object_get(receipt, keys[k]));
+		json_array_append_new(list, line);
+	}
+	return list;
+}
+
+static int open_folder(struct receipts *r)
+{
+	char path[PATH_MAX];
+
+	if (mkdir(r->config->state_dir, 0755) < 0 && errno != EEXIST)
+		return negative_errno();
+	if (snprintf(path, sizeof(path), "%s/receipts", r->config->state_dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return negative_errno();
+	r->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return r->folder_fd < 0 ? negative_errno() : 0;
+}
+
+static void load_file(struct receipts *r, const char *name)
+{
+	int fd = openat(r->folder_fd, name, O_RDONLY | O_CLOEXEC);
+	json_t *receipt = fd < 0 ? NULL : json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
+
+	(void)close_fd(fd);
+	if (json_is_object(receipt))
+		json_array_insert(r->list, 0, receipt);
+	else
+		log_warning("%s/receipts/%s cannot be read: it is left out", r->config->state_dir,
+			    name);
+	json_decref(receipt);
+	r->next_id = id_of(name) + 1;
+}
+
+static void load(struct receipts *r)
+{
+	struct dirent **entries;
+	int n = scandirat(r->folder_fd, ".", &entries, is_receipt, by_id);
+
+	for (int i = 0; i < n; i++) {
+		if (i >= n - (int)r->config->n_receipts)
+			load_file(r, entries[i]->d_name);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+}
+
+int receipts_new(struct event_base *base, const struct config *config,
+		 struct receipts **ret_receipts)
+{
+	_cleanup_(cleanup_receiptsp) struct receipts *r = calloc(1, sizeof(*r));
+	int error;
+
+	if (!r)
+		return -ENOMEM;
+	r->config = config;
+	r->folder_fd = -1;
+	r->next_id = 1;
+	r->list = json_array();
+	if (!r->list)
+		return -ENOMEM;
+	error = open_folder(r);
+	if (error)
+		log_warning("receipts are kept in memory only: %s/receipts: %s: name another folder "
+			    "(state_dir)",
+			    config->state_dir, strerror(-error));
+	else
+		load(r);
+	error = jobs_new(base, &r->jobs);
+	if (error)
+		return error;
+
+	*ret_receipts = steal_ptr(r);
+	return 0;
+}
+
+struct receipts *receipts_free(struct receipts *r)
+{
+	if (!r)
+		return NULL;
+	/* The thread finishes what it has begun; the rest of its queue, oldest last, is done here. */
+	r->jobs = jobs_free(r->jobs);
+	while (r->writings) {
+		struct writing *w = r->writings;
+
+		w->error = write_file(r, w);
+		tell_written(w);
+		forget_writing(w);
+	}
+	json_decref(r->list);
+	(void)close_fd(r->folder_fd);
+	free(r);
+	return NULL;
+}

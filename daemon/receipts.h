@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/cleanup.h"
+#include "daemon/config.h"
+
+#include <event2/event.h>
+#include <jansson.h>
+
+/*
+ * The last receipts: in memory, in files of the state directory, and in the journal.
+ */
+
+struct receipts;
+
+/*
+ * Reads what is in the state directory and starts a thread that writes. A directory that cannot be
+ * used is no error: it is logged, and receipts are kept in memory. Only when nothing is frozen by
+ * us. @config must outlive it. Negative errno.
+ */
+_must_check_ int receipts_new(struct event_base *base, const struct config *config,
+			      struct receipts **ret_receipts);
+
+/* Writes what has not been written yet. */
+struct receipts *receipts_free(struct receipts *r);
+DEFINE_CLEANUP(receipts)
+
+/* Gives @take_receipt its number ("id"), keeps it, and has it written by the thread. */
+void receipts_add(struct receipts *r, json_t *take_receipt);
+
+/* The @n-th newest, from 1 on, as a new reference; NULL: there are not so many. */
+json_t *receipts_get(const struct receipts *r, size_t n);
+
+/* The list, newest first, each with what it takes to choose one. */
+json_t *receipts_list(const struct receipts *r);
