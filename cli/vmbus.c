@@ -39,6 +39,12 @@ static void print_vmbus(const json_t *answer)
 		       maybe(d, "ring_bytes", true).text, maybe(d, "in_bytes", true).text,
 		       maybe(d, "out_bytes", true).text, maybe(d, "interrupts", false).text,
 		       text_of(d, "service_state"));
+	json_array_foreach(devices, i, d)
+		if (number_of(d, "buffer_bytes") > 0)
+			printf("memory      %s: the kernel keeps %s for it besides its rings\n",
+			       text_of(d, "class"), bytes_of(d, "buffer_bytes").text);
+	if (json_is_true(json_object_get(answer, "blocks_hibernation")))
+		puts("hibernation blocked: uio_hv_generic, which has a device, cannot suspend");
 	json_array_foreach(channels, i, c)
 		printf("channel     %s: %s\n", text_of(c, "service"), text_of(c, "state"));
 }

@@ -42,8 +42,6 @@
 #include <string.h>
 
 #define NS_PER_S     UINT64_C(1000000000)
-#define LOOK_NS      NS_PER_S
-#define PAUSE_MIN_NS NS_PER_S
 #define PAUSE_MAX_NS (60 * NS_PER_S)
 
 enum {
@@ -72,8 +70,11 @@ enum outcome {
 	OUTCOME_LEAVE,     /* the device is back with its driver, and no use */
 };
 
+struct uio_host;
+
 struct slot {
 	struct job job;
+	struct uio_host *host;
 	const struct takeover_config *config;
 	const struct service *service;
 	enum slot_state state;
@@ -99,6 +100,8 @@ struct uio_host {
 	struct event *timer;
 	struct slot *slots;
 	size_t n_slots;
+	uint64_t retry_ns;
+	bool told_of_hibernation;
 };
 
 /* Everything from here to run_job() is in the jobs' thread. */
@@ -139,13 +142,29 @@ static enum outcome find_device(struct slot *slot)
 	return OUTCOME_DONE;
 }
 
+/* An error of the kernel's, with what helps where something does. */
+static enum outcome say_errno(struct slot *slot, enum outcome outcome, const char *what, int error)
+{
+	const char *remedy = "";
+	char text[TEXT_SIZE / 2];
+
+	if (error == -ENOMEM)
+		remedy = ": memory is too fragmented for its rings: take it over at boot";
+	else if (error == -ENOENT)
+		remedy = ": see that /dev is a devtmpfs, or udev at work";
+	else if (error == -EACCES || error == -EPERM)
+		remedy = ": run as root";
+	snprintf(text, sizeof(text), "%s: %s%s", what, strerror(-error), remedy);
+	return say_of_device(slot, outcome, text);
+}
+
 static enum outcome take_device(struct slot *slot)
 {
 	struct fd_holder holder;
 	int r = takeover_new(slot->config, &slot->device, &holder, &slot->takeover);
 
 	if (r < 0)
-		return say_of_device(slot, OUTCOME_LEAVE, strerror(-r));
+		return say_errno(slot, OUTCOME_LEAVE, "cannot be taken over", r);
 	switch (r) {
 	case 0:
 		return OUTCOME_DONE;
@@ -183,7 +202,10 @@ static enum outcome open_channel(struct slot *slot)
 
 	if (r == 0)
 		return OUTCOME_DONE;
-	(void)say_of_device(slot, OUTCOME_RETRY, r < 0 ? strerror(-r) : transport_uio_text(r));
+	if (r < 0)
+		(void)say_errno(slot, OUTCOME_RETRY, takeover_node(slot->takeover), r);
+	else
+		(void)say_of_device(slot, OUTCOME_RETRY, transport_uio_text(r));
 	if (r == TRANSPORT_UIO_GONE) {
 		slot->takeover = takeover_free(slot->takeover);
 		return OUTCOME_RETRY;
@@ -230,7 +252,7 @@ static void retry_later(struct slot *slot, enum slot_state state)
 static void look_later(struct slot *slot, enum slot_state state)
 {
 	slot->state = state;
-	slot->try_ns = clock_monotonic_ns() + LOOK_NS;
+	slot->try_ns = clock_monotonic_ns() + slot->config->retry_ns;
 }
 
 /* Logs what the job has to say, unless it was the same the last time. */
@@ -247,7 +269,7 @@ static void leave(struct slot *slot)
 {
 	slot->was_left = true;
 	slot->left_channel_id = slot->device.channel_id;
-	slot->pause_ns = PAUSE_MIN_NS;
+	slot->pause_ns = slot->config->retry_ns;
 	look_later(slot, SLOT_LEFT);
 }
 
@@ -266,9 +288,14 @@ static void hand_over(struct slot *slot)
 		   (long long)slot->device.channel_id, slot->device.instance,
 		   takeover_node(slot->takeover));
 	if (extra_bytes > 0)
-		log_warning("%s: this kernel keeps %s of buffers for the device, which are of no "
-			    "use: Linux 7.2 does not", slot->service->name,
-			    size_format(extra_bytes).text);
+		log_warning("%s: this kernel keeps %s of memory for device %s, for nothing: "
+			    "take over what you need only (Linux 7.2 keeps none)",
+			    slot->service->name, size_format(extra_bytes).text,
+			    slot->device.instance);
+	if (!slot->host->told_of_hibernation)
+		log_notice("this machine cannot hibernate while a device is taken over: "
+			   "uio_hv_generic cannot suspend one");
+	slot->host->told_of_hibernation = true;
 	slot->service->open(slot->service->self, &port);
 }
 
@@ -283,7 +310,7 @@ static void job_done(struct job *job)
 	case OUTCOME_ABSENT:
 		complain(slot, slot->text);
 		slot->was_left = false;
-		slot->pause_ns = PAUSE_MIN_NS;
+		slot->pause_ns = slot->config->retry_ns;
 		look_later(slot, SLOT_WANTED);
 		break;
 	case OUTCOME_UNCHANGED:
@@ -323,7 +350,7 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 		    slot->try_ns <= now_ns)
 			submit(h, slot);
 	}
-	timer_set(h->timer, now_ns + LOOK_NS);
+	timer_set(h->timer, now_ns + h->retry_ns);
 }
 
 static void close_channel(struct connection *connection, const void *self, bool again)
@@ -336,7 +363,7 @@ static void close_channel(struct connection *connection, const void *self, bool 
 		if (slot->service->self != self || slot->state != SLOT_OPEN)
 			continue;
 		if (clock_monotonic_ns() - slot->opened_ns >= PAUSE_MAX_NS)
-			slot->pause_ns = PAUSE_MIN_NS;
+			slot->pause_ns = slot->config->retry_ns;
 		retry_later(slot, again ? SLOT_WANTED : SLOT_LEFT);
 		if (!again)
 			complain(slot, "the device goes back to its driver; "
@@ -438,15 +465,17 @@ int uio_host_new(struct event_base *base, const struct takeover_config *config,
 	if (!h)
 		return -ENOMEM;
 	h->connection.ops = &uio_host_ops;
+	h->retry_ns = config->retry_ns;
 	h->slots = calloc(n, sizeof(*h->slots));
 	if (!h->slots)
 		return -ENOMEM;
 	for (h->n_slots = 0; h->n_slots < n; h->n_slots++)
 		h->slots[h->n_slots] = (struct slot){
 			.job = {.work.run = run_job, .done = job_done},
+			.host = h,
 			.config = config,
 			.service = &services[h->n_slots],
-			.pause_ns = PAUSE_MIN_NS,
+			.pause_ns = config->retry_ns,
 			.port = VMBUS_PORT_INIT,
 		};
 	r = jobs_new(base, &h->jobs);

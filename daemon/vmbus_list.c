@@ -45,7 +45,24 @@ static json_t *describe(const struct vmbus_device *d)
 	add_number(object, "in_bytes", d->in_bytes);
 	add_number(object, "out_bytes", d->out_bytes);
 	add_number(object, "interrupts", d->interrupts);
+	add_number(object, "signals", d->signals);
+	add_number(object, "buffer_bytes", d->buffer_bytes);
 	return object;
+}
+
+/* Linux drivers/hv/vmbus_drv.c, vmbus_suspend(): one driver without suspend is enough. */
+static bool blocks_hibernation(const json_t *devices)
+{
+	size_t i;
+	json_t *d;
+
+	json_array_foreach(devices, i, d) {
+		const char *driver = json_string_value(json_object_get(d, "driver"));
+
+		if (driver && !strcmp(driver, VMBUS_UIO_DRIVER))
+			return true;
+	}
+	return false;
 }
 
 static json_t *list_devices(struct connection *connection, const char *sysfs,
@@ -73,15 +90,15 @@ json_t *vmbus_list(struct connection *connection, const char *sysfs, const struc
 		   size_t n)
 {
 	bool is_lab = strcmp(connection->ops->transport, "uio") != 0;
-	json_t *channels = json_array();
+	json_t *channels = json_array(), *devices;
 
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(
 			channels,
 			json_pack("{s:s, s:s}", "service", services[i].name, "state",
 				  connection_channel_state(connection, services[i].self)));
-	return json_pack("{s:i, s:s, s:o, s:o}", "schema", 1, "transport",
-			 connection->ops->transport, "devices",
-			 is_lab ? json_array() : list_devices(connection, sysfs, services, n),
-			 "channels", channels);
+	devices = is_lab ? json_array() : list_devices(connection, sysfs, services, n);
+	return json_pack("{s:i, s:s, s:b, s:o, s:o}", "schema", 1, "transport",
+			 connection->ops->transport, "blocks_hibernation",
+			 blocks_hibernation(devices), "devices", devices, "channels", channels);
 }

@@ -24,6 +24,8 @@
 
 enum {
 	PATH_SIZE = 128,
+	FIRST_BUFFER_MAP = 3, /* Linux drivers/uio/uio_hv_generic.c, enum hv_uio_map */
+	LAST_BUFFER_MAP = 4,
 };
 
 static void cleanup_dirp(DIR **dir)
@@ -89,6 +91,21 @@ static int64_t ring_size(int fd, const struct vmbus_device *d)
 	return readable < 0 || writable < 0 ? -1 : readable + writable + sysconf(_SC_PAGESIZE);
 }
 
+uint64_t vmbus_device_buffers(int device_fd, int uio)
+{
+	uint64_t bytes = 0;
+
+	for (int i = FIRST_BUFFER_MAP; i <= LAST_BUFFER_MAP; i++) {
+		char path[PATH_SIZE];
+		int64_t size;
+
+		snprintf(path, sizeof(path), "uio/uio%d/maps/map%d/size", uio, i);
+		size = sysfs_read_number(device_fd, path, 16);
+		bytes += size > 0 ? size : 0;
+	}
+	return bytes;
+}
+
 static void read_names(int fd, struct vmbus_device *d)
 {
 	char text[VMBUS_GUID_TEXT_SIZE + 2];
@@ -113,6 +130,8 @@ static void read_numbers(int fd, struct vmbus_device *d)
 	d->in_bytes = sysfs_read_number(fd, "in_read_bytes_avail", 10);
 	d->out_bytes = sysfs_read_number(fd, "out_read_bytes_avail", 10);
 	d->interrupts = channel_number(fd, d, "interrupts");
+	d->signals = channel_number(fd, d, "events");
+	d->buffer_bytes = d->uio < 0 ? -1 : (int64_t)vmbus_device_buffers(fd, d->uio);
 	d->has_monitor = faccessat(fd, "monitor_id", F_OK, 0) == 0;
 }
 

@@ -38,6 +38,8 @@ struct vmbus_device {
 	int64_t in_bytes;    /* that wait in the ring from the host */
 	int64_t out_bytes;   /* that wait in the ring to the host */
 	int64_t interrupts;  /* from the host */
+	int64_t signals;     /* to the host */
+	int64_t buffer_bytes; /* of memory that uio_hv_generic keeps for it besides the rings */
 	bool has_monitor;    /* the host is not signalled by a hypercall */
 };
 
@@ -57,6 +59,12 @@ _must_check_ int vmbus_discover_class(const char *sysfs, const struct vmbus_guid
  * long as uio_hv_generic has the device; else -1.
  */
 int vmbus_device_uio(int bus_fd, const char *instance);
+
+/*
+ * Bytes of memory that the kernel keeps for device @device_fd (its folder, open), which has
+ * /dev/uio@uio, in buffers that are for network cards only; 0 if there are none.
+ */
+uint64_t vmbus_device_buffers(int device_fd, int uio);
 
 /* "offered", "opening", "ready", "opened"; "-" for anything else. */
 const char *vmbus_device_state_name(int64_t state);

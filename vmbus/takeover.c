@@ -36,8 +36,6 @@ enum {
 	PATH_SIZE = 256,
 	POLL_NS = 10 * 1000 * 1000,
 	KERNEL_ENOTSUPP = 524, /* Linux include/linux/errno.h; not for user space, and seen there */
-	FIRST_EXTRA_MAP = 3,   /* Linux drivers/uio/uio_hv_generic.c, enum hv_uio_map */
-	LAST_EXTRA_MAP = 4,
 };
 
 #define NO_DRIVER "-"
@@ -64,6 +62,7 @@ void takeover_config_init(struct takeover_config *config, const char *run_dir)
 		.run_dir = run_dir,
 		.modprobe = "/sbin/modprobe",
 		.wait_ns = UINT64_C(2000000000),
+		.retry_ns = UINT64_C(1000000000),
 	};
 }
 
@@ -74,8 +73,8 @@ const char *takeover_text(int condition)
 		return "the kernel has no driver uio_hv_generic: "
 		       "install the package with the kernel's extra modules, or do without takeover";
 	case TAKEOVER_TOO_OLD:
-		return "this kernel's uio_hv_generic refuses devices without a monitor bit: "
-		       "it takes Linux 6.10 or newer";
+		return "this kernel's uio_hv_generic refuses devices without a monitor bit (its log "
+		       "says \"vmbus channel requires hypercall\"): it takes Linux 6.10 or newer";
 	case TAKEOVER_BUSY:
 		return "a process has it open: stop it";
 	case TAKEOVER_LOCKED:
@@ -248,6 +247,7 @@ static int rebind(struct takeover *t, const struct vmbus_device *device)
 /* Reads what the maps say; false if they are not all there yet. */
 static bool read_maps(struct takeover *t)
 {
+	_cleanup_close_ int device_fd = -1;
 	char path[PATH_SIZE];
 	int64_t size;
 
@@ -257,14 +257,10 @@ static bool read_maps(struct takeover *t)
 	if (size <= 0)
 		return false;
 
+	snprintf(path, sizeof(path), "devices/%s", t->instance);
+	device_fd = openat(t->bus_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	t->map_bytes = size;
-	t->extra_bytes = 0;
-	for (int i = FIRST_EXTRA_MAP; i <= LAST_EXTRA_MAP; i++) {
-		snprintf(path, sizeof(path), "devices/%s/uio/uio%d/maps/map%d/size", t->instance,
-			 t->uio, i);
-		size = sysfs_read_number(t->bus_fd, path, 16);
-		t->extra_bytes += size > 0 ? size : 0;
-	}
+	t->extra_bytes = device_fd < 0 ? 0 : vmbus_device_buffers(device_fd, t->uio);
 	return true;
 }
 

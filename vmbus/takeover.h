@@ -21,6 +21,7 @@ struct takeover_config {
 	const char *run_dir;  /* for the lock, which also remembers the driver that a device had */
 	const char *modprobe; /* the program that loads modules */
 	uint64_t wait_ns;     /* for the kernel to make the device node's attributes */
+	uint64_t retry_ns;    /* for the caller: between two looks for what is not there yet */
 };
 
 /* The places of a real machine. */

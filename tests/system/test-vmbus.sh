@@ -89,7 +89,7 @@ ends "it ends" "$daemon" TERM
 make_bus
 ln -sf /dev/full "$balloon/unbind"
 start_daemon --takeover dynmem
-check "a driver that does not let go is told of" soon said "$instance: No space left"
+check "a driver that does not let go is told of" soon said "$instance: cannot be taken over: No space left"
 is_back "the device is back with its driver"
 ends "it ends" "$daemon" TERM
 

@@ -31,7 +31,10 @@ static void make_dynmem(void)
 	tree_file(DYNMEM "/in_write_bytes_avail", "2092976\n");
 	tree_file(DYNMEM "/out_read_bytes_avail", "0\n");
 	tree_file(DYNMEM "/uio/uio3/maps/map0/size", "0x0000000000400000\n");
+	tree_file(DYNMEM "/uio/uio3/maps/map3/size", "0x0000000001f00000\n");
+	tree_file(DYNMEM "/uio/uio3/maps/map4/size", "0x0000000001000000\n");
 	tree_file(DYNMEM "/channels/21/interrupts", "17\n");
+	tree_file(DYNMEM "/channels/21/events", "9\n");
 	tree_sized(DYNMEM "/channels/21/ring", 4194304);
 }
 
@@ -83,6 +86,8 @@ Test(discover, a_device_bound_to_uio_is_described_in_full)
 	cr_expect(eq(i64, d->in_bytes, 80));
 	cr_expect(eq(i64, d->out_bytes, 0));
 	cr_expect(eq(i64, d->interrupts, 17));
+	cr_expect(eq(i64, d->signals, 9));
+	cr_expect(eq(i64, d->buffer_bytes, 47 << 20));
 	cr_expect(not(d->has_monitor));
 }
 
@@ -100,8 +105,19 @@ Test(discover, a_device_whose_channel_is_closed_has_no_numbers)
 	cr_expect(eq(i64, d->ring_bytes, -1));
 	cr_expect(eq(i64, d->in_bytes, -1));
 	cr_expect(eq(i64, d->interrupts, -1));
+	cr_expect(eq(i64, d->signals, -1));
+	cr_expect(eq(i64, d->buffer_bytes, -1), "it is not bound to uio_hv_generic");
 	cr_expect(d->has_monitor);
 	expect_text(vmbus_device_state_name(d->state), "ready");
+}
+
+Test(discover, a_kernel_that_keeps_no_buffers_is_told_apart_from_one_that_does_not_say)
+{
+	make_dynmem();
+	tree_remove(DYNMEM "/uio/uio3/maps/map3");
+	tree_remove(DYNMEM "/uio/uio3/maps/map4");
+	discover();
+	cr_expect(eq(i64, devices[0].buffer_bytes, 0));
 }
 
 Test(discover, the_ring_size_is_found_in_each_of_the_ways_that_kernels_show_it)

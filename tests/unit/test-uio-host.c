@@ -8,8 +8,8 @@
 #include "daemon/uio_host.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "daemon/vmbus_list.h"
+#include "tests/unit/logged.h"
 #include "tests/unit/tree.h"
 
 #define GUID    "1eccfd72-4b41-45ef-b73a-4a6e44c12924"
@@ -18,6 +18,7 @@
 #define BALLOON "sys/drivers/hv_balloon"
 
 #define PATIENCE_NS UINT64_C(20000000000)
+#define RETRY_NS    UINT64_C(30000000)
 
 /* The service of the test; struct service's functions are below. */
 static struct {
@@ -46,13 +47,32 @@ static void close_port(void *self, const char *why)
 	seen.closed++;
 }
 
-static void make_device(const char *channel_id)
+/* A device of the kernel's driver, which becomes /dev/uio@uio with rings of half of @map_bytes. */
+static void make_device_as(const char *channel_id, int uio, int map_bytes)
 {
+	char path[80], size[32];
+
+	snprintf(path, sizeof(path), DEVICE "/uio/uio%d/maps/map0/size", uio);
+	snprintf(size, sizeof(size), "0x%x\n", map_bytes);
+	tree_file(path, size);
+	snprintf(path, sizeof(path), "dev/uio%d", uio);
+	tree_sized(path, map_bytes);
 	tree_file(DEVICE "/class_id", "{525074dc-8985-46e2-8057-a307dc18a502}\n");
 	tree_file(DEVICE "/id", channel_id);
 	tree_file(DEVICE "/driver_override", "(null)\n");
 	tree_link(DEVICE "/driver", "../../drivers/hv_balloon");
-	tree_file(DEVICE "/uio/uio0/maps/map0/size", "0x4000\n");
+}
+
+static void make_device(const char *channel_id)
+{
+	make_device_as(channel_id, 0, 16384);
+}
+
+/* A process in the tree's /proc that has a file of the tree open. */
+static void make_holder(const char *name, const char *node)
+{
+	tree_file("proc/4711/comm", name);
+	tree_link("proc/4711/fd/3", tree_path(node));
 }
 
 static void forget_commands(void)
@@ -66,18 +86,18 @@ static void forget_commands(void)
 static void set_up(void)
 {
 	tree_init();
-	log_open("test", LOG_LEVEL_ERROR);
+	logged_init(LOG_LEVEL_NOTICE);
 	tree_file("sys/devices/README", "");
 	tree_file("sys/drivers_probe", "");
 	forget_commands();
 	tree_file("run/here", "");
 	tree_file("proc/here", "");
-	tree_sized("dev/uio0", 16384);
 	snprintf(sysfs, sizeof(sysfs), "%s", tree_path("sys"));
 	snprintf(dev, sizeof(dev), "%s", tree_path("dev"));
 	snprintf(proc, sizeof(proc), "%s", tree_path("proc"));
 	snprintf(run_dir, sizeof(run_dir), "%s", tree_path("run"));
-	config = (struct takeover_config){sysfs, dev, proc, run_dir, "/bin/false", 50000000};
+	config = (struct takeover_config){sysfs, dev, proc, run_dir, "/bin/false", 50000000,
+					  RETRY_NS};
 	service = (struct service){"dynmem", &vmbus_class_dynmem, &seen, open_port, close_port};
 	base = event_base_new();
 }
@@ -106,6 +126,13 @@ static void wait_for(const char *state, const int *count, int n)
 	}
 	cr_assert(0, "the channel is '%s' and not '%s', %d of %d",
 		  connection_channel_state(connection, &seen), state, *count, n);
+}
+
+/* Runs the loop for so many of its timers. */
+static void run_turns(int n)
+{
+	for (int i = 0; i < n; i++)
+		(void)event_base_loop(base, EVLOOP_ONCE);
 }
 
 /* The error in the status; valid until the next call. */
@@ -197,6 +224,114 @@ Test(uio_host, a_device_that_is_taken_away_is_waited_for)
 	expect_text(tree_text(BALLOON "/unbind"), GUID);
 }
 
+Test(uio_host, a_device_that_comes_back_with_another_node_and_other_rings_is_taken_as_it_is_now)
+{
+	make_device("21\n");
+	start();
+	wait_for("open", &seen.opened, 1);
+
+	tree_remove(DEVICE);
+	tree_remove("dev/uio0");
+	connection_close_channel(connection, &seen, true);
+	forget_commands();
+	make_device_as("35\n", 3, 65536);
+	wait_for("open", &seen.opened, 2);
+	cr_expect(eq(sz, seen.port.map_size, 65536));
+	expect_text(tree_text(BALLOON "/unbind"), GUID);
+	expect_text(tree_text(UIO "/bind"), GUID);
+	cr_expect(eq(int, logged_lines("cannot hibernate"), 1), "said once, not at each opening");
+}
+
+Test(uio_host, a_device_that_vanishes_while_it_is_opened_is_waited_for)
+{
+	make_device("21\n");
+	tree_remove("dev/uio0");
+	start();
+	wait_for_error("uio0");
+	tree_remove(DEVICE);
+	wait_for_error("no such device");
+	make_device_as("22\n", 1, 16384);
+	wait_for("open", &seen.opened, 1);
+}
+
+Test(uio_host, a_node_that_does_not_open_the_first_time_is_tried_again_while_it_is_taken)
+{
+	make_device("21\n");
+	tree_remove("dev/uio0");
+	start();
+	wait_for_error("udev");
+	cr_expect(strstr(status_error(), "device " GUID ": ") != NULL);
+	expect_text(tree_text(UIO "/unbind"), "");
+	tree_sized("dev/uio0", 16384);
+	wait_for("open", &seen.opened, 1);
+	expect_text(status_error(), "");
+}
+
+Test(uio_host, a_node_that_never_opens_sends_the_device_back)
+{
+	make_device("21\n");
+	tree_remove("dev/uio0");
+	start();
+	wait_for("offered", &seen.opened, 0);
+	expect_text(tree_text(UIO "/unbind"), GUID);
+	expect_text(tree_text(BALLOON "/bind"), GUID);
+	cr_expect(eq(int, tree_text(DEVICE "/driver_override")[0], '\n'));
+}
+
+Test(uio_host, a_stock_daemon_at_work_is_named_and_waited_for)
+{
+	service.class_id = &vmbus_class_vss;
+	make_device("21\n");
+	tree_file(DEVICE "/class_id", "{35fa2e29-ea23-4236-96ae-3a6ebacba440}\n");
+	make_holder("hv_vss_daemon\n", "dev/vmbus/hv_vss");
+	start();
+	wait_for_error("process 4711 (hv_vss_daemon) has ");
+	cr_expect(strstr(status_error(), "device " GUID ": ") != NULL);
+	cr_expect(strstr(status_error(), "stop it first") != NULL);
+	run_turns(2);
+	expect_text(tree_text(BALLOON "/unbind"), "");
+	cr_expect(eq(int, logged_lines("hv_vss_daemon"), 1), "said once");
+
+	tree_remove("proc/4711");
+	wait_for("open", &seen.opened, 1);
+}
+
+Test(uio_host, two_daemons_at_once_do_not_share_a_device)
+{
+	struct connection *second;
+
+	make_device("21\n");
+	start();
+	wait_for("open", &seen.opened, 1);
+	forget_commands();
+
+	/* The first is found by its lock, or, with another run directory, by its open node. */
+	tree_link(DEVICE "/driver", "../../drivers/uio_hv_generic");
+	second = connection;
+	start();
+	wait_for_error("another hvguestd has it: stop that one");
+	connection = connection_free(connection);
+	snprintf(run_dir, sizeof(run_dir), "%s", tree_path("run2"));
+	tree_file("run2/here", "");
+	make_holder("hvguestd\n", "dev/uio0");
+	start();
+	wait_for_error("process 4711 (hvguestd) has ");
+	connection = connection_free(connection);
+	expect_text(tree_text(UIO "/unbind"), "");
+	expect_text(tree_text(BALLOON "/bind"), "");
+	connection = second;
+}
+
+Test(uio_host, memory_that_the_kernel_keeps_is_said_with_its_size)
+{
+	make_device("21\n");
+	tree_file(DEVICE "/uio/uio0/maps/map3/size", "0x0000000001f00000\n");
+	tree_file(DEVICE "/uio/uio0/maps/map4/size", "0x0000000001000000\n");
+	start();
+	wait_for("open", &seen.opened, 1);
+	cr_expect(eq(int, logged_lines("keeps 47 MiB of memory for device " GUID), 1));
+}
+
 Test(uio_host, a_kernel_that_refuses_is_tried_once_and_the_device_is_back)
 {
 	make_device("21\n");
@@ -209,6 +344,7 @@ Test(uio_host, a_kernel_that_refuses_is_tried_once_and_the_device_is_back)
 	for (int i = 0; i < 6; i++)
 		(void)event_base_loop(base, EVLOOP_ONCE);
 	expect_text(tree_text(BALLOON "/bind"), "");
+	cr_expect(eq(int, logged_lines("vmbus channel requires hypercall"), 1));
 }
 
 Test(uio_host, rings_of_an_odd_size_send_the_device_back)
@@ -232,6 +368,11 @@ Test(uio_host, without_the_module_nothing_is_touched_and_it_is_looked_for_again)
 	wait_for("open", &seen.opened, 1);
 }
 
+static bool blocks_hibernation(const json_t *list)
+{
+	return json_is_true(json_object_get(list, "blocks_hibernation"));
+}
+
 Test(uio_host, every_device_is_listed_with_what_is_made_of_it)
 {
 	json_t *list, *d;
@@ -248,7 +389,17 @@ Test(uio_host, every_device_is_listed_with_what_is_made_of_it)
 	expect_text(json_string_value(json_object_get(d, "service_state")), "open");
 	cr_expect(eq(i64, json_integer_value(json_object_get(d, "ring_bytes")), 8192));
 	cr_expect(eq(ptr, json_object_get(d, "interrupts"), NULL));
+	cr_expect(not(blocks_hibernation(list)));
 	d = json_array_get(json_object_get(list, "channels"), 0);
 	expect_text(json_string_value(json_object_get(d, "service")), "dynmem");
+	json_decref(list);
+
+	/* As it is when the kernel has followed the commands. */
+	tree_link(DEVICE "/driver", "../../drivers/uio_hv_generic");
+	list = vmbus_list(connection, sysfs, &service, 1);
+	cr_expect(blocks_hibernation(list));
+	d = json_array_get(json_object_get(list, "devices"), 0);
+	expect_text(json_string_value(json_object_get(d, "driver")), "uio_hv_generic");
+	cr_expect(eq(i64, json_integer_value(json_object_get(d, "uio")), 0));
 	json_decref(list);
 }
