@@ -23,7 +23,6 @@
 #include "daemon/bind_dynmem.h"
 
 #include "balloon/dynmem.h"
-#include "balloon/pages.h"
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
@@ -34,6 +33,7 @@
 #include "policy/reclaim.h"
 #include "vmbus/link.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 enum work_kind {
@@ -41,6 +41,7 @@ enum work_kind {
 	WORK_RETURN, /* what the host has given back */
 	WORK_UNDO,   /* a slice that the machine did not accept */
 	WORK_DRAIN,  /* everything that a lost host had */
+	WORK_REVIVE, /* start another keeper */
 };
 
 /* What the worker is given, and what it answers. */
@@ -48,7 +49,7 @@ struct memory_work {
 	struct job job;
 	bool running;
 	enum work_kind kind;
-	struct pages *pages;
+	struct keeper_client *keeper;
 
 	uint64_t want_pages;             /* TAKE */
 	struct reclaim *reclaim;         /* NULL: nothing is reclaimed in advance */
@@ -59,7 +60,8 @@ struct memory_work {
 	int result;
 	uint64_t done_pages;
 	size_t n_slice;
-	struct page_range slice[PAGES_SLICE]; /* TAKE */
+	struct page_range slice[KEEPER_RANGES_MAX]; /* TAKE */
+	bool revived;                         /* the keeper had died, and there is another */
 	struct pages_stats stats;             /* afterwards */
 };
 
@@ -71,6 +73,9 @@ struct bind_dynmem {
 	bool has_waiting;
 	bool draining;
 	struct event *timer;
+	struct event *keeper_died;
+	int keeper_fd; /* its pidfd; the client closes its own whenever it likes */
+	bool revive_due;
 	struct memory_guard *guard;
 
 	const char *problem; /* why no pages can be given; NULL: they can */
@@ -104,21 +109,50 @@ static void set_figures(struct bind_dynmem *b)
 	dynmem_set_figures(b->core, &figures);
 }
 
-/* In the worker's thread. */
+/* The next three are in the worker's thread. */
+static int ask_keeper(struct memory_work *work)
+{
+	enum pages_source source;
+
+	switch (work->kind) {
+	case WORK_TAKE:
+		return keeper_client_take(work->keeper, work->want_pages, work->slice,
+					  &work->n_slice, &source);
+	case WORK_RETURN:
+	case WORK_UNDO:
+	case WORK_DRAIN:
+		return keeper_client_return(work->keeper, work->ranges, work->n_ranges,
+					    &work->done_pages);
+	case WORK_REVIVE:
+		break;
+	}
+	return KEEPER_CLIENT_LOST;
+}
+
+/* A dead keeper is replaced first; what it had not finished is asked for again. */
+static int work_with_keeper(struct memory_work *work)
+{
+	int r = ask_keeper(work);
+
+	if (r != KEEPER_CLIENT_LOST)
+		return r;
+	r = keeper_client_revive(work->keeper);
+	work->revived = r == 0;
+	if (r || work->kind == WORK_REVIVE)
+		return r > 0 ? -ECHILD : r;
+	r = ask_keeper(work);
+	return r == KEEPER_CLIENT_LOST ? -ECHILD : r;
+}
+
 static void run_work(struct worker_job *job)
 {
 	struct memory_work *work = container_of(job, struct memory_work, job.work);
-	enum pages_source source;
 
 	if (work->kind == WORK_TAKE && work->reclaim_bytes > 0)
 		(void)!reclaim_ask(work->reclaim, work->reclaim_bytes);
-	if (work->kind == WORK_TAKE)
-		work->result = pages_take(work->pages, work->want_pages, work->slice, PAGES_SLICE,
-					  &work->n_slice, &source);
-	else
-		work->result = pages_return(work->pages, work->ranges, work->n_ranges,
-					    &work->done_pages);
-	pages_get_stats(work->pages, &work->stats);
+	work->revived = false;
+	work->result = work_with_keeper(work);
+	keeper_client_get_stats(work->keeper, &work->stats);
 }
 
 static bool submit(struct bind_dynmem *b, enum work_kind kind)
@@ -198,7 +232,7 @@ static void slice_failed(struct bind_dynmem *b, int r)
 		b->problem = "page frame numbers are hidden without CAP_SYS_ADMIN";
 	else if (r < 0)
 		log_error("memory: taking pages: %s", strerror(-r));
-	end_take(b, r == PAGES_EXHAUSTED ? "there are no more pages of an allowed kind"
+	end_take(b, r == KEEPER_CLIENT_EXHAUSTED ? "there are no more pages of an allowed kind"
 					 : "pages could not be taken");
 }
 
@@ -230,15 +264,72 @@ static void slice_taken(struct bind_dynmem *b)
 	put_back(b, WORK_UNDO, w->slice, w->n_slice);
 }
 
+static void on_keeper_died(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_dynmem *b = user;
+
+	(void)fd;
+	(void)what;
+	log_warning("memory: hvguest-keeper is gone; starting another, which takes over what it held");
+	b->revive_due = true;
+	step(b);
+}
+
+static void unwatch_keeper(struct bind_dynmem *b)
+{
+	if (b->keeper_died)
+		event_free(b->keeper_died);
+	b->keeper_died = NULL;
+	b->keeper_fd = close_fd(b->keeper_fd);
+}
+
+/* Waits for the end of the keeper there is now. */
+static int watch_keeper(struct bind_dynmem *b)
+{
+	unwatch_keeper(b);
+	b->keeper_fd = fcntl(keeper_client_pid_fd(b->work.keeper), F_DUPFD_CLOEXEC, 3);
+	b->keeper_died = event_new(b->context.base, b->keeper_fd, EV_READ, on_keeper_died, b);
+	return b->keeper_died && event_add(b->keeper_died, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+/* Another keeper holds what the last one held. */
+static void keeper_revived(struct bind_dynmem *b)
+{
+	uint64_t lost_pages = b->stats.lost_pages;
+
+	b->revive_due = false;
+	if (watch_keeper(b))
+		log_error("memory: the end of the keeper cannot be watched: no memory");
+	if (lost_pages > 0)
+		log_error("memory: %s had moved before the new keeper could hold them: this machine uses "
+			  "what the host has. Restart this guest, or have the host give all memory back",
+			  size_format(lost_pages * DYNMEM_PAGE_SIZE).text);
+	else
+		log_notice("memory: process %d holds everything that was held, where it was",
+			   (int)keeper_client_pid(b->work.keeper));
+}
+
+static void tell_result(struct bind_dynmem *b)
+{
+	if (b->work.revived)
+		keeper_revived(b);
+	if (b->work.result >= 0 || b->work.kind == WORK_TAKE)
+		return;
+	if (b->work.kind == WORK_REVIVE)
+		log_error("memory: no keeper can be started (%s): what the host has is not pinned",
+			  strerror(-b->work.result));
+	else
+		log_error("memory: putting pages back into use: %s; trying again later",
+			  strerror(-b->work.result));
+}
+
 static void work_done(struct job *job)
 {
 	struct bind_dynmem *b = container_of(job, struct bind_dynmem, work.job);
 
 	b->work.running = false;
 	b->stats = b->work.stats;
-	if (b->work.kind != WORK_TAKE && b->work.result < 0)
-		log_error("memory: putting pages back into use: %s; trying again later",
-			  strerror(-b->work.result));
+	tell_result(b);
 	switch (b->work.kind) {
 	case WORK_TAKE:
 		slice_taken(b);
@@ -248,6 +339,9 @@ static void work_done(struct job *job)
 		dynmem_complete_return(b->core, clock_monotonic_ns());
 		break;
 	case WORK_UNDO:
+		break;
+	case WORK_REVIVE:
+		b->revive_due = false;
 		break;
 	case WORK_DRAIN:
 		dynmem_forget(b->core);
@@ -279,7 +373,9 @@ static bool start_work(struct bind_dynmem *b)
 {
 	if (b->work.running)
 		return false;
-	if (b->return_due)
+	if (b->revive_due)
+		(void)submit(b, WORK_REVIVE);
+	else if (b->return_due)
 		put_back(b, WORK_RETURN, b->return_ranges, b->n_return_ranges);
 	else if (b->take_due && clock_monotonic_ns() >= b->slice_from_ns)
 		return !take_slice(b);
@@ -439,23 +535,18 @@ static void close_channel(void *self, const char *why)
 	timer_set(b->timer, 0);
 }
 
-static int open_pages(struct bind_dynmem *b)
+static int open_keeper(struct bind_dynmem *b)
 {
-	const struct pages_config config = {
-		.allowed = {[PAGES_HUGE] = b->context.config->huge_pages, [PAGES_SMALL] = true},
-		.pin = true,
-	};
-	int r;
-
-	r = pages_new(&config, &b->work.pages);
-	if (r == -ENOMEM)
-		return r;
-	if (r)
-		b->problem = r == -EOPNOTSUPP ? "this machine's pages are not 4 KiB"
-					      : "page frame numbers are hidden without CAP_SYS_ADMIN";
-	else
-		pages_get_stats(b->work.pages, &b->stats);
-	return 0;
+	if (!b->context.session) {
+		b->problem = "dynamic memory is switched off";
+		return 0;
+	}
+	b->work.keeper = session_keeper(b->context.session);
+	b->problem = session_problem(b->context.session);
+	if (!b->work.keeper)
+		return 0;
+	keeper_client_get_stats(b->work.keeper, &b->stats);
+	return watch_keeper(b);
 }
 
 /* Tells the host how memory would have to be aligned; a size we cannot express stays the default. */
@@ -499,7 +590,7 @@ static int set_up(struct bind_dynmem *b)
 	b->timer = event_new(b->context.base, -1, 0, on_timer, b);
 	if (!b->timer)
 		return -ENOMEM;
-	return open_pages(b);
+	return open_keeper(b);
 }
 
 int bind_dynmem_new(const struct bind_dynmem_context *context, struct bind_dynmem **ret_binding)
@@ -510,6 +601,7 @@ int bind_dynmem_new(const struct bind_dynmem_context *context, struct bind_dynme
 	if (!b)
 		return -ENOMEM;
 	b->context = *context;
+	b->keeper_fd = -1;
 	b->work.job.work.run = run_work;
 	b->work.job.done = work_done;
 	r = set_up(b);
@@ -531,7 +623,7 @@ struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b)
 		event_free(b->timer);
 	(void)memory_guard_free(b->guard);
 	(void)reclaim_free(b->work.reclaim);
-	(void)pages_free(b->work.pages);
+	unwatch_keeper(b);
 	(void)dynmem_free(b->core);
 	free(b);
 	return NULL;
@@ -587,6 +679,12 @@ static json_t *counters_status(const struct dynmem_stats *s)
 			 (json_int_t)s->foreign_pages);
 }
 
+static json_t *keeper_status(const struct bind_dynmem *b)
+{
+	return json_pack("{s:I, s:I}", "pid", (json_int_t)keeper_client_pid(b->work.keeper),
+			 "overcommit_pages", (json_int_t)b->stats.overcommit_pages);
+}
+
 json_t *bind_dynmem_status(const struct bind_dynmem *b)
 {
 	struct dynmem_status s;
@@ -601,6 +699,8 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
 			   "pages", pages_status(&b->stats), "operation",
 			   operation_status(&s.operation), "counters", counters_status(&s.stats));
+	if (status && b->work.keeper)
+		json_object_set_new(status, "keeper", keeper_status(b));
 	memory_guard_add_status(b->guard, status);
 	return status;
 }

@@ -4,6 +4,7 @@
 #include "base/jobs.h"
 #include "daemon/config.h"
 #include "daemon/connection.h"
+#include "daemon/session.h"
 
 /*
  * Dynamic memory, bound to its channel, the memory figures and the pages.
@@ -17,6 +18,7 @@ struct bind_dynmem_context {
 	const struct config *config;
 	struct connection *const *connection;
 	struct jobs *jobs;
+	struct session *session; /* NULL: memory is not served */
 	/* While this says so, no memory is taken for the host: a backup holds the file systems. */
 	bool (*is_holding)(const void *backup);
 	const void *backup;
@@ -26,7 +28,7 @@ struct bind_dynmem_context {
 _must_check_ int bind_dynmem_new(const struct bind_dynmem_context *context,
 				 struct bind_dynmem **ret_binding);
 
-/* After jobs_free(): no memory work may be running. Puts all memory back into use. */
+/* After jobs_free(): no memory work may be running. The keeper has the memory still. */
 struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b);
 DEFINE_CLEANUP(bind_dynmem)
 

@@ -244,6 +244,16 @@ static bool set_report_delay(struct config *c, const char *value)
 	return set_seconds(&c->report_delay_ns, value, 600);
 }
 
+static bool set_overcommit(struct config *c, const char *value)
+{
+	return set_bool(&c->overcommit, value);
+}
+
+static bool set_keeper(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->keeper, value);
+}
+
 static bool set_huge_pages(struct config *c, const char *value)
 {
 	return set_bool(&c->huge_pages, value);
@@ -329,7 +339,15 @@ static const struct setting settings[] = {
 	 "from the handshake to the first status report (default: 45; 0 with a lab host)",
 	 set_report_delay, NULL},
 	{"memory", "huge_pages", "huge-pages", "yes|no",
-	 "give 2 MiB pages where the pool has any (default: yes)", set_huge_pages, NULL},
+	 "give 2 MiB pages where there are any (default: yes)", set_huge_pages, NULL},
+	{"memory", "huge_page_overcommit", "huge-page-overcommit", "yes|no",
+	 "let the kernel make 2 MiB pages beyond its pool: vm.nr_overcommit_hugepages is raised by what "
+	 "is given, and lowered by the same (default: yes)",
+	 set_overcommit, NULL},
+	{"memory", "keeper", "keeper", "PROGRAM",
+	 "the helper that holds the memory which the host has (default: " HVGUEST_LIBEXECDIR
+	 "/hvguest-keeper)",
+	 set_keeper, NULL},
 	{"memory", "floor", "floor", "kernel|workingset|PERCENT%|SIZE",
 	 "what stays available to this machine whatever the host asks for: as much as Linux's own "
 	 "driver keeps, the same and the active page cache, a share of the memory in use, or an amount "
@@ -467,8 +485,12 @@ static int set_defaults(struct config *config)
 	config->memory = true;
 	config->report_delay_ns = REPORT_DELAY_UNSAID;
 	config->huge_pages = true;
+	config->overcommit = true;
 	config->stall_limit_percent = 10;
-	return config->name && config->run_dir && config->freezer && config->hook_dir ? 0 : -ENOMEM;
+	config->keeper = strdup(HVGUEST_LIBEXECDIR "/hvguest-keeper");
+	return config->name && config->run_dir && config->freezer && config->hook_dir && config->keeper
+		       ? 0
+		       : -ENOMEM;
 }
 
 static bool take_option(struct config *config, const struct setting *s, const char *value)
@@ -595,6 +617,7 @@ void config_fini(struct config *config)
 	free(config->freezer);
 	free(config->hook_dir);
 	free(config->state_dir);
+	free(config->keeper);
 	forget_freeze_roots(config);
 	*config = (struct config){0};
 }

@@ -50,7 +50,9 @@ struct config {
 	/* [memory] */
 	bool memory;               /* take part in dynamic memory */
 	uint64_t report_delay_ns;  /* from the handshake to the first status report */
-	bool huge_pages;           /* take 2 MiB pages where the pool has any */
+	bool huge_pages;           /* take 2 MiB pages */
+	bool overcommit;           /* where the pool has none, add to vm.nr_overcommit_hugepages */
+	char *keeper;              /* the helper program that holds the memory */
 	struct floor_rule floor;   /* what stays available to this machine */
 	uint32_t stall_limit_percent; /* give nothing while tasks wait for more of the time; 0: do */
 	bool reclaim;              /* have cold memory freed before it is needed */

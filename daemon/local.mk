@@ -15,6 +15,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/memory_guard.c %D%/memory_guard.h \
 	%D%/receipt.c %D%/receipt.h \
 	%D%/receipts.c %D%/receipts.h \
+	%D%/session.c %D%/session.h \
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/uio_host.c %D%/uio_host.h \
 	%D%/vmbus_list.c %D%/vmbus_list.h

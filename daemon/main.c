@@ -33,6 +33,7 @@ struct daemon {
 	struct bind_manual *manual;
 	struct bind_vss *vss;
 	struct jobs *jobs;
+	struct session *session;
 	struct bind_heartbeat *heartbeat;
 	struct bind_dynmem *dynmem;
 	struct httpd *httpd;
@@ -161,6 +162,11 @@ static int open_connection(struct daemon *d, size_t n_services)
 	return r ? fail("connection", r) : EXIT_OK;
 }
 
+static bool serves_memory(const struct config *config)
+{
+	return serves(config, CONFIG_DYNMEM) && config->memory;
+}
+
 static int open_services(struct daemon *d)
 {
 	const struct bind_dynmem_context context = {
@@ -168,6 +174,7 @@ static int open_services(struct daemon *d)
 		.config = &d->config,
 		.connection = &d->connection,
 		.jobs = d->jobs,
+		.session = d->session,
 		.is_holding = backup_is_holding,
 		.backup = d->snapshot,
 	};
@@ -191,7 +198,7 @@ static int open_services(struct daemon *d)
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
 	if (serves(&d->config, CONFIG_VSS))
 		d->services[n++] = bind_vss_service(d->vss);
-	if (serves(&d->config, CONFIG_DYNMEM) && d->config.memory)
+	if (serves_memory(&d->config))
 		d->services[n++] = bind_dynmem_service(d->dynmem);
 	d->api.services = d->services;
 	d->api.n_services = n;
@@ -254,13 +261,17 @@ static int start(struct daemon *d)
 	r = jobs_new(d->base, &d->jobs);
 	if (r)
 		return fail("worker", r);
+	r = serves_memory(&d->config) ? session_new(&d->config, &d->session) : 0;
+	if (r)
+		return fail("session", r);
 	r = open_services(d);
 	if (r)
 		return r;
 	return open_api(d);
 }
 
-static void stop(struct daemon *d)
+/* @in_order: ends the session; else it goes on without us, if there is one. */
+static void stop(struct daemon *d, bool in_order)
 {
 	if (d->vss)
 		bind_vss_stop(d->vss);
@@ -271,6 +282,9 @@ static void stop(struct daemon *d)
 	d->jobs = jobs_free(d->jobs);
 	d->dynmem = bind_dynmem_free(d->dynmem);
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);
+	if (in_order)
+		session_end(d->session);
+	d->session = session_free(d->session);
 	d->vss = bind_vss_free(d->vss);
 	d->snapshot = snapshot_free(d->snapshot);
 	d->manual = bind_manual_free(d->manual);
@@ -306,6 +320,6 @@ int main(int argc, char **argv)
 		if (event_base_dispatch(d.base) < 0)
 			r = fail("event loop", -EIO);
 	}
-	stop(&d);
+	stop(&d, r == EXIT_OK);
 	return r;
 }

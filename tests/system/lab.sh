@@ -25,6 +25,7 @@ hvguestd=$build/daemon/hvguestd
 hvguestctl=$build/cli/hvguestctl
 hvhost=$build/host/hvhost
 freezer=$build/fsfreeze/hvguest-freezer
+keeper=$build/balloon/hvguest-keeper
 
 # host VERB...: asks the host; guest NAME VERB...: asks that guest's daemon
 host() {
@@ -69,7 +70,7 @@ start_guest() {
     local name=$1
     shift
     "$hvguestd" --lab "$run/host/lab.sock" --name "$name" --run-dir "$run/$name" \
-        --freezer "$freezer" "$@" >>"$run/$name.log" 2>&1 &
+        --freezer "$freezer" --keeper "$keeper" "$@" >>"$run/$name.log" 2>&1 &
     printf -v "${name}_pid" %s $!
     on_exit stop "$!"
     soon test -S "$run/$name/api.sock" || bail_out "hvguestd does not start: $(cat "$run/$name.log")"

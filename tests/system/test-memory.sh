@@ -22,9 +22,10 @@ meminfo() {
 
 [ "$(meminfo MemAvailable)" -gt $((6144 * mib)) ] || skip_all "needs 6 GiB of available memory"
 
-# held PID: bytes that the kernel has pinned for it
+# held: bytes that the kernel has pinned for the guest's keeper
 held() {
-    awk '/^VmPin:/ { printf "%.0f\n", $2 * 1024 }' "/proc/$1/status"
+    awk '/^VmPin:/ { printf "%.0f\n", $2 * 1024 }' \
+        "/proc/$(guest_value one .memory.keeper.pid)/status" 2>/dev/null
 }
 
 assign() {
@@ -38,7 +39,7 @@ taken() {
     [ "$seen" = "ready $wanted $((startup_mib * mib - wanted))" ] || return 1
     seen=$(guest_value one '.memory | "\(.state) \(.ballooned_bytes) \(.pages.huge_bytes +
         .pages.small_bytes) \(.pages.foreign_pages)"')
-    [ "$seen" = "ready $wanted $wanted 0" ] && [ "$(held "$one_pid")" = "$wanted" ]
+    [ "$seen" = "ready $wanted $wanted 0" ] && [ "$(held)" = "$wanted" ]
 }
 
 # agree NAME MIB
@@ -46,7 +47,7 @@ agree() {
     if soon taken "$2"; then
         ok "$1"
     else
-        diag "host: $(host_value one -c)" "guest: $(guest_value one -c)" "held: $(held "$one_pid")"
+        diag "host: $(host_value one -c)" "guest: $(guest_value one -c)" "held: $(held)"
         diag "$(tail -5 "$run/one.log" "$run/host.log")"
         not_ok "$1"
     fi
@@ -55,7 +56,7 @@ agree() {
 # Nothing of the guest is the host's any more, whether the host is there or not.
 all_back() {
     [ "$(guest_value one '.memory | "\(.ballooned_bytes) \(.pages.small_bytes)"')" = "0 0" ] &&
-        [ "$(held "$one_pid")" = 0 ]
+        [ "$(held)" = 0 ]
 }
 
 # With so large a buffer nothing is ever taken by demand.
@@ -242,7 +243,7 @@ huge_pages() {
 }
 
 if [ -e "$overcommit" ]; then
-    start_guest one
+    start_guest one --huge-page-overcommit no
     soon ready one
     huge_pages
     ends "the guest ends at Ctrl-C" "$one_pid"

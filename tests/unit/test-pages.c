@@ -32,7 +32,7 @@ enum {
 
 	/* Bits of /proc/kpageflags. Source: Linux include/uapi/linux/kernel-page-flags.h. */
 	KPF_BUDDY = 10,
-	KPF_ANON = 12,
+	KPF_SHMEM = 14, /* swap-backed, of a memfd */
 	KPF_HUGE = 17,
 };
 
@@ -163,6 +163,8 @@ static void skip_without_frame_numbers(void)
 		cr_skip_test("needs CAP_SYS_ADMIN to read page frame numbers");
 }
 
+static struct pages_memory memory = {.ledger_fd = -1, .memfds = {-1, -1}};
+
 static struct pages *new_pages(bool huge, bool small, bool pin)
 {
 	struct pages_config config = {
@@ -173,7 +175,8 @@ static struct pages *new_pages(bool huge, bool small, bool pin)
 	struct pages_stats stats;
 
 	skip_without_frame_numbers();
-	cr_assert(eq(int, pages_new(&config, &pages), 0));
+	cr_assert(eq(int, pages_memory_new(&config, &memory), 0));
+	cr_assert(eq(int, pages_new(&config, &memory, &pages), 0));
 	pages_get_stats(pages, &stats);
 	if (pin && !stats.pinned)
 		cr_skip_test("this kernel has no io_uring for us");
@@ -294,7 +297,7 @@ static size_t mapped_frames(uint64_t *pfns)
 	cr_assert(f && fd >= 0);
 	while (fgets(line, sizeof(line), f)) {
 		cr_assert(eq(int, sscanf(line, "%" SCNx64 "-%" SCNx64, &from, &to), 2));
-		if (to - from <= 256 * MIB && (strstr(line, "hvguest-balloon") || !strchr(line, '/')))
+		if (strstr(line, "hvguest-balloon"))
 			n = add_mapped(fd, from, to, pfns, n);
 	}
 	fclose(f);
@@ -468,14 +471,14 @@ Test(pages, no_more_ranges_are_written_than_there_is_room_for)
 Test(pages, small_pages_stay_in_place_while_their_neighbours_are_freed, .timeout = 120)
 {
 	struct pages *pages = new_pages(false, true, true);
-	uint64_t rss_kb = field("/proc/self/status", "RssAnon");
+	uint64_t rss_kb = field("/proc/self/status", "RssShmem");
 	struct rangeset set;
 
 	rangeset_init(&set, 1 << 20);
 	take(pages, 96 * PAGES_MIB, PAGES_SMALL, &set);
-	cr_expect(ge(u64, field("/proc/self/status", "RssAnon"), rss_kb + 96 * 1024));
+	cr_expect(ge(u64, field("/proc/self/status", "RssShmem"), rss_kb + 96 * 1024));
 	cr_expect(ge(u64, field("/proc/self/status", "VmPin"), 96 * 1024));
-	expect_held(&set, KPF_ANON);
+	expect_held(&set, KPF_SHMEM);
 
 	/* Every second run of frames: their neighbours in memory are other runs. */
 	for (size_t i = 0; i < set.n_ranges && i < 200; i++) {
@@ -485,13 +488,13 @@ Test(pages, small_pages_stay_in_place_while_their_neighbours_are_freed, .timeout
 	}
 	cr_expect(eq(u64, taken_bytes(pages), set.pages * PAGE));
 	cr_expect(eq(u64, remembered_pages(pages), 0));
-	expect_held(&set, KPF_ANON);
+	expect_held(&set, KPF_SHMEM);
 	compact();
-	expect_held(&set, KPF_ANON);
+	expect_held(&set, KPF_SHMEM);
 
 	give_back_all(pages, &set);
 	cr_expect(eq(u64, taken_bytes(pages), 0));
-	cr_expect(le(u64, field("/proc/self/status", "RssAnon"), rss_kb + 8 * 1024));
+	cr_expect(le(u64, field("/proc/self/status", "RssShmem"), rss_kb + 8 * 1024));
 	cr_expect(await_field("/proc/self/status", "VmPin", 0));
 	pages_free(pages);
 	rangeset_fini(&set);
@@ -575,7 +578,8 @@ Test(pages, hidden_frame_numbers_are_known_before_anything_is_taken)
 
 	skip_without_frame_numbers();
 	drop_sys_admin();
-	cr_expect(eq(int, pages_new(&config, &pages), -EPERM));
+	cr_assert(eq(int, pages_memory_new(&config, &memory), 0));
+	cr_expect(eq(int, pages_new(&config, &memory, &pages), -EPERM));
 	cr_expect(eq(ptr, pages, NULL));
 }
 
@@ -625,7 +629,7 @@ Test(pages, every_held_page_stays_in_place_under_random_takes_and_returns,
 		if (step % 20 == 19) {
 			compact();
 			expect_held(&sets[PAGES_HUGE], KPF_HUGE);
-			expect_held(&sets[PAGES_SMALL], KPF_ANON);
+			expect_held(&sets[PAGES_SMALL], KPF_SHMEM);
 		}
 	}
 	give_back_all(pages, &sets[PAGES_HUGE]);
@@ -635,4 +639,177 @@ Test(pages, every_held_page_stays_in_place_under_random_takes_and_returns,
 	rangeset_fini(&sets[PAGES_HUGE]);
 	rangeset_fini(&sets[PAGES_SMALL]);
 	free(ranges);
+}
+
+/* The whole of the list, as a set. */
+static void list_into(const struct pages *pages, struct rangeset *set)
+{
+	struct page_range *ranges = calloc(1 << 16, sizeof(*ranges));
+	uint64_t at = 0;
+	size_t n;
+
+	cr_assert(ne(ptr, ranges, NULL));
+	rangeset_clear(set);
+	while ((n = pages_list(pages, &at, ranges, 700)) > 0) {
+		cr_assert(eq(int, page_ranges_normalize(ranges, n, &n), 0));
+		cr_assert(eq(int, rangeset_add(set, ranges, n), 0));
+	}
+	free(ranges);
+}
+
+static void expect_verified(const struct pages *pages, uint64_t held_pages)
+{
+	uint64_t at = 0, seen = 0, moved = 0;
+	bool more = true;
+
+	while (more)
+		cr_assert(eq(int, pages_verify(pages, &at, &seen, &moved, &more), 0));
+	cr_expect(eq(u64, seen, held_pages));
+	cr_expect(eq(u64, moved, 0));
+}
+
+/* What a process does that is killed: its mappings and pins go, the descriptors stay. */
+static void use_and_die(const struct pages_config *config, struct page_range *ret_returned)
+{
+	struct rangeset set;
+	struct pages *pages;
+
+	cr_assert(eq(int, pages_new(config, &memory, &pages), 0));
+	rangeset_init(&set, 1 << 20);
+	if (config->allowed[PAGES_HUGE])
+		take(pages, 8 * PAGES_PER_HUGE, PAGES_HUGE, &set);
+	take(pages, 7, PAGES_SMALL, &set);
+	take(pages, 16 * PAGES_MIB, config->allowed[PAGES_HUGE] ? PAGES_HUGE : PAGES_SMALL, &set);
+	*ret_returned = (struct page_range){set.ranges[0].first, set.ranges[0].count / 2 + 1};
+	give_back(pages, &set, *ret_returned);
+	_exit(0);
+}
+
+static void expect_adopted(bool huge, uint64_t taken_pages)
+{
+	struct page_range *returned = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+					   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct pages_config config = {
+		.allowed = {[PAGES_HUGE] = huge, [PAGES_SMALL] = true},
+		.pin = true,
+	};
+	struct rangeset held;
+	struct pages_stats stats;
+	struct pages *pages = new_pages(huge, true, true);
+	uint64_t accepted;
+	pid_t pid;
+	int status;
+
+	pages_free(pages);
+	pid = fork();
+	if (pid == 0)
+		use_and_die(&config, returned);
+	cr_assert(eq(int, waitpid(pid, &status, 0), pid));
+	cr_assert(eq(int, status, 0));
+
+	cr_assert(eq(int, pages_new(&config, &memory, &pages), 0));
+	rangeset_init(&held, 1 << 20);
+	list_into(pages, &held);
+	cr_expect(eq(u64, held.pages, taken_pages - returned->count));
+	cr_expect(not(rangeset_contains(&held, (struct page_range){returned->first, 1})));
+	cr_expect(eq(u64, taken_bytes(pages) / PAGE - remembered_pages(pages), held.pages));
+	pages_get_stats(pages, &stats);
+	cr_expect(eq(u64, stats.lost_pages, 0));
+	expect_verified(pages, taken_bytes(pages) / PAGE);
+	compact();
+	expect_verified(pages, taken_bytes(pages) / PAGE);
+
+	/* A return that was done before changes nothing. */
+	cr_assert(eq(int, pages_return(pages, returned, 1, &accepted), 0));
+	cr_expect(eq(u64, accepted, 0));
+	give_back_all(pages, &held);
+	pages_get_stats(pages, &stats);
+	cr_expect(eq(u64, stats.source[PAGES_SMALL].bytes, 0));
+	cr_expect(le(u64, stats.source[PAGES_HUGE].bytes, 2 * MIB)); /* one that is not whole */
+	pages_free(pages);
+	rangeset_fini(&held);
+}
+
+Test(pages, small_pages_of_a_dead_process_are_held_on_where_they_are, .timeout = 120)
+{
+	expect_adopted(false, 16 * PAGES_MIB + 7);
+}
+
+Test(pages, huge_pages_of_a_dead_process_are_held_on_where_they_are, .fini = take_back_huge_pages,
+     .timeout = 120)
+{
+	skip_without_frame_numbers();
+	lend_huge_pages(16);
+	expect_adopted(true, 16 * PAGES_MIB + 8 * PAGES_PER_HUGE + 7);
+}
+
+Test(pages, pages_that_moved_meanwhile_are_lost_and_said_to_be)
+{
+	struct pages *pages = new_pages(false, true, true);
+	struct pages_config config = {.allowed = {[PAGES_SMALL] = true}, .pin = true};
+	struct pages_stats stats;
+	struct ledger_chunk *chunk;
+	struct rangeset set;
+
+	rangeset_init(&set, 1 << 20);
+	take(pages, 100, PAGES_SMALL, &set);
+	chunk = mmap(NULL, sizeof(*chunk), PROT_READ | PROT_WRITE, MAP_SHARED, memory.ledger_fd, 0);
+	cr_assert(ne(ptr, chunk, MAP_FAILED));
+	chunk->pfns[3] ^= 1;
+	chunk->pfns[50] ^= 2;
+
+	/* The first one is not ended: to the second it is dead. */
+	cr_assert(eq(int, pages_new(&config, &memory, &pages), 0));
+	pages_get_stats(pages, &stats);
+	cr_expect(eq(u64, stats.lost_pages, 2));
+	cr_expect(eq(u64, stats.source[PAGES_SMALL].bytes, 98 * PAGE));
+	expect_verified(pages, 98);
+	pages_free(pages);
+	rangeset_fini(&set);
+}
+
+Test(pages, a_ledger_that_contradicts_itself_is_refused)
+{
+	struct pages *pages = new_pages(false, true, true);
+	struct pages_config config = {.allowed = {[PAGES_SMALL] = true}, .pin = true};
+	struct ledger_chunk *chunk;
+
+	chunk = mmap(NULL, sizeof(*chunk), PROT_READ | PROT_WRITE, MAP_SHARED, memory.ledger_fd, 0);
+	cr_assert(ne(ptr, chunk, MAP_FAILED));
+	chunk->n_units = PAGES_SLICE + 1;
+	chunk->source = PAGES_SMALL;
+	atomic_store(&chunk->state, LEDGER_HELD);
+	pages_free(pages);
+	cr_expect(eq(int, pages_new(&config, &memory, &pages), -EINVAL));
+}
+
+Test(pages, the_share_of_the_overcommit_limit_comes_and_goes_with_the_pages,
+     .fini = take_back_huge_pages, .timeout = 120)
+{
+	struct overcommit_share share = {0};
+	struct pages_config config = {
+		.allowed = {[PAGES_HUGE] = true},
+		.pin = true,
+		.share = &share,
+		.overcommit_dir = OVERCOMMIT_DIR,
+	};
+	struct pages *pages = new_pages(true, false, true);
+	struct rangeset set;
+	uint64_t before;
+
+	lend_huge_pages(0); /* for the lock, and for the case that this test fails */
+	before = read_number(overcommit_path);
+	if (spare_huge_pages() != 0)
+		cr_skip_test("this machine has huge pages to spare");
+	pages_set_config(pages, &config);
+	rangeset_init(&set, 1 << 20);
+	take(pages, 16 * PAGES_PER_HUGE, PAGES_HUGE, &set);
+	cr_expect(eq(u64, share.share, 16));
+	cr_expect(eq(u64, read_number(overcommit_path), before + 16));
+	give_back(pages, &set, (struct page_range){set.ranges[0].first, PAGES_PER_HUGE});
+	cr_expect(eq(u64, read_number(overcommit_path), before + 15));
+	pages_free(pages);
+	cr_expect(eq(u64, share.share, 0));
+	cr_expect(eq(u64, read_number(overcommit_path), before));
+	rangeset_fini(&set);
 }

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What outlives the daemon.
+ *
+ * Memory that the host has, and the channel by which the host got it, are held by the keeper
+ * (balloon/keeper.c), a process that stays when hvguestd is killed, restarted or upgraded.
+ */
+
+#include "daemon/session.h"
+
+#include "base/size.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE_BYTES UINT64_C(4096)
+
+struct session {
+	struct keeper_client *keeper;
+	const char *problem;
+};
+
+/* What is said of a keeper that could not be had. */
+static const char *problem_text(int r)
+{
+	switch (r) {
+	case KEEPER_CLIENT_NO_HELPER:
+		return "the program hvguest-keeper does not start: see --keeper";
+	case -EOPNOTSUPP:
+		return "this machine's pages are not 4 KiB";
+	case -EPERM:
+	case -EACCES:
+		return "page frame numbers are hidden without CAP_SYS_ADMIN";
+	default:
+		return "the keeper of the memory does not work";
+	}
+}
+
+static void tell(const struct keeper_client_report *report)
+{
+	if (report->replaced)
+		log_warning("memory: the keeper was of another version: its memory is in use again, and "
+			    "its channel was closed");
+	if (report->dead_pid && report->freed_pages)
+		log_warning("memory: the last keeper (process %d) was killed together with hvguestd: the "
+			    "kernel has closed its channel and freed the %s it held",
+			    (int)report->dead_pid,
+			    size_format(report->freed_pages * PAGE_BYTES).text);
+	if (report->overcommit_pages)
+		log_notice("memory: vm.nr_overcommit_hugepages is lowered by %llu, which that keeper had "
+			   "added",
+			   (unsigned long long)report->overcommit_pages);
+}
+
+/* Puts back into use what a predecessor left without a channel. */
+static int return_all(struct keeper_client *keeper)
+{
+	_cleanup_free_ struct page_range *ranges = NULL;
+	uint64_t pages;
+	size_t n;
+	int r;
+
+	r = keeper_client_list(keeper, &ranges, &n);
+	return r ? r : keeper_client_return(keeper, ranges, n, &pages);
+}
+
+static int open_keeper(struct session *s, const struct config *config)
+{
+	const struct keeper_client_config keeper = {
+		.helper = config->keeper,
+		.run_dir = config->run_dir,
+		.allowed = {[PAGES_HUGE] = config->huge_pages, [PAGES_SMALL] = true},
+		.overcommit = config->overcommit,
+		.area_bytes = PAGE_BYTES,
+	};
+	struct keeper_client_report report;
+	int r;
+
+	r = keeper_client_new(&keeper, &report, &s->keeper);
+	if (r)
+		return r;
+	tell(&report);
+	return report.found ? return_all(s->keeper) : 0;
+}
+
+int session_new(const struct config *config, struct session **ret_session)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	r = open_keeper(s, config);
+	if (r) {
+		s->problem = problem_text(r);
+		log_warning("memory: none can be given: %s (%s)", s->problem,
+			    r < 0 ? strerror(-r) : "no answer");
+		s->keeper = keeper_client_free(s->keeper);
+	}
+	*ret_session = s;
+	return 0;
+}
+
+struct session *session_free(struct session *s)
+{
+	if (s)
+		(void)keeper_client_free(s->keeper);
+	free(s);
+	return NULL;
+}
+
+void session_end(struct session *s)
+{
+	if (s && s->keeper)
+		keeper_client_release(s->keeper);
+}
+
+const char *session_problem(const struct session *s)
+{
+	return s->problem;
+}
+
+struct keeper_client *session_keeper(const struct session *s)
+{
+	return s->keeper;
+}
