@@ -14,6 +14,9 @@
  * and the file is cut to its size afterwards. Without O_DIRECT the same pieces go through the page
  * cache, which makes libaio wait in io_submit() and is slower but not different.
  *
+ * A copy that has an earlier one to begin with reads only what has changed since. Then the parts
+ * that are moved are listed, and SEEK_DATA is not asked: a hole in the source may be where data was.
+ *
  * The target grows under a temporary name in its own folder and is renamed when it is on disk. So
  * whoever finds a file with the target's name has a whole one, whenever the power failed. The
  * rename itself refuses to replace a file that has appeared since the first look.
@@ -34,11 +37,19 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum {
 	DEPTH = 8,
 	CHUNK = 1024 * 1024, /* bytes */
 	ALIGN = 4096,        /* bytes; no disk asks for more */
+};
+
+/* A piece as it was written. */
+struct copy_sum {
+	uint64_t offset;
+	uint64_t len;
+	uint64_t sum; /* XXH3, 64 bits */
 };
 
 /* A range on its way: read first, then written. `done` counts bytes of the present direction. */
@@ -60,6 +71,11 @@ struct engine {
 	uint64_t position; /* where the next piece begins */
 	uint64_t data_end; /* where the data around it ends, aligned */
 	uint64_t data_bytes;
+	bool only_changed; /* only these parts are moved */
+	const struct extent *changed;
+	size_t n_changed;
+	size_t next_changed;
+	struct copy_sums *sums; /* NULL: none are made */
 	unsigned int n_busy;
 	uint8_t *memory;
 	struct slot slots[DEPTH];
@@ -103,11 +119,33 @@ static int engine_init(struct engine *e, int source_fd, int target_fd, uint64_t 
 	return r < 0 ? r : 0;
 }
 
+/* As find_data(), among the parts that have changed. Two of them can meet in one aligned piece. */
+static void find_changed(struct engine *e)
+{
+	while (e->next_changed < e->n_changed) {
+		const struct extent *c = &e->changed[e->next_changed++];
+		uint64_t end = min_u64(align_up(c->offset + c->len), align_up(e->size));
+
+		if (end <= e->position)
+			continue;
+		if (align_down(c->offset) > e->position)
+			e->position = align_down(c->offset);
+		e->data_end = end;
+		return;
+	}
+	e->position = e->size;
+}
+
 /* Moves `position` to the next data, and `data_end` behind it; to the end if there is no more. */
 static int find_data(struct engine *e)
 {
-	off_t start = lseek(e->source_fd, (off_t)e->position, SEEK_DATA), end;
+	off_t start, end;
 
+	if (e->only_changed) {
+		find_changed(e);
+		return 0;
+	}
+	start = lseek(e->source_fd, (off_t)e->position, SEEK_DATA);
 	if (start < 0 && errno == ENXIO) {
 		e->position = e->size;
 		return 0;
@@ -175,12 +213,35 @@ static int start_piece(struct engine *e, struct slot *s)
 	return 0;
 }
 
+static int add_sum(struct copy_sums *sums, const struct slot *s, size_t len)
+{
+	if (sums->n == sums->capacity) {
+		size_t capacity = 2 * sums->capacity + 64;
+		struct copy_sum *more = reallocarray(sums->sums, capacity, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		sums->sums = more;
+		sums->capacity = capacity;
+	}
+	sums->sums[sums->n++] = (struct copy_sum){
+		.offset = s->offset,
+		.len = len,
+		.sum = XXH3_64bits(s->buf, len),
+	};
+	return 0;
+}
+
 static int read_done(struct engine *e, struct slot *s)
 {
 	size_t expected = min_u64(s->len, e->size - s->offset);
+	int r;
 
 	if (s->done < expected)
 		return submit(e, s);
+	r = e->sums ? add_sum(e->sums, s, expected) : 0;
+	if (r)
+		return r;
 	/* Zeros up to the alignment, and in place of what was appended since we looked. */
 	memset(s->buf + expected, 0, s->len - expected);
 	e->data_bytes += expected;
@@ -276,6 +337,10 @@ static int copy_data(int source_fd, int target_fd, uint64_t size,
 	r = engine_init(&e, source_fd, target_fd, size);
 	if (r < 0)
 		return r;
+	e.only_changed = options->base != NULL;
+	e.changed = options->changed;
+	e.n_changed = options->n_changed;
+	e.sums = options->sums;
 	r = engine_run(&e, options);
 	if (r)
 		return r;
@@ -294,6 +359,29 @@ static int copy_data(int source_fd, int target_fd, uint64_t size,
 	return 0;
 }
 
+/* Of an earlier copy, which may be longer or shorter than the target becomes. */
+static int copy_base(const char *base, int target_fd, const struct copy_options *options)
+{
+	_cleanup_close_ int fd = open(base, O_RDONLY | O_CLOEXEC);
+	const struct copy_options whole = {0};
+	struct copy_result result;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return negative_errno();
+	if (!options->no_reflink && ioctl(target_fd, FICLONE, fd) == 0)
+		return 0;
+	return copy_data(fd, target_fd, (uint64_t)st.st_size, &whole, &result);
+}
+
+static int copy_changes(int source_fd, int target_fd, uint64_t size,
+			const struct copy_options *options, struct copy_result *ret_result)
+{
+	int r = copy_base(options->base, target_fd, options);
+
+	return r ? r : copy_data(source_fd, target_fd, size, options, ret_result);
+}
+
 static int copy_contents(int source_fd, int target_fd, uint64_t size,
 			 const struct copy_options *options, struct copy_result *ret_result)
 {
@@ -301,6 +389,10 @@ static int copy_contents(int source_fd, int target_fd, uint64_t size,
 		*ret_result = (struct copy_result){.method = COPY_REFLINK, .size_bytes = size};
 		return keep_going(options, size, size) ? 0 : COPY_CANCELLED;
 	}
+	if (options->only_reflink)
+		return COPY_NOT_SHARED;
+	if (options->base)
+		return copy_changes(source_fd, target_fd, size, options, ret_result);
 	return copy_data(source_fd, target_fd, size, options, ret_result);
 }
 
@@ -385,6 +477,59 @@ int copy_file(const char *source, const char *target, const struct copy_options 
 		return r;
 
 	*ret_result = result;
+	return 0;
+}
+
+void copy_sums_fini(struct copy_sums *sums)
+{
+	free(sums->sums);
+	*sums = (struct copy_sums){0};
+}
+
+/* Reads @len bytes, which O_DIRECT wants to be a multiple of ALIGN, up to the end of the file. */
+static int read_piece(int fd, uint8_t *buf, uint64_t offset, size_t len)
+{
+	size_t done = 0, aligned = align_up(len);
+
+	while (done < len) {
+		ssize_t n = pread(fd, buf + done, aligned - done, (off_t)(offset + done));
+
+		if (n < 0 && errno != EINTR)
+			return negative_errno();
+		if (n == 0)
+			return COPY_DIFFERS;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+int copy_verify(const char *path, const struct copy_sums *sums, const struct copy_options *options)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	_cleanup_free_ uint8_t *buf = aligned_alloc(ALIGN, CHUNK);
+	uint64_t done = 0, total = 0;
+	int r;
+
+	if (fd < 0)
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return negative_errno();
+	if (!buf)
+		return -ENOMEM;
+	for (size_t i = 0; i < sums->n; i++)
+		total += sums->sums[i].len;
+	for (size_t i = 0; i < sums->n; i++) {
+		const struct copy_sum *sum = &sums->sums[i];
+
+		r = read_piece(fd, buf, sum->offset, sum->len);
+		if (r)
+			return r;
+		if (XXH3_64bits(buf, sum->len) != sum->sum)
+			return COPY_DIFFERS;
+		done += sum->len;
+		if (!keep_going(options, done, total))
+			return COPY_CANCELLED;
+	}
 	return 0;
 }
 

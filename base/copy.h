@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/extents.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,11 +11,13 @@
  * Copies one image file. It blocks; base/worker.h is the place to call it from.
  */
 
-/* The conditions of copy_file(). */
+/* The conditions of copy_file() and copy_verify(). */
 enum {
 	COPY_EXISTS = 1, /* there is a target already, and it was not to be replaced */
 	COPY_CANCELLED,  /* keep_going() said no */
 	COPY_NOT_A_FILE, /* the source is no regular file */
+	COPY_NOT_SHARED, /* the blocks cannot be shared, and the data was not to be moved */
+	COPY_DIFFERS,    /* what is in the file is not what was written */
 };
 
 enum copy_method {
@@ -23,9 +26,27 @@ enum copy_method {
 	COPY_BUFFERED, /* through the page cache, because a file system refused O_DIRECT */
 };
 
+/* Check sums of what was moved. */
+struct copy_sums {
+	struct copy_sum *sums;
+	size_t n;
+	size_t capacity;
+};
+
 struct copy_options {
-	bool replace;    /* an existing target */
-	bool no_reflink; /* move the data even if the file system could share it */
+	bool replace;      /* an existing target */
+	bool no_reflink;   /* move the data even if the file system could share it */
+	bool only_reflink; /* share the blocks, or fail with COPY_NOT_SHARED */
+
+	/*
+	 * An earlier copy, and where the source differs from it: the target begins as a copy of
+	 * @base, then these @n_changed parts are read from the source. NULL: all is.
+	 */
+	const char *base;
+	const struct extent *changed;
+	size_t n_changed;
+
+	struct copy_sums *sums; /* of every piece read from the source; NULL: none are made */
 
 	/*
 	 * Told now and then that the first @done_bytes of @total_bytes are read; both count holes.
@@ -50,6 +71,17 @@ struct copy_result {
  */
 _must_check_ int copy_file(const char *source, const char *target,
 			   const struct copy_options *options, struct copy_result *ret_result);
+
+/* Frees them. */
+void copy_sums_fini(struct copy_sums *sums);
+
+/*
+ * Reads back what copy_file() has written to the file @path, past the page cache where that is
+ * possible, and compares it with the sums that were made of it before it was written.
+ * COPY_DIFFERS, COPY_CANCELLED (see copy_options; the rest of @options is not looked at).
+ */
+_must_check_ int copy_verify(const char *path, const struct copy_sums *sums,
+			     const struct copy_options *options);
 
 /* "reflink", "direct", "buffered". */
 const char *copy_method_name(enum copy_method method);

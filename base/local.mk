@@ -15,6 +15,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/ask.c %D%/ask.h \
 	%D%/clock.h \
 	%D%/copy.c %D%/copy.h \
+	%D%/extents.c %D%/extents.h \
 	%D%/fdpass.c %D%/fdpass.h \
 	%D%/httpc.c %D%/httpc.h \
 	%D%/httpd.c %D%/httpd.h \
@@ -25,4 +26,4 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/worker.c %D%/worker.h
 
 # What a program that links libbase_sys.a links, too; the archives are for its LDADD.
-BASE_SYS_LIBS = $(LIBEVENT_LIBS) $(JANSSON_LIBS) $(AIO_LIBS) $(URCU_LIBS) -lpthread
+BASE_SYS_LIBS = $(LIBEVENT_LIBS) $(JANSSON_LIBS) $(AIO_LIBS) $(XXHASH_LIBS) $(URCU_LIBS) -lpthread

@@ -3,28 +3,31 @@
 /*
  * One backup.
  *
- *     WAITING -> FREEZING -> COPYING -> THAWING -> PUBLISHING -> DONE
+ *     WAITING -> FREEZING -> HOLDING -> THAWING -> COPYING -> VERIFYING -> PUBLISHING -> DONE
  *         any of them, on an error, -> FAILED
+ *
+ * While HOLDING the guest stands still: what can share blocks is a copy or a snapshot at once, the
+ * rest is copied (host/image). COPYING moves the data of the snapshots when the guest goes on.
  *
  * A copy is not worth anything before the guest has answered THAW: only then it is known that the
  * guest stood still all the time. Until then the copies have names that nobody takes for a backup,
  * so that none remains if this program dies. PUBLISHING gives them the names of their images.
  *
- * Copying and publishing wait for disks, so the worker thread does them. It works on the array of
- * images alone, and the event loop does not look at an image while the job is the worker's. A
- * backup that fails meanwhile (the guest is gone, say) abandons the job: the worker is asked to
- * stop, and what it has copied is removed when it has.
+ * All of that waits for disks, so a worker thread does it. It works on the array of images alone,
+ * and the event loop does not look at an image while the job is the worker's. There are two workers:
+ * one for what guests stand still for, so that it never waits for the long copies, which are the
+ * other's. A backup that fails meanwhile (the guest is gone, say) abandons the job: the worker is
+ * asked to stop, and what it has copied is removed when it has.
  */
 
 #include "host/backup.h"
 
 #include "base/clock.h"
 #include "base/container.h"
-#include "base/copy.h"
 #include "base/log.h"
+#include "host/image.h"
 
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,8 +37,10 @@
 enum backup_state {
 	BACKUP_WAITING,
 	BACKUP_FREEZING,
-	BACKUP_COPYING,
+	BACKUP_HOLDING,
 	BACKUP_THAWING,
+	BACKUP_COPYING,
+	BACKUP_VERIFYING,
 	BACKUP_PUBLISHING,
 	BACKUP_DONE,
 	BACKUP_FAILED,
@@ -43,31 +48,26 @@ enum backup_state {
 
 static const char *const state_names[] = {
 	[BACKUP_WAITING] = "waiting",       [BACKUP_FREEZING] = "freezing",
-	[BACKUP_COPYING] = "copying",       [BACKUP_THAWING] = "thawing",
+	[BACKUP_HOLDING] = "holding",       [BACKUP_THAWING] = "thawing",
+	[BACKUP_COPYING] = "copying",       [BACKUP_VERIFYING] = "verifying",
 	[BACKUP_PUBLISHING] = "publishing", [BACKUP_DONE] = "done",
 	[BACKUP_FAILED] = "failed",
 };
 
-struct image {
-	char *source;
-	char *unpublished; /* the copy's name before the backup is known to be good */
-	char *target;
-	bool copied;
-	bool published;
-	struct copy_result result;
-	uint64_t duration_ns;
-};
-
 struct backup {
 	struct job job;
-	struct jobs *jobs;
-	bool working; /* the job is the worker's */
+	struct jobs *copies; /* the worker for what no guest stands still for */
+	bool working;        /* the job is a worker's */
 	void (*done)(void *user, bool ok); /* NULL: abandoned */
 	void *user;
 
 	unsigned int id;
 	char *guest;
 	char *directory;
+	char *since; /* the folder of an earlier backup; or NULL */
+	struct image_options options;
+	uint64_t total_bytes;  /* of all images, for the progress */
+	uint64_t before_bytes; /* the worker's: of the images before this one */
 	struct image images[BACKUP_IMAGES_MAX];
 	size_t n_images;
 	char work_error[2 * PATH_MAX + 128]; /* the worker's, until the job is done */
@@ -80,37 +80,39 @@ struct backup {
 
 static int add_image(struct backup *b, const char *source)
 {
-	_cleanup_free_ char *copy = strdup(source);
-	struct image *image = &b->images[b->n_images];
-	const char *name;
+	struct image *image = &b->images[b->n_images++];
+	int r = image_init(image, source, b->directory, b->since, b->id);
 
-	if (!copy)
-		return -ENOMEM;
-	b->n_images++;
-	name = basename(copy);
-	image->source = strdup(source);
-	if (!image->source)
-		return -ENOMEM;
-	if (asprintf(&image->target, "%s/%s", b->directory, name) < 0) {
-		image->target = NULL;
-		return -ENOMEM;
-	}
-	if (asprintf(&image->unpublished, "%s/.%s.unfinished-%d-%u", b->directory, name, getpid(),
-		     b->id) < 0) {
-		image->unpublished = NULL;
-		return -ENOMEM;
-	}
+	if (r)
+		return r;
 	for (size_t i = 0; i < b->n_images - 1; i++)
 		if (!strcmp(b->images[i].target, image->target))
 			return BACKUP_BAD_REQUEST;
 	return 0;
 }
 
-int backup_new(unsigned int id, const char *guest, const json_t *images, const char *directory,
-	       struct backup **ret_backup)
+/* What the request says besides images and directory; all of it may be missing. */
+static int take_options(struct backup *b, const json_t *request)
 {
+	const char *since = json_string_value(json_object_get(request, "since"));
+
+	b->options.no_snapshot = json_is_true(json_object_get(request, "no_snapshot"));
+	b->options.verify = json_is_true(json_object_get(request, "verify"));
+	b->options.keep_base = json_is_true(json_object_get(request, "keep_base"));
+	if (!since)
+		return 0;
+	if (since[0] != '/')
+		return BACKUP_BAD_REQUEST;
+	b->since = strdup(since);
+	b->options.keep_base = true;
+	return b->since ? 0 : -ENOMEM;
+}
+
+int backup_new(unsigned int id, const char *guest, const json_t *request, struct backup **ret_backup)
+{
+	const json_t *images = json_object_get(request, "images"), *source;
+	const char *directory = json_string_value(json_object_get(request, "directory"));
 	_cleanup_(cleanup_backupp) struct backup *b = NULL;
-	const json_t *source;
 	size_t i;
 	int r;
 
@@ -126,6 +128,9 @@ int backup_new(unsigned int id, const char *guest, const json_t *images, const c
 	b->directory = strdup(directory);
 	if (!b->guest || !b->directory)
 		return -ENOMEM;
+	r = take_options(b, request);
+	if (r)
+		return r;
 	json_array_foreach(images, i, source) {
 		const char *path = json_string_value(source);
 
@@ -142,15 +147,12 @@ int backup_new(unsigned int id, const char *guest, const json_t *images, const c
 
 static void remove_copies(struct backup *b)
 {
-	for (size_t i = 0; i < b->n_images; i++) {
-		struct image *image = &b->images[i];
-		const char *path = image->published ? image->target : image->unpublished;
+	const char *path;
 
-		if (image->copied && unlink(path) < 0)
+	for (size_t i = 0; i < b->n_images; i++)
+		if (!image_discard(&b->images[i], &path))
 			log_error("backup %u: %s is not consistent and cannot be removed: %m", b->id,
 				  path);
-		image->copied = image->published = false;
-	}
 }
 
 struct backup *backup_free(struct backup *b)
@@ -159,13 +161,11 @@ struct backup *backup_free(struct backup *b)
 		return NULL;
 	if (b->state != BACKUP_DONE)
 		remove_copies(b);
-	for (size_t i = 0; i < b->n_images; i++) {
-		free(b->images[i].source);
-		free(b->images[i].unpublished);
-		free(b->images[i].target);
-	}
+	for (size_t i = 0; i < b->n_images; i++)
+		image_fini(&b->images[i]);
 	free(b->guest);
 	free(b->directory);
+	free(b->since);
 	free(b->error);
 	free(b);
 	return NULL;
@@ -195,89 +195,110 @@ void backup_thawed(struct backup *b)
 
 static bool keep_going(void *user, uint64_t done_bytes, uint64_t total_bytes)
 {
-	struct worker_job *work = user;
+	struct backup *b = user;
 
 	(void)total_bytes;
-	worker_job_set_progress(work, done_bytes);
-	return !worker_job_should_stop(work);
+	worker_job_set_progress(&b->job.work, b->before_bytes + done_bytes);
+	return !worker_job_should_stop(&b->job.work);
 }
 
-static const char *copy_error_text(int r)
+static struct copy_options copy_options(struct backup *b)
 {
-	switch (r) {
-	case COPY_EXISTS:
-		return "the target exists already";
-	case COPY_CANCELLED:
-		return "the backup was broken off";
-	case COPY_NOT_A_FILE:
-		return "it is not a regular file";
-	default:
-		return strerror(-r);
-	}
+	return (struct copy_options){.keep_going = keep_going, .user = b};
 }
 
-static void work_failed(struct backup *b, const struct image *image, int r)
-{
-	snprintf(b->work_error, sizeof(b->work_error), "%s to %s: %s", image->source, image->target,
-		 copy_error_text(r));
-}
-
-/* Why the copy cannot be made, as far as can be told without making it; NULL: nothing is known. */
-static const char *obstacle(const struct image *image)
+int backup_check(struct backup *b, char *ret_why, size_t size)
 {
 	struct stat st;
 
-	if (stat(image->source, &st) < 0)
-		return strerror(errno);
-	if (!S_ISREG(st.st_mode))
-		return copy_error_text(COPY_NOT_A_FILE);
-	return lstat(image->target, &st) == 0 ? copy_error_text(COPY_EXISTS) : NULL;
-}
-
-int backup_check(const struct backup *b, char *ret_why, size_t size)
-{
 	if (access(b->directory, W_OK | X_OK) < 0) {
 		snprintf(ret_why, size, "%s: %m", b->directory);
 		return BACKUP_NOT_POSSIBLE;
 	}
+	b->total_bytes = 0;
 	for (size_t i = 0; i < b->n_images; i++) {
-		const char *why = obstacle(&b->images[i]);
+		struct image *image = &b->images[i];
+		const char *why = image_prepare(image, b->directory);
 
-		if (!why)
-			continue;
-		snprintf(ret_why, size, "%s to %s: %s", b->images[i].source, b->images[i].target,
-			 why);
-		return BACKUP_NOT_POSSIBLE;
+		if (why) {
+			snprintf(ret_why, size, "%s to %s: %s", image->source, image->target, why);
+			return BACKUP_NOT_POSSIBLE;
+		}
+		if (stat(image->source, &st) == 0)
+			b->total_bytes += (uint64_t)st.st_size;
 	}
 	return 0;
 }
 
-/* In the worker's thread. */
-static void run_copies(struct worker_job *work)
+/* In a worker's thread: one step for each image; false if it failed, and work_error says how. */
+static bool for_images(struct backup *b, int (*step)(struct backup *b, struct image *image))
 {
-	struct backup *b = container_of(work, struct backup, job.work);
-	const struct copy_options options = {
-		.replace = true, /* what a predecessor of the same process id has left */
-		.keep_going = keep_going,
-		.user = work,
-	};
-
+	b->before_bytes = 0;
 	for (size_t i = 0; i < b->n_images; i++) {
 		struct image *image = &b->images[i];
-		uint64_t start = clock_monotonic_ns();
-		int r;
+		int r = step(b, image);
 
-		r = copy_file(image->source, image->unpublished, &options, &image->result);
-		image->duration_ns = clock_monotonic_ns() - start;
-		image->copied = r == 0;
 		if (r) {
-			work_failed(b, image, r);
-			return;
+			snprintf(b->work_error, sizeof(b->work_error), "%s to %s: %s", image->source,
+				 image->target, image_error_text(r));
+			return false;
 		}
+		b->before_bytes += image->result.size_bytes;
 	}
+	return true;
 }
 
-static void copies_done(struct job *job)
+static int hold_step(struct backup *b, struct image *image)
+{
+	const struct copy_options copy = copy_options(b);
+
+	return image_hold(image, &b->options, &copy);
+}
+
+static int copy_step(struct backup *b, struct image *image)
+{
+	const struct copy_options copy = copy_options(b);
+
+	return image_copy_out(image, &b->options, &copy);
+}
+
+static int verify_step(struct backup *b, struct image *image)
+{
+	const struct copy_options copy = copy_options(b);
+
+	return image_verify(image, &copy);
+}
+
+static int publish_step(struct backup *b, struct image *image)
+{
+	return image_publish(image, &b->options);
+}
+
+static void run_hold(struct worker_job *work)
+{
+	(void)for_images(container_of(work, struct backup, job.work), hold_step);
+}
+
+static void run_copies(struct worker_job *work)
+{
+	(void)for_images(container_of(work, struct backup, job.work), copy_step);
+}
+
+static void run_verify(struct worker_job *work)
+{
+	(void)for_images(container_of(work, struct backup, job.work), verify_step);
+}
+
+static void run_publish(struct worker_job *work)
+{
+	struct backup *b = container_of(work, struct backup, job.work);
+	_cleanup_close_ int folder_fd = open(b->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (for_images(b, publish_step) && (folder_fd < 0 || fsync(folder_fd) < 0))
+		snprintf(b->work_error, sizeof(b->work_error), "%s: %m", b->directory);
+}
+
+static void held(struct job *job)
 {
 	struct backup *b = container_of(job, struct backup, job);
 	void (*done)(void *user, bool ok) = b->done;
@@ -290,48 +311,27 @@ static void copies_done(struct job *job)
 		remove_copies(b);
 }
 
-int backup_copy(struct backup *b, struct jobs *jobs, void (*done)(void *user, bool ok), void *user)
+static int submit(struct backup *b, struct jobs *jobs, void (*run)(struct worker_job *work),
+		  void (*done)(struct job *job))
 {
 	int r;
 
-	b->state = BACKUP_COPYING;
+	b->job.work.run = run;
+	b->job.done = done;
+	r = jobs_submit(jobs, &b->job);
+	b->working = r == 0;
+	return r;
+}
+
+int backup_hold(struct backup *b, const struct backup_workers *workers,
+		void (*done)(void *user, bool ok), void *user)
+{
+	b->state = BACKUP_HOLDING;
 	b->frozen_ns = clock_monotonic_ns();
-	b->job.work.run = run_copies;
-	b->job.done = copies_done;
-	b->jobs = jobs;
+	b->copies = workers->copies;
 	b->done = done;
 	b->user = user;
-	r = jobs_submit(jobs, &b->job);
-	if (r)
-		return r;
-	b->working = true;
-	return 0;
-}
-
-static int publish(struct image *image)
-{
-	if (renameat2(AT_FDCWD, image->unpublished, AT_FDCWD, image->target, RENAME_NOREPLACE) < 0)
-		return errno == EEXIST ? COPY_EXISTS : negative_errno();
-	image->published = true;
-	return 0;
-}
-
-/* In the worker's thread. */
-static void run_publish(struct worker_job *work)
-{
-	struct backup *b = container_of(work, struct backup, job.work);
-	_cleanup_close_ int folder_fd = open(b->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r;
-
-	for (size_t i = 0; i < b->n_images; i++) {
-		r = publish(&b->images[i]);
-		if (r) {
-			work_failed(b, &b->images[i], r);
-			return;
-		}
-	}
-	if (folder_fd < 0 || fsync(folder_fd) < 0)
-		snprintf(b->work_error, sizeof(b->work_error), "%s: %m", b->directory);
+	return submit(b, workers->frozen, run_hold, held);
 }
 
 static void fail(struct backup *b, const char *error)
@@ -347,36 +347,57 @@ static void fail(struct backup *b, const char *error)
 	}
 }
 
-static void published(struct job *job)
+static void step_done(struct job *job);
+
+/* The guest stood still, and goes on: gives the next step to the worker, or is done. */
+static void next_step(struct backup *b)
+{
+	void (*run)(struct worker_job *work) = NULL;
+
+	switch (b->state) {
+	case BACKUP_THAWING:
+		b->state = BACKUP_COPYING;
+		run = run_copies;
+		break;
+	case BACKUP_COPYING:
+		b->state = b->options.verify ? BACKUP_VERIFYING : BACKUP_PUBLISHING;
+		run = b->options.verify ? run_verify : run_publish;
+		break;
+	case BACKUP_VERIFYING:
+		b->state = BACKUP_PUBLISHING;
+		run = run_publish;
+		break;
+	case BACKUP_PUBLISHING:
+		b->state = BACKUP_DONE;
+		log_notice("%s: backup %u is done", b->guest, b->id);
+		return;
+	case BACKUP_WAITING:
+	case BACKUP_FREEZING:
+	case BACKUP_HOLDING:
+	case BACKUP_DONE:
+	case BACKUP_FAILED:
+		return;
+	}
+	if (submit(b, b->copies, run, step_done))
+		fail(b, "the worker takes no work");
+}
+
+static void step_done(struct job *job)
 {
 	struct backup *b = container_of(job, struct backup, job);
 
 	b->working = false;
-	if (b->work_error[0] != '\0') {
+	if (b->work_error[0] != '\0')
 		fail(b, b->work_error);
-		return;
-	}
-	b->state = BACKUP_DONE;
-	log_notice("%s: backup %u is done", b->guest, b->id);
-}
-
-/* The guest stood still: these are backups. */
-static void begin_publishing(struct backup *b)
-{
-	b->state = BACKUP_PUBLISHING;
-	b->job.work.run = run_publish;
-	b->job.done = published;
-	if (jobs_submit(b->jobs, &b->job))
-		fail(b, "the copies cannot be given their names");
 	else
-		b->working = true;
+		next_step(b);
 }
 
 void backup_end(struct backup *b, const char *error, bool thawed_by_itself)
 {
 	b->thawed_by_itself = thawed_by_itself;
 	if (!error)
-		begin_publishing(b);
+		next_step(b);
 	else if (!b->working && b->work_error[0] != '\0')
 		fail(b, b->work_error);
 	else
@@ -388,14 +409,6 @@ bool backup_has_ended(const struct backup *b)
 	return (b->state == BACKUP_DONE || b->state == BACKUP_FAILED) && !b->working;
 }
 
-static json_t *image_status(const struct image *image)
-{
-	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:f}", "source", image->source, "target",
-			 image->target, "method", copy_method_name(image->result.method), "bytes",
-			 (json_int_t)image->result.size_bytes, "data_bytes",
-			 (json_int_t)image->result.data_bytes, "seconds", image->duration_ns / 1e9);
-}
-
 static double between(uint64_t from, uint64_t to)
 {
 	return from && to > from ? (to - from) / 1e9 : 0;
@@ -403,6 +416,7 @@ static double between(uint64_t from, uint64_t to)
 
 json_t *backup_status(const struct backup *b)
 {
+	uint64_t done_bytes = b->working ? worker_job_progress(&b->job.work) : 0;
 	json_t *images = json_array();
 	char id[16];
 
@@ -411,11 +425,12 @@ json_t *backup_status(const struct backup *b)
 		if (b->images[i].copied)
 			json_array_append_new(images, image_status(&b->images[i]));
 
-	return json_pack("{s:i, s:s, s:s, s:s, s:b, s:b, s:s*, s:f, s:f, s:f, s:I, s:o}", "schema",
+	return json_pack("{s:i, s:s, s:s, s:s, s:b, s:b, s:s*, s:f, s:f, s:f, s:I, s:I, s:I, s:o}", "schema",
 			 1, "id", id, "guest", b->guest, "state", state_names[b->state], "ended",
 			 backup_has_ended(b), "thawed_by_itself", b->thawed_by_itself, "error",
 			 b->error, "freeze_seconds", between(b->freezing_ns, b->frozen_ns),
 			 "frozen_seconds", between(b->frozen_ns, b->thawed_ns), "thaw_seconds",
 			 between(b->thawing_ns, b->thawed_ns), "frozen_monotonic_ns",
-			 (json_int_t)b->frozen_ns, "images", images);
+			 (json_int_t)b->frozen_ns, "done_bytes", (json_int_t)done_bytes, "total_bytes",
+			 (json_int_t)b->total_bytes, "images", images);
 }

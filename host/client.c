@@ -26,6 +26,7 @@ enum {
 	TIMEOUT_MS = 10000,
 	POLL_US = 50000,
 	IMAGES_MAX = 64,
+	PROGRESS_WIDTH = 40,
 };
 
 /* What the command line said; every verb takes some of it. */
@@ -37,6 +38,8 @@ struct arguments {
 	int n_positional;
 	const char *assign;
 	const char *directory;
+	const char *since;
+	bool keep_base, verify, no_snapshot;
 	const char *images[IMAGES_MAX];
 	int n_images;
 };
@@ -50,16 +53,25 @@ static const struct option all_options[] = {
 	{"json", no_argument, NULL, 'j'},         {"api", required_argument, NULL, 'a'},
 	{"run-dir", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
 	{"assign", required_argument, NULL, 'm'}, {"image", required_argument, NULL, 'i'},
-	{"to", required_argument, NULL, 't'},     {NULL, 0, NULL, 0},
+	{"to", required_argument, NULL, 't'},     {"since", required_argument, NULL, 's'},
+	{"keep-base", no_argument, NULL, 'k'},    {"verify", no_argument, NULL, 'v'},
+	{"no-snapshot", no_argument, NULL, 'n'},  {NULL, 0, NULL, 0},
 };
 
-static void print_usage(const char *usage)
+static void print_usage(const char *usage, int takes)
 {
 	printf("Usage: hvhost %s\n\n"
 	       "  --json          the answer as JSON\n"
 	       "  --run-dir DIR   folder of the host's sockets (default: " HVHOST_RUN_DIR ")\n"
 	       "  --api SOCKET    the host's API (default: api.sock in that folder)\n",
 	       usage);
+	if (takes & TAKES_BACKUP)
+		puts("  --image FILE    an image to copy; may be given again\n"
+		     "  --to DIR        where the copies go, each under its image's name\n"
+		     "  --verify        read back what was written\n"
+		     "  --keep-base     keep a snapshot beside each image, for the next backup's --since\n"
+		     "  --since DIR     copy only what has changed since the backup in DIR; keeps a base\n"
+		     "  --no-snapshot   copy while the guest is frozen, even if a snapshot could be made");
 }
 
 static int usage_error(const char *usage)
@@ -95,6 +107,18 @@ static bool take_option(struct arguments *a, int option, int takes)
 	case 't':
 		a->directory = optarg;
 		return takes & TAKES_BACKUP;
+	case 's':
+		a->since = optarg;
+		return takes & TAKES_BACKUP;
+	case 'k':
+		a->keep_base = true;
+		return takes & TAKES_BACKUP;
+	case 'v':
+		a->verify = true;
+		return takes & TAKES_BACKUP;
+	case 'n':
+		a->no_snapshot = true;
+		return takes & TAKES_BACKUP;
 	case 'i':
 		if (a->n_images == IMAGES_MAX)
 			return false;
@@ -120,7 +144,7 @@ static int parse(int argc, char **argv, const char *usage, int takes, int min, i
 	opterr = 0;
 	while ((o = getopt_long(argc, argv, ":", all_options, NULL)) != -1) {
 		if (o == 'h') {
-			print_usage(usage);
+			print_usage(usage, takes);
 			return EXIT_OK;
 		}
 		if (o == ':' || o == '?')
@@ -314,6 +338,38 @@ int verb_offer(int argc, char **argv)
 	return change_service(argc, argv, "offer GUEST heartbeat|dynmem|vss [--json]", "/offer");
 }
 
+static void print_image(const json_t *image)
+{
+	printf("  %s -> %s: %s%s, %s of %s in %s%s\n", text_of(image, "source"),
+	       text_of(image, "target"), text_of(image, "method"),
+	       json_is_true(json_object_get(image, "incremental")) ? ", what has changed" : "",
+	       bytes_of(image, "data_bytes").text, bytes_of(image, "bytes").text,
+	       seconds_of(image, "seconds").text,
+	       json_is_true(json_object_get(image, "verified")) ? ", verified" : "");
+	if (json_object_get(image, "full_why"))
+		printf("    copied in full: %s\n", text_of(image, "full_why"));
+}
+
+/* A line that is drawn over and over, on a terminal. */
+static void print_progress(const json_t *backup, bool is_last)
+{
+	double total = json_number_value(json_object_get(backup, "total_bytes"));
+	double done = json_number_value(json_object_get(backup, "done_bytes"));
+	char bar[PROGRESS_WIDTH + 1];
+	int filled = total > 0 ? (int)(done / total * PROGRESS_WIDTH) : 0;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	for (int i = 0; i < PROGRESS_WIDTH; i++)
+		bar[i] = i < filled ? '#' : '.';
+	bar[PROGRESS_WIDTH] = '\0';
+	if (is_last)
+		fputs("\r\033[K", stderr);
+	else
+		fprintf(stderr, "\r\033[K%-10s [%s] %s of %s", text_of(backup, "state"), bar,
+			bytes_of(backup, "done_bytes").text, bytes_of(backup, "total_bytes").text);
+}
+
 static int print_backup(const json_t *backup)
 {
 	const json_t *images = json_object_get(backup, "images"), *image;
@@ -327,9 +383,7 @@ static int print_backup(const json_t *backup)
 	       seconds_of(backup, "freeze_seconds").text, seconds_of(backup, "frozen_seconds").text,
 	       seconds_of(backup, "thaw_seconds").text);
 	json_array_foreach(images, i, image)
-		printf("  %s -> %s: %s, %s in %s\n", text_of(image, "source"),
-		       text_of(image, "target"), text_of(image, "method"),
-		       bytes_of(image, "bytes").text, seconds_of(image, "seconds").text);
+		print_image(image);
 	return EXIT_OK;
 }
 
@@ -356,10 +410,12 @@ static int follow_backup(struct arguments *a, const char *id)
 			return r;
 		if (json_is_true(json_object_get(backup, "ended")))
 			break;
+		print_progress(backup, false);
 		json_decref(backup);
 		usleep(POLL_US);
 	}
 
+	print_progress(backup, true);
 	if (a->json)
 		ask_print_json(backup);
 	else
@@ -390,20 +446,29 @@ static json_t *absolute_paths(const struct arguments *a)
 
 static json_t *backup_request(const struct arguments *a)
 {
-	char directory[PATH_MAX];
+	char directory[PATH_MAX], since[PATH_MAX];
 	json_t *images;
 
 	if (!realpath(a->directory, directory)) {
 		fprintf(stderr, "hvhost: directory %s: %m\n", a->directory);
 		return NULL;
 	}
+	if (a->since && !realpath(a->since, since)) {
+		fprintf(stderr, "hvhost: directory %s: %m\n", a->since);
+		return NULL;
+	}
 	images = absolute_paths(a);
-	return images ? json_pack("{s:o, s:s}", "images", images, "directory", directory) : NULL;
+	return images ? json_pack("{s:o, s:s, s:s*, s:b, s:b, s:b}", "images", images, "directory",
+				  directory, "since", a->since ? since : NULL, "keep_base",
+				  a->keep_base, "verify", a->verify, "no_snapshot", a->no_snapshot)
+		      : NULL;
 }
 
 int verb_backup(int argc, char **argv)
 {
-	static const char usage[] = "backup GUEST --image FILE [--image FILE...] --to DIR [--json]";
+	static const char usage[] =
+		"backup GUEST --image FILE [--image FILE...] --to DIR [--since DIR] [--keep-base] [--verify] "
+		"[--no-snapshot] [--json]";
 	_cleanup_free_ char *path = NULL, *api = NULL, *id = NULL;
 	json_t *body, *answer;
 	struct arguments a;

@@ -88,7 +88,7 @@ static int add_services(struct guest *g, const struct guest_config *config)
 	r = guest_memory_new(&context, config->settings, &g->memory);
 	if (r)
 		return r;
-	return guest_backup_new(&context, config->jobs, &g->backup);
+	return guest_backup_new(&context, &config->workers, &g->backup);
 }
 
 int guest_new(const struct guest_config *config, struct guest **ret_guest)

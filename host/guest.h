@@ -16,7 +16,7 @@ struct guest;
 /* What a guest is made from; all borrowed. */
 struct guest_config {
 	struct event_base *base;
-	struct jobs *jobs;
+	struct backup_workers workers;
 	const struct balancer_settings *settings;
 	const char *name;       /* copied */
 	uint64_t memory_pages;  /* of the machine it runs on, 4 KiB */

@@ -18,7 +18,7 @@
 
 struct guest_backup {
 	struct guest_service_context context;
-	struct jobs *jobs;
+	struct backup_workers workers;
 	struct ic_client channel;
 	struct vss_host core;
 	struct event *timer;
@@ -27,7 +27,7 @@ struct guest_backup {
 
 static void step(struct guest_backup *g);
 
-static void copies_done(void *user, bool ok)
+static void images_held(void *user, bool ok)
 {
 	struct guest_backup *g = user;
 
@@ -73,7 +73,7 @@ static void step(struct guest_backup *g)
 			do_send(g, &action);
 			break;
 		case VSS_HOST_SNAPSHOT:
-			if (backup_copy(g->backup, g->jobs, copies_done, g))
+			if (backup_hold(g->backup, &g->workers, images_held, g))
 				vss_host_snapshot_done(&g->core, false, clock_monotonic_ns());
 			break;
 		case VSS_HOST_RESET:
@@ -134,8 +134,8 @@ static const struct ic_client_user channel_ops = {
 	.on_corrupt = on_corrupt,
 };
 
-int guest_backup_new(const struct guest_service_context *context, struct jobs *jobs,
-		     struct guest_backup **ret_backup)
+int guest_backup_new(const struct guest_service_context *context,
+		     const struct backup_workers *workers, struct guest_backup **ret_backup)
 {
 	static const struct vss_host_config config = {0};
 	_cleanup_(cleanup_guest_backupp) struct guest_backup *g = calloc(1, sizeof(*g));
@@ -143,7 +143,7 @@ int guest_backup_new(const struct guest_service_context *context, struct jobs *j
 	if (!g)
 		return -ENOMEM;
 	g->context = *context;
-	g->jobs = jobs;
+	g->workers = *workers;
 	vss_host_init(&g->core, &config);
 	ic_client_init(&g->channel, &ic_service_vss, &channel_ops, g);
 	g->timer = event_new(context->base, -1, 0, on_timer, g);

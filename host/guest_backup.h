@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "base/jobs.h"
 #include "host/backup.h"
 #include "host/guest_service.h"
 
@@ -17,8 +16,9 @@ enum {
 	GUEST_BACKUP_RUNNING,       /* one is under way */
 };
 
-/* @jobs makes the copies. */
-_must_check_ int guest_backup_new(const struct guest_service_context *context, struct jobs *jobs,
+/* @workers make the copies. */
+_must_check_ int guest_backup_new(const struct guest_service_context *context,
+				  const struct backup_workers *workers,
 				  struct guest_backup **ret_backup);
 
 /* The guest is lost: a backup under way fails. */

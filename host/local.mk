@@ -14,6 +14,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/guest_memory.c %D%/guest_memory.h \
 	%D%/guest_service.h \
 	%D%/ic_client.c %D%/ic_client.h \
+	%D%/image.c %D%/image.h \
 	%D%/lab.c %D%/lab.h
 
 bin_PROGRAMS += %D%/hvhost

@@ -3,7 +3,7 @@
 /*
  * hvhost serve: the lab host.
  *
- * One event loop holds the lab, the guests and the API; one worker makes the copies of backups.
+ * One event loop holds the lab, the guests and the API; two workers make the copies of backups.
  * Finished backups are kept for whoever asks what became of them, a bounded number of them.
  */
 
@@ -42,7 +42,7 @@ struct host {
 	bool json; /* tell what happens on standard output, one JSON object a line */
 	struct balancer_settings settings; /* amounts of 0: by the guest's machine */
 	struct lab *lab;
-	struct jobs *jobs;
+	struct backup_workers workers;
 	struct httpd *httpd;
 	struct event *signals[2];
 	struct seat *seats[GUESTS_MAX];
@@ -100,7 +100,7 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 	struct balancer_settings settings = settings_for(h, memory_pages);
 	const struct guest_config config = {
 		.base = h->base,
-		.jobs = h->jobs,
+		.workers = h->workers,
 		.settings = &settings,
 		.name = name,
 		.memory_pages = memory_pages,
@@ -323,11 +323,10 @@ static void post_backup(struct httpd_request *request, void *user)
 		httpd_reply_error(request, 409, "too many backups are under way", "wait for one");
 		return;
 	}
-	if (backup_new(++h->last_backup_id, guest_name(g), json_object_get(body, "images"),
-		       json_string_value(json_object_get(body, "directory")), &backup)) {
+	if (backup_new(++h->last_backup_id, guest_name(g), body, &backup)) {
 		httpd_reply_error(request, 400,
 				  "'images' must be absolute paths of files with different names, "
-				  "'directory' an absolute path",
+				  "'directory' and 'since' absolute paths",
 				  NULL);
 		return;
 	}
@@ -449,7 +448,10 @@ static int start(struct host *h)
 	r = open_signals(h);
 	if (r)
 		return r;
-	r = jobs_new(h->base, &h->jobs);
+	r = jobs_new(h->base, &h->workers.frozen);
+	if (r)
+		return fail("worker", r);
+	r = jobs_new(h->base, &h->workers.copies);
 	if (r)
 		return fail("worker", r);
 	r = open_api(h, api);
@@ -467,7 +469,8 @@ static void stop(struct host *h)
 {
 	(void)httpd_free(h->httpd);
 	(void)lab_free(h->lab);
-	(void)jobs_free(h->jobs);
+	(void)jobs_free(h->workers.frozen);
+	(void)jobs_free(h->workers.copies);
 	for (size_t i = 0; i < h->n_backups; i++)
 		(void)backup_free(h->backups[i]);
 	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)

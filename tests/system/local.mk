@@ -21,6 +21,7 @@ SYSTEM_TESTS = \
 	%D%/test-freezer.sh \
 	%D%/test-hooks.sh \
 	%D%/test-images.sh \
+	%D%/test-incremental.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
 	%D%/test-receipt.sh \

@@ -198,17 +198,19 @@ for type in $image_types; do
     images+=(--image "$store/$type.img")
 done
 
-# backup DIR: from begin to end; its answer is in backup.json, its complaint in backup.err
+# backup DIR OPTION...: from begin to end; its answer is in backup.json, its complaint in backup.err
 backup() {
-    [ -d "$1" ] || mkdir "$1" || return 1
-    hvhost backup guest "${images[@]}" --to "$1" --json >"$memory/backup.json" 2>"$memory/backup.err"
+    local dir=$1
+    shift
+    [ -d "$dir" ] || mkdir "$dir" || return 1
+    hvhost backup guest "${images[@]}" --to "$dir" --json "$@" >"$memory/backup.json" 2>"$memory/backup.err"
 }
 
-# begin_held DIR: a backup to the vault, as far as it comes: the guest is frozen
+# begin_held DIR: a backup to the vault, as far as it comes: the guest is frozen while it is copied
 begin_held() {
     mkdir "$vault/$1"
     hold
-    backup "$vault/$1" &
+    backup "$vault/$1" --no-snapshot &
     backup_pid=$!
     wait_for 10 is_true status '.backup.state == "frozen"' || diag "$1: the guest does not freeze"
     begin_writes $image_types

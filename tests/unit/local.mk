@@ -28,6 +28,7 @@ UNIT_TESTS = \
 	%D%/test-dynmem \
 	%D%/test-dynmem-host \
 	%D%/test-dynmem-wire \
+	%D%/test-extents \
 	%D%/test-fdpass \
 	%D%/test-figures \
 	%D%/test-floor \
@@ -82,6 +83,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_extents_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_figures_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_floor_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)

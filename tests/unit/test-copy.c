@@ -61,11 +61,6 @@ static void put_data(int fd, uint64_t offset, size_t len)
 	cr_assert(eq(sz, (size_t)pwrite(fd, data, len, (off_t)offset), len));
 }
 
-struct extent {
-	uint64_t offset;
-	size_t len;
-};
-
 static void make_source(const struct extent *extents, size_t n, uint64_t size)
 {
 	_cleanup_close_ int fd = open(source, O_CREAT | O_TRUNC | O_RDWR, 0640);
@@ -270,6 +265,101 @@ Test(copy, what_cannot_be_copied_is_refused)
 	snprintf(nowhere, sizeof(nowhere), "%s/no/where", folder);
 	cr_expect(eq(int, copy_file(source, nowhere, &options, &result), -ENOENT));
 	cr_expect(eq(int, count_files(folder), 1));
+}
+
+/* Overwrites @len bytes of @path at @offset, as a disk does that goes bad. */
+static void spoil(const char *path, uint64_t offset, size_t len)
+{
+	_cleanup_close_ int fd = open(path, O_RDWR);
+	uint8_t zeros[16] = {0};
+
+	cr_assert(fd >= 0 && len <= sizeof(zeros));
+	cr_assert(pwrite(fd, zeros, len, (off_t)offset) == (ssize_t)len);
+}
+
+Test(copy, what_was_written_can_be_verified)
+{
+	struct watch w = {.stop_at = UINT64_MAX};
+	struct copy_options watched = {.keep_going = watch, .user = &w};
+
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		const struct extent *last = &shapes[i].extents[2];
+		struct copy_sums sums = {0};
+		struct copy_options options = {.sums = &sums};
+		struct copy_result result;
+
+		make_source(shapes[i].extents, 3, shapes[i].size);
+		cr_assert(eq(int, copy_file(source, target, &options, &result), 0), "shape %zu", i);
+		w.last = 0;
+		cr_expect(eq(int, copy_verify(target, &sums, &watched), 0), "shape %zu", i);
+		cr_expect(eq(u64, w.last, result.data_bytes), "shape %zu", i);
+		if (last->len > 0) {
+			spoil(target, last->offset + last->len - 1, 1);
+			cr_expect(eq(int, copy_verify(target, &sums, &options), COPY_DIFFERS));
+		}
+		if (result.data_bytes > 0) {
+			cr_assert(truncate(target, 0) == 0);
+			cr_expect(eq(int, copy_verify(target, &sums, &options), COPY_DIFFERS));
+		}
+		copy_sums_fini(&sums);
+		cr_assert(unlink(target) == 0);
+	}
+}
+
+Test(copy, verifying_can_be_cancelled)
+{
+	struct watch w = {.stop_at = 2 * MIB};
+	struct copy_options watched = {.keep_going = watch, .user = &w};
+	struct copy_sums sums = {0};
+	struct copy_options options = {.sums = &sums};
+	struct copy_result result;
+	struct extent all = {0, 8 * MIB};
+
+	make_source(&all, 1, 8 * MIB);
+	cr_assert(eq(int, copy_file(source, target, &options, &result), 0));
+	cr_expect(eq(int, copy_verify(target, &sums, &watched), COPY_CANCELLED));
+	copy_sums_fini(&sums);
+}
+
+/* An earlier copy, and what was written to the source, longer or shorter now, since. */
+static void copy_changes(uint64_t size, const struct extent *changed, size_t n_changed)
+{
+	struct extent all = {0, 10 * MIB + 100};
+	struct copy_options options = {0};
+	struct copy_result result;
+	char base[160];
+	int fd;
+
+	make_source(&all, 1, all.len);
+	snprintf(base, sizeof(base), "%s.base", target);
+	cr_assert(eq(int, copy_file(source, base, &options, &result), 0));
+	cr_assert(truncate(source, (off_t)size) == 0);
+	fd = open(source, O_RDWR);
+	for (size_t i = 0; i < n_changed; i++) {
+		_cleanup_free_ uint8_t *data = malloc(changed[i].len);
+
+		memset(data, 0xa5, changed[i].len);
+		cr_assert(pwrite(fd, data, changed[i].len, (off_t)changed[i].offset) ==
+			  (ssize_t)changed[i].len);
+	}
+	close(fd);
+
+	options = (struct copy_options){.base = base, .changed = changed, .n_changed = n_changed};
+	cr_assert(eq(int, copy_file(source, target, &options, &result), 0));
+	cr_expect(same_contents());
+	cr_expect(eq(u64, result.size_bytes, size));
+	cr_assert(unlink(base) == 0 && unlink(target) == 0);
+}
+
+Test(copy, only_what_has_changed_is_read_when_there_is_an_earlier_copy)
+{
+	static const struct extent some[] = {{0, 1}, {4096, 4096}, {9000, 10}, {3 * MIB - 5, 2 * MIB}};
+	static const struct extent grown[] = {{10 * MIB + 50, 2 * MIB}};
+
+	copy_changes(10 * MIB + 100, NULL, 0);
+	copy_changes(10 * MIB + 100, some, 4);
+	copy_changes(6 * MIB + 1, some, 4);
+	copy_changes(12 * MIB + 50, grown, 1);
 }
 
 /* A mount namespace that nothing leaves; skips the test if that cannot be had. */

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/copy.h"
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * One image of a backup: what it is copied from, by which way, and the files that come and go with
+ * it. All functions may wait for disks.
+ */
+
+struct image_options {
+	bool no_snapshot; /* copy while the guest is frozen, even if a snapshot could be made */
+	bool keep_base;   /* keep the snapshot, for the next backup with a since */
+	bool verify;      /* read back what was written */
+};
+
+struct image {
+	char *source;
+	char *snapshot;    /* shares the source's blocks, beside it */
+	char *base;        /* the snapshot of an earlier backup, beside it too */
+	char *unpublished; /* the copy's name before the backup is known to be good */
+	char *target;
+	char *earlier; /* the copy that belongs to the base, if there is one; or NULL */
+	bool is_near; /* source and target are on one file system */
+	bool has_snapshot;
+	bool copied;
+	bool published;
+	bool verified;
+	const char *full_why; /* a since was given, and yet all is copied; NULL: it is not so */
+	struct copy_result result;
+	struct copy_sums sums;
+	uint64_t duration_ns; /* of the copy */
+};
+
+/* For a backup of this number to @directory. -ENOMEM; then image_fini() all the same. */
+_must_check_ int image_init(struct image *image, const char *source, const char *directory,
+			    const char *since, unsigned int id);
+void image_fini(struct image *image);
+
+/*
+ * Before the guest is asked for anything: why no copy can be made in @directory, as far as can be told without
+ * making it; NULL: nothing is known. Then what a killed predecessor left has been removed.
+ */
+const char *image_prepare(struct image *image, const char *directory);
+
+/*
+ * While the guest stands still: shares the blocks with the target, else with a snapshot beside the
+ * source, else copies. Conditions and errors of copy_file(), @copy of which has the progress.
+ */
+_must_check_ int image_hold(struct image *image, const struct image_options *options,
+			    const struct copy_options *copy);
+
+/* The guest goes on: copies from the snapshot, if there is one and no copy yet. As image_hold(). */
+_must_check_ int image_copy_out(struct image *image, const struct image_options *options,
+				const struct copy_options *copy);
+
+/* Compares what was moved with what was read. COPY_DIFFERS and others of copy_verify(). */
+_must_check_ int image_verify(struct image *image, const struct copy_options *copy);
+
+/* Gives the copy its name, and the snapshot its future. COPY_EXISTS; negative errno. */
+_must_check_ int image_publish(struct image *image, const struct image_options *options);
+
+/* Removes copy and snapshot. False, errno and *ret_path, if one of them stays. */
+_must_check_ bool image_discard(struct image *image, const char **ret_path);
+
+/* The text of a condition or negative errno of these functions. */
+const char *image_error_text(int r);
+
+/* For status. */
+json_t *image_status(const struct image *image);
