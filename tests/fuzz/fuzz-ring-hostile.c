@@ -20,6 +20,7 @@
  *     6         collect the signal
  *     7         a pause, in which attacks happen
  *     8         queue 8 times the argument, in bytes
+ *     9         poll
  *
  *     attack    where, value
  *     0 to 4    a control word of the ring to the other side := value
@@ -40,7 +41,7 @@
 #include <sys/mman.h>
 
 enum {
-	CALLS = 9,
+	CALLS = 10,
 	CALLS_MAX = 64,
 	BUF_MAX = 8192,
 	ATTACK_REST = 7, /* bytes of an attack behind its wait */
@@ -200,6 +201,10 @@ static void call(struct vmbus_channel *ch, const struct arena *arena, unsigned i
 		break;
 	case 8:
 		send(ch, arena, ORACLE_QUEUE, n * 8);
+		break;
+	case 9:
+		oracle_begin(&oracle, ORACLE_POLL);
+		oracle_end_poll(&oracle, vmbus_channel_poll(ch));
 		break;
 	default:
 		receive(ch, arena, n * 8);

@@ -496,9 +496,9 @@ static void store_read_index(struct oracle *o, const struct access *a)
 		fuzz_require(o->packet.under_way && end_packet(o) == GOOD);
 		o->packet.ended = true;
 	} else {
-		fuzz_require(o->call == ORACLE_SLEEP);
+		fuzz_require(o->call == ORACLE_SLEEP || o->call == ORACLE_POLL);
 	}
-	fuzz_require(a->value == o->read_index && o->read_index != o->committed);
+	fuzz_require(!o->sleep.looked && a->value == o->read_index && o->read_index != o->committed);
 	o->sleep.committed = true;
 }
 
@@ -525,7 +525,14 @@ static void load_before_sleep(struct oracle *o, enum word word, const struct acc
 {
 	struct oracle_sleep *s = &o->sleep;
 
-	fuzz_require(o->call == ORACLE_SLEEP || (o->call == ORACLE_RECEIVE && s->committed));
+	if (o->call == ORACLE_POLL && word == WRITE_INDEX && s->pending_loaded == s->room_loaded) {
+		fuzz_require(!s->looked && is_acquire(a) && o->read_index == o->seen_write_index);
+		s->looked = true;
+		s->write_index = a->value;
+		return;
+	}
+	fuzz_require(o->call == ORACLE_SLEEP || o->call == ORACLE_POLL ||
+		     (o->call == ORACLE_RECEIVE && s->committed));
 	if (s->unmasked) {
 		fuzz_require(word == WRITE_INDEX && !s->looked && o->fenced && is_acquire(a));
 		s->looked = true;
@@ -545,6 +552,20 @@ static void load_before_sleep(struct oracle *o, enum word word, const struct acc
 		s->room_loaded = true;
 		s->room_index = a->value;
 	}
+}
+
+void oracle_end_poll(struct oracle *o, bool result)
+{
+	const struct oracle_sleep *s = &o->sleep;
+
+	if (o->corrupt) {
+		fuzz_require(!result);
+	} else {
+		expect_given_back(o, o->committed != o->read_index);
+		fuzz_require(s->looked == (o->read_index == o->seen_write_index));
+		fuzz_require(result == (!s->looked || s->write_index != o->read_index));
+	}
+	end_call(o);
 }
 
 void oracle_end_sleep(struct oracle *o, bool result)

@@ -25,6 +25,7 @@ enum oracle_call {
 	ORACLE_RECEIVE,
 	ORACLE_SEND,
 	ORACLE_QUEUE,
+	ORACLE_POLL,
 	ORACLE_SLEEP,
 	ORACLE_TAKE_SIGNAL,
 };
@@ -104,5 +105,6 @@ void oracle_end_wake(struct oracle *o);
 void oracle_end_receive(struct oracle *o, int result, const uint8_t *buf,
 			const struct vmbus_message *message);
 void oracle_end_send(struct oracle *o, int result);
+void oracle_end_poll(struct oracle *o, bool result);
 void oracle_end_sleep(struct oracle *o, bool result);
 void oracle_end_take_signal(struct oracle *o, bool result);
