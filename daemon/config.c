@@ -187,6 +187,18 @@ static bool add_freeze_roots(struct config *c, const char *value)
 	return true;
 }
 
+static bool set_expedite(struct config *c, const char *value)
+{
+	c->expedite_said = true;
+	return set_bool(&c->expedite, value);
+}
+
+static bool set_freeze_policy(struct config *c, const char *value)
+{
+	c->freeze_strict = strcmp(value, "strict") == 0;
+	return c->freeze_strict || strcmp(value, "best-effort") == 0;
+}
+
 static bool set_hook_dir(struct config *c, const char *value)
 {
 	return *value == '/' && set_text(&c->hook_dir, value);
@@ -313,8 +325,16 @@ static const struct setting settings[] = {
 	 "the kernel's drivers (default: none)",
 	 add_takeover, forget_takeover},
 	{"backup", "freeze_roots", "freeze-roots", "DIR[:DIR...]|all",
-	 "freeze only what is mounted at or below these (default with a lab host: nothing)",
+	 "freeze only what is mounted at or below these (default: all; with a lab host: nothing)",
 	 add_freeze_roots, forget_freeze_roots},
+	{"backup", "freeze_policy", "freeze-policy", "strict|best-effort",
+	 "what becomes of the rest if a file system cannot be frozen: nothing is frozen, or all that "
+	 "can be (default: best-effort)",
+	 set_freeze_policy, NULL},
+	{"backup", "expedite", "expedite", "yes|no",
+	 "have the kernel hurry while file systems are being frozen, by rcu_expedited (default: yes; "
+	 "no with a lab host, which shares this machine with others)",
+	 set_expedite, NULL},
 	{"backup", "freeze_timeout", "freeze-timeout", "SECONDS",
 	 "the longest that anything stays frozen, 1 to 900 (default: 20)", set_freeze_timeout, NULL},
 	{"backup", "freezer", "freezer", "PROGRAM",
@@ -589,6 +609,10 @@ static int load(int argc, char **argv, struct config *config)
 		return r;
 	if (config->report_delay_ns == REPORT_DELAY_UNSAID)
 		config->report_delay_ns = config->lab_socket ? 0 : REPORT_DELAY_NS;
+	if (!config->expedite_said)
+		config->expedite = !config->lab_socket;
+	if (!config->lab_socket && config->n_freeze_roots == 0)
+		config->freeze_all = true;
 	r = choose_state_dir(config);
 	if (r)
 		return r;

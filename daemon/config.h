@@ -40,6 +40,9 @@ struct config {
 	bool freeze_all;            /* every writable file system, / included */
 	char *freeze_roots[CONFIG_ROOTS_MAX]; /* else what is mounted at or below these */
 	size_t n_freeze_roots;
+	bool freeze_strict;         /* freeze nothing if not everything can be frozen */
+	bool expedite;              /* turn rcu_expedited on while file systems are being frozen */
+	bool expedite_said;         /* by the user */
 	char *hook_dir;              /* of our own hooks */
 	unsigned hook_layouts;       /* enum hook_layout: whose hooks are run besides */
 	uint64_t hook_timeout_ns;    /* of each run of a hook */

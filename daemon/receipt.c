@@ -140,9 +140,9 @@ static bool everything_was_frozen(const struct receipt_facts *facts)
 	struct freezer_result r;
 	size_t given = 0;
 
+	if (facts->plan && facts->plan->n_missing > 0)
+		return false;
 	for (size_t i = 0; facts->plan && i < facts->plan->n_entries; i++) {
-		if (facts->plan->entries[i].verdict == FREEZE_VERDICT_UNSUPPORTED)
-			return false;
 		if (!facts->freezer || !facts->given[i])
 			continue;
 		freezer_client_result(facts->freezer, given++, &r);

@@ -230,12 +230,14 @@ static int make_plan(struct snapshot *s)
 		.roots = (const char *const *)s->config->freeze_roots,
 		.n_roots = s->config->n_freeze_roots,
 	};
+	struct freeze_table table;
 	int r;
 
 	r = mounts_new(&work->mounts);
 	if (r)
 		return r;
-	r = freeze_plan_new(work->mounts->entries, work->mounts->n_entries, &rules, &work->plan);
+	table = mounts_table(work->mounts);
+	r = freeze_plan_new(&table, &rules, &work->plan);
 	if (r)
 		return r;
 
@@ -281,6 +283,7 @@ static int start_freeze(struct snapshot *s)
 			.type = mount->type,
 			.device = mount->device,
 			.mount_id = mount->mount_id,
+			.level = work->plan->entries[i].level,
 			.fd = work->fds[i],
 		};
 	}
@@ -298,6 +301,8 @@ static const char *try_plan(struct snapshot *s)
 		return "there are more than 512 file systems to freeze";
 	if (r)
 		return r < 0 ? strerror(-r) : "freeze_roots must be absolute paths";
+	if (s->work.plan->n_missing > 0 && s->config->freeze_strict)
+		return "not everything can be frozen, and freeze_policy is strict: see hvguestctl plan";
 	if (s->work.plan->n_freeze == 0)
 		return "no mounted file system may be frozen: freeze_roots (--freeze-roots) allows none";
 	return NULL;
@@ -579,6 +584,8 @@ static int start_freezer(struct snapshot *s)
 	const struct freezer_client_config config = {
 		.helper = s->config->freezer,
 		.run_dir = s->config->run_dir,
+		.options = (s->config->expedite ? FREEZER_OPTION_EXPEDITE : 0) |
+			   (s->config->freeze_strict ? FREEZER_OPTION_STRICT : 0),
 	};
 	int r;
 

@@ -4,47 +4,42 @@
  * hvguest-freezer: the process that freezes, and that always thaws.
  *
  * It is started by the daemon before anything is frozen and then only waits. It holds a command
- * socket, the record, and while a freeze lasts the descriptors of the mounts; no transport, no log,
- * no file. Memory is locked and the stacks are touched beforehand, so between the first FIFREEZE
- * and the last FITHAW it neither allocates nor faults nor opens anything: whatever is frozen, it
- * can run.
+ * socket, the record, the kernel's knob for grace periods, and while a freeze lasts the descriptors
+ * of the mounts; no transport, no log, no file. All of its threads exist, and its memory is locked
+ * and touched, before it says that it is ready. So between the first FIFREEZE and the last FITHAW
+ * it neither allocates nor faults nor opens anything: whatever is frozen, it can run.
  *
- * Three threads. The worker does what can hang: syncfs() and FIFREEZE, in plan order. The main
- * thread never calls either; it waits in poll() and ends the freeze, in reverse order, when it is
- * told to, when the deadline passes, when the socket ends because the daemon died, or on any
- * signal. The third only waits for the daemon's death, of which it learns sooner than the socket
- * does (freezer_io.c), and then ends the socket from this side. If the worker is still in the
- * kernel at that time, everything that is frozen is thawed at once, and the worker thaws the late
- * one itself when FIFREEZE returns; freezer_proto.c has the rules by which they share entries. The
- * process leaves only when the worker is back: a process that is killed in FIFREEZE leaves a frozen
- * file system behind.
+ * What can hang is done by threads of its own: syncfs() and FIFREEZE (freezer_work.c), and FITHAW
+ * (freezer_thaw.c). The main thread calls none of them; it waits in poll() and ends the freeze when
+ * it is told to, when the deadline passes, when the socket ends because the daemon died, or on any
+ * signal. One more thread only waits for the daemon's death, of which it learns sooner than the
+ * socket does (freezer_io.c), and then ends the socket from this side. If a thread is still in the
+ * kernel when a freeze ends, everything that is frozen is thawed at once, and the late one thaws
+ * what it has frozen itself; freezer_proto.c has the rules by which they share entries. The process
+ * leaves only when all of them are back: one that is killed in FIFREEZE leaves a frozen file system
+ * behind.
  *
  *               FREEZE (last part)        worker done
  *      IDLE ------------------> FREEZING -------------> FROZEN
  *       ^ |                        |                      |
  *       | +-> RECEIVING -----------+----- end(reason) ----+
  *       |    (more parts                  |          |
- *       |     to come)        worker busy v          | worker back
- *       +--------- worker done ------ SETTLING       |
+ *       |     to come)     some call hangs v          | all back
+ *       +----------- all back ------ SETTLING        |
  *       +--------------------------------------------+
- *
- * The worker has a descriptor table of its own, without the command socket. So if this process is
- * killed while the worker hangs in the kernel, the socket closes with the main thread: the daemon
- * learns of it at once and thaws, and does not wait for the hanging call.
  */
 
 #include "base/cleanup.h"
 #include "fsfreeze/freezer_io.h"
+#include "fsfreeze/freezer_thaw.h"
+#include "fsfreeze/freezer_work.h"
+#include "fsfreeze/rcu.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -54,9 +49,11 @@
 #include <time.h>
 
 enum {
-	THREAD_STACK_BYTES = 256 * 1024,
-	MAIN_STACK_BYTES = 64 * 1024, /* far more than the deepest call here takes */
+	MAIN_STACK_BYTES = 32 * 1024, /* far more than the deepest call here takes */
 };
+
+/* Where the linker has put the program. */
+extern char __executable_start[], _end[];
 
 enum state {
 	STATE_IDLE,
@@ -78,18 +75,10 @@ static const uint32_t allowed_states[] = {
 };
 static_assert(sizeof(allowed_states) / sizeof(allowed_states[0]) == STATES, "");
 
-struct worker {
-	struct freezer_record *record;
-	int work_fd; /* socket: receives the FREEZE messages */
-	int done_fd; /* eventfd: 1 when it is ready, and after each job */
-	size_t n_fds;
-	int fds[FREEZER_ENTRIES_MAX];
-};
-
 struct freezer {
 	struct freezer_record *record;
 	enum state state;
-	bool ending;       /* leave as soon as nothing is frozen and the worker is back */
+	bool ending;       /* leave as soon as nothing is frozen and all threads are back */
 	bool worker_busy;
 	uint64_t generation;
 	int signal_fd;
@@ -99,6 +88,7 @@ struct freezer {
 	size_t n_fds;
 	int fds[FREEZER_ENTRIES_MAX]; /* one per entry of the record */
 	struct worker worker;
+	struct thawer thawer;
 };
 
 static void set_state(struct freezer *f, enum state state)
@@ -111,96 +101,6 @@ static void close_all(int *fds, size_t *n)
 {
 	while (*n > 0)
 		(void)close_fd(fds[--*n]);
-}
-
-static enum freezer_entry_state state_of_error(int error)
-{
-	if (error == EBUSY)
-		return FREEZER_ENTRY_FOREIGN;
-	if (error == EOPNOTSUPP || error == ENOTTY)
-		return FREEZER_ENTRY_UNSUPPORTED;
-	return FREEZER_ENTRY_FAILED;
-}
-
-/* Freezes one file system, unless its turn was taken away. False: give up the rest. */
-static bool freeze_entry(struct freezer_entry *entry, int fd)
-{
-	uint64_t begin_ns;
-	int error;
-
-	if (!freezer_entry_move(entry, FREEZER_ENTRY_QUEUED, FREEZER_ENTRY_FREEZING))
-		return false;
-
-	begin_ns = freezer_io_now_ns(CLOCK_MONOTONIC);
-	error = ioctl(fd, FIFREEZE, 0) < 0 ? errno : 0;
-	entry->freeze_ns = freezer_io_now_ns(CLOCK_MONOTONIC) - begin_ns;
-
-	if (error) {
-		enum freezer_entry_state to = state_of_error(error);
-
-		entry->error = error;
-		/* The state can only have become THAWING meanwhile, and only once. */
-		if (!freezer_entry_move(entry, FREEZER_ENTRY_FREEZING, to) &&
-		    !freezer_entry_move(entry, FREEZER_ENTRY_THAWING, to))
-			abort();
-		return to != FREEZER_ENTRY_FAILED;
-	}
-
-	entry->frozen_at_ns = freezer_io_now_ns(CLOCK_REALTIME);
-	if (freezer_entry_move(entry, FREEZER_ENTRY_FREEZING, FREEZER_ENTRY_FROZEN))
-		return true;
-	(void)!freezer_io_thaw(entry, fd);
-	return false;
-}
-
-static void work(struct worker *w)
-{
-	struct freezer_entry *entries = w->record->entries;
-
-	/* Most of the data is written before anybody has to wait; FIFREEZE reports the errors. */
-	for (size_t i = 0; i < w->n_fds; i++)
-		if (freezer_entry_state(&entries[i]) == FREEZER_ENTRY_QUEUED)
-			(void)!syncfs(w->fds[i]);
-	for (size_t i = 0; i < w->n_fds; i++)
-		if (!freeze_entry(&entries[i], w->fds[i]))
-			break;
-	close_all(w->fds, &w->n_fds);
-}
-
-static void report_done(struct worker *w)
-{
-	uint64_t one = 1;
-
-	if (write(w->done_fd, &one, sizeof(one)) != sizeof(one))
-		abort();
-}
-
-/* Waits for the descriptors of a whole freeze. False: the main thread is gone. */
-static bool receive_job(struct worker *w)
-{
-	struct freezer_message message;
-
-	do {
-		if (freezer_io_receive(w->work_fd, &message, w->fds + w->n_fds))
-			return false;
-		w->n_fds += message.count;
-	} while (w->n_fds < w->record->n_entries);
-	return true;
-}
-
-static void *worker_main(void *arg)
-{
-	struct worker *w = arg;
-
-	if (unshare(CLONE_FILES) < 0)
-		abort();
-	(void)close(FREEZER_SOCKET_FD);
-	report_done(w);
-	while (receive_job(w)) {
-		work(w);
-		report_done(w);
-	}
-	return NULL;
 }
 
 static void *watcher_main(void *arg)
@@ -216,36 +116,6 @@ static void tell(const struct freezer_message *message)
 	(void)!freezer_io_send(FREEZER_SOCKET_FD, message, NULL);
 }
 
-/* Ends the freeze for one entry, whatever the worker is doing with it. False: still frozen. */
-static bool thaw_entry(struct freezer_entry *entry, int fd)
-{
-	for (;;) {
-		switch (freezer_entry_state(entry)) {
-		case FREEZER_ENTRY_QUEUED:
-			if (freezer_entry_cancel(entry))
-				return true;
-			break;
-		case FREEZER_ENTRY_FREEZING:
-			if (freezer_entry_move(entry, FREEZER_ENTRY_FREEZING,
-					       FREEZER_ENTRY_THAWING))
-				return true;
-			break;
-		case FREEZER_ENTRY_FROZEN:
-			if (freezer_entry_move(entry, FREEZER_ENTRY_FROZEN, FREEZER_ENTRY_THAWING))
-				return freezer_io_thaw(entry, fd) == 0;
-			break;
-		case FREEZER_ENTRY_IDLE:
-		case FREEZER_ENTRY_THAWING:
-		case FREEZER_ENTRY_THAWED:
-		case FREEZER_ENTRY_FAILED:
-		case FREEZER_ENTRY_FOREIGN:
-		case FREEZER_ENTRY_UNSUPPORTED:
-		case FREEZER_ENTRY_STATES:
-			return true;
-		}
-	}
-}
-
 /* The entry that made the freeze fail, or n_entries. */
 static uint32_t find_failed(const struct freezer_record *record)
 {
@@ -257,6 +127,12 @@ static uint32_t find_failed(const struct freezer_record *record)
 	return i;
 }
 
+/* Is any thread still in the kernel for this freeze? */
+static bool is_pending(const struct freezer *f)
+{
+	return f->worker_busy || thawer_is_busy(&f->thawer);
+}
+
 /* Ends the freeze, if there is one, and says so once. @index: of the entry that failed, if any. */
 static void end_with(struct freezer *f, enum freezer_reason reason, uint32_t index, int error)
 {
@@ -266,17 +142,19 @@ static void end_with(struct freezer *f, enum freezer_reason reason, uint32_t ind
 		.generation = f->generation,
 		.first = index,
 		.error = error,
-		.pending = f->worker_busy,
 	};
 
 	if (f->state == STATE_IDLE || f->state == STATE_SETTLING)
 		return;
 
 	atomic_store(&f->record->reason, reason);
-	for (size_t i = f->n_fds; i-- > 0;)
-		message.stuck += !thaw_entry(&f->record->entries[i], f->fds[i]);
-	close_all(f->fds, &f->n_fds);
-	set_state(f, f->worker_busy ? STATE_SETTLING : STATE_IDLE);
+	thawer_run(&f->thawer);
+	rcu_restore(f->record, FREEZER_RCU_FD);
+	message.stuck = thawer_count(f->record, FREEZER_ENTRY_FROZEN);
+	message.pending = is_pending(f);
+	set_state(f, message.pending ? STATE_SETTLING : STATE_IDLE);
+	if (!message.pending)
+		close_all(f->fds, &f->n_fds);
 	tell(&message);
 }
 
@@ -390,46 +268,76 @@ static void on_signal(struct freezer *f)
 	end(f, FREEZER_REASON_SIGNAL);
 }
 
+/* Ends a freeze in which an entry has failed; false if none has. */
+static bool end_failed(struct freezer *f)
+{
+	uint32_t failed = find_failed(f->record);
+
+	if (failed == f->record->n_entries)
+		return false;
+	end_with(f, FREEZER_REASON_FAILED, failed, f->record->entries[failed].error);
+	return true;
+}
+
 static void on_deadline(struct freezer *f)
 {
 	uint64_t count;
 
-	if (read(f->timer_fd, &count, sizeof(count)) == sizeof(count))
+	if (read(f->timer_fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	if (f->state != STATE_FREEZING || !end_failed(f))
 		end_with(f, FREEZER_REASON_DEADLINE, FREEZER_ENTRIES_MAX, ETIMEDOUT);
 }
 
-static void on_worker_done(struct freezer *f)
+/* All that the worker was given is frozen, or not to be frozen. */
+static void on_frozen(struct freezer *f)
 {
-	struct freezer_message message = {
+	const struct freezer_message message = {
 		.type = FREEZER_MESSAGE_FROZEN,
 		.generation = f->generation,
 	};
-	uint32_t failed;
-	uint64_t count;
 
-	if (read(f->done_fd, &count, sizeof(count)) != sizeof(count))
+	if (end_failed(f))
 		return;
-
-	f->worker_busy = false;
-	if (f->state == STATE_SETTLING) {
-		set_state(f, STATE_IDLE);
-		message.type = FREEZER_MESSAGE_SETTLED;
-		tell(&message);
-		return;
-	}
-
-	failed = find_failed(f->record);
-	if (failed < f->record->n_entries) {
-		end_with(f, FREEZER_REASON_FAILED, failed, f->record->entries[failed].error);
-		return;
-	}
 	set_state(f, STATE_FROZEN);
 	tell(&message);
 }
 
+static void on_settled(struct freezer *f)
+{
+	const struct freezer_message message = {
+		.type = FREEZER_MESSAGE_SETTLED,
+		.generation = f->generation,
+	};
+
+	close_all(f->fds, &f->n_fds);
+	set_state(f, STATE_IDLE);
+	tell(&message);
+}
+
+/* A thread has something to say. */
+static void on_done(struct freezer *f)
+{
+	uint64_t count;
+	bool finished;
+
+	if (read(f->done_fd, &count, sizeof(count)) != sizeof(count))
+		return;
+
+	finished = atomic_exchange(&f->worker.finished, false);
+	if (finished)
+		f->worker_busy = false;
+	if (f->state == STATE_FREEZING && finished)
+		on_frozen(f);
+	else if (f->state == STATE_FREEZING && atomic_load(&f->worker.failed))
+		thawer_run(&f->thawer); /* at once; it is told when the others are back */
+	else if (f->state == STATE_SETTLING && !is_pending(f))
+		on_settled(f);
+}
+
 static void serve(struct freezer *f)
 {
-	/* The worker first: what it has finished is frozen before anything else is decided. */
+	/* The threads first: what they have finished counts before anything else is decided. */
 	struct pollfd polls[] = {
 		{.fd = f->done_fd, .events = POLLIN},
 		{.fd = f->timer_fd, .events = POLLIN},
@@ -444,7 +352,7 @@ static void serve(struct freezer *f)
 		if (poll(polls, sizeof(polls) / sizeof(polls[0]), -1) < 0)
 			continue;
 		if (polls[0].revents)
-			on_worker_done(f);
+			on_done(f);
 		if (polls[1].revents)
 			on_deadline(f);
 		if (polls[2].revents)
@@ -502,41 +410,31 @@ static int open_events(struct freezer *f)
 	return f->signal_fd < 0 || f->timer_fd < 0 || f->done_fd < 0 ? negative_errno() : 0;
 }
 
-static int spawn_thread(void *(*run)(void *arg), void *arg)
+/* Starts all threads; what they need is in memory when this returns. */
+static int start_threads(struct freezer *f)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
 	int r;
 
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, run, arg);
-	(void)pthread_attr_destroy(&attr);
-	return -r;
+	f->worker.record = f->thawer.record = f->record;
+	f->worker.done_fd = f->thawer.done_fd = f->done_fd;
+	f->worker.rcu_fd = FREEZER_RCU_FD;
+	f->thawer.fds = f->fds;
+	r = worker_start(&f->worker, &f->work_fd);
+	r = r ?: thawer_start(&f->thawer);
+	return r ?: crew_spawn(watcher_main, f->record);
 }
 
-/* Starts the worker and waits until it has its own descriptor table. */
-static int spawn_worker(struct freezer *f)
+/*
+ * The program and the record are brought into memory and stay; of stacks and heap stays what has
+ * been touched, which is all that will be used.
+ */
+static int lock_memory(const struct freezer *f)
 {
-	uint64_t count;
-	int pair[2], r;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ||
+	    mlock(__executable_start, (size_t)(_end - __executable_start)) < 0 ||
+	    mlock(f->record, sizeof(*f->record)) < 0)
 		return negative_errno();
-	f->work_fd = pair[0];
-	f->worker = (struct worker){
-		.record = f->record,
-		.work_fd = pair[1],
-		.done_fd = f->done_fd,
-	};
-
-	r = spawn_thread(worker_main, &f->worker);
-	if (r)
-		return r;
-	if (read(f->done_fd, &count, sizeof(count)) != sizeof(count))
-		return negative_errno();
-	(void)close_fd(pair[1]);
+	touch_stack();
 	return 0;
 }
 
@@ -544,7 +442,7 @@ static int prepare(struct freezer *f)
 {
 	int r;
 
-	if (close_range(FREEZER_RECORD_FD + 1, ~0u, 0) < 0)
+	if (close_range(FREEZER_RCU_FD + 1, ~0u, 0) < 0)
 		return negative_errno();
 	(void)setsid();
 	(void)prctl(PR_SET_NAME, "hvguest-freezer", 0, 0, 0);
@@ -556,12 +454,8 @@ static int prepare(struct freezer *f)
 	r = open_events(f);
 	if (r)
 		return r;
-	/* Before the other threads exist, so that their stacks are locked as well. */
-	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
-		return negative_errno();
-	touch_stack();
-	r = spawn_worker(f);
-	return r ?: spawn_thread(watcher_main, f->record);
+	r = lock_memory(f);
+	return r ?: start_threads(f);
 }
 
 int main(void)

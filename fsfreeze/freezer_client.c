@@ -27,6 +27,7 @@
 #include "base/cleanup.h"
 #include "fsfreeze/freezer_io.h"
 #include "fsfreeze/freezer_recover.h"
+#include "fsfreeze/rcu.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -79,8 +80,10 @@ static_assert(sizeof(allowed_states) / sizeof(allowed_states[0]) == STATES, "");
 struct freezer_client {
 	char *helper;
 	enum state state;
+	uint32_t options; /* enum freezer_option, for each freeze */
 	int record_fd;
 	struct freezer_record *record;
+	int rcu_fd; /* -1: there is no such knob, or it is not to be turned */
 	int epoll_fd;
 	int timer_fd; /* the freezer's deadline and GUARD_S */
 	int socket_fd;
@@ -151,8 +154,8 @@ static void reap(struct freezer_client *c)
 	c->pid = 0;
 }
 
-/* Starts the program with @socket_fd and @record_fd as its only descriptors besides /dev/null. */
-static int spawn_with(const char *helper, int socket_fd, int record_fd, pid_t *ret_pid)
+/* Starts the program with @socket_fd, the record and the knob as its only other descriptors. */
+static int spawn_with(const struct freezer_client *c, int socket_fd, pid_t *ret_pid)
 {
 	char *argv[] = {(char[]){"hvguest-freezer"}, NULL}, *envp[] = {NULL};
 	posix_spawn_file_actions_t actions;
@@ -176,9 +179,11 @@ static int spawn_with(const char *helper, int socket_fd, int record_fd, pid_t *r
 	r = r ?: posix_spawn_file_actions_adddup2(&actions, 0, 1);
 	r = r ?: posix_spawn_file_actions_adddup2(&actions, 0, 2);
 	r = r ?: posix_spawn_file_actions_adddup2(&actions, socket_fd, FREEZER_SOCKET_FD);
-	r = r ?: posix_spawn_file_actions_adddup2(&actions, record_fd, FREEZER_RECORD_FD);
-	r = r ?: posix_spawn_file_actions_addclosefrom_np(&actions, FREEZER_RECORD_FD + 1);
-	r = r ?: posix_spawn(ret_pid, helper, &actions, &attr, argv, envp);
+	r = r ?: posix_spawn_file_actions_adddup2(&actions, c->record_fd, FREEZER_RECORD_FD);
+	r = r ?: posix_spawn_file_actions_adddup2(&actions, c->rcu_fd < 0 ? 0 : c->rcu_fd,
+						  FREEZER_RCU_FD);
+	r = r ?: posix_spawn_file_actions_addclosefrom_np(&actions, FREEZER_RCU_FD + 1);
+	r = r ?: posix_spawn(ret_pid, c->helper, &actions, &attr, argv, envp);
 	(void)posix_spawn_file_actions_destroy(&actions);
 out:
 	(void)posix_spawnattr_destroy(&attr);
@@ -222,7 +227,7 @@ static int start_helper(struct freezer_client *c)
 	r = move_high(&theirs);
 	if (r)
 		return r;
-	r = spawn_with(c->helper, theirs, c->record_fd, &c->pid);
+	r = spawn_with(c, theirs, &c->pid);
 	if (r)
 		return FREEZER_CLIENT_NO_HELPER;
 	c->pid_fd = pidfd_open(c->pid, 0);
@@ -275,6 +280,12 @@ static int take_record(struct freezer_client *c, const char *run_dir, uint64_t l
 	return r;
 }
 
+static int open_knob(struct freezer_client *c, const char *kernel_dir)
+{
+	c->rcu_fd = rcu_open(kernel_dir);
+	return c->rcu_fd < 0 ? 0 : move_high(&c->rcu_fd);
+}
+
 static int hold_life(struct freezer_client *c)
 {
 	int r = freezer_io_hold_life(c->record);
@@ -296,14 +307,16 @@ int freezer_client_new(const struct freezer_client_config *config,
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	c->record_fd = c->epoll_fd = c->timer_fd = c->socket_fd = c->pid_fd = -1;
+	c->record_fd = c->rcu_fd = c->epoll_fd = c->timer_fd = c->socket_fd = c->pid_fd = -1;
+	c->options = config->options;
 	c->helper = strdup(config->helper ?: HVGUEST_LIBEXECDIR "/hvguest-freezer");
 	if (!c->helper)
 		return -ENOMEM;
 
 	r = take_record(c, config->run_dir, lock_timeout_ns);
 	r = r ?: move_high(&c->record_fd);
-	r = r ?: freezer_recover(c->record, &c->recovered, &c->n_recovered);
+	r = r ?: open_knob(c, config->kernel_dir ?: "/sys/kernel");
+	r = r ?: freezer_recover(c->record, c->rcu_fd, &c->recovered, &c->n_recovered);
 	r = r ?: hold_life(c);
 	r = r ?: open_events(c);
 	r = r ?: spawn(c);
@@ -379,6 +392,7 @@ static void helper_is_dead(struct freezer_client *c)
 {
 	reap(c);
 	thaw_frozen(c, true);
+	rcu_restore(c->record, c->rcu_fd);
 	release_fds(c);
 }
 
@@ -392,6 +406,7 @@ static void lose(struct freezer_client *c, struct freezer_event *ret_event)
 	if (was_active)
 		atomic_store(&c->record->reason, FREEZER_REASON_FREEZER_LOST);
 	thaw_frozen(c, false);
+	rcu_restore(c->record, c->rcu_fd);
 	arm_guard(c, 0);
 	set_state(c, STATE_DOWN);
 	if (is_readable(c->pid_fd, 0))
@@ -521,18 +536,14 @@ int freezer_client_respawn(struct freezer_client *c)
 
 static int record_targets(struct freezer_client *c, const struct freezer_target *targets, size_t n)
 {
-	int r;
-
-	freezer_record_begin(c->record);
+	freezer_record_begin(c->record, c->options);
 	for (size_t i = 0; i < n; i++) {
 		int fd = fcntl(targets[i].fd, F_DUPFD_CLOEXEC, HIGH_FD);
 
 		if (fd < 0)
 			return negative_errno();
 		c->fds[c->n_fds++] = fd;
-		r = freezer_record_add(c->record, targets[i].target, targets[i].type,
-				       targets[i].device, targets[i].mount_id);
-		if (r)
+		if (freezer_record_add(c->record, &targets[i]))
 			return FREEZER_CLIENT_LONG_TARGET;
 	}
 	return 0;
@@ -587,7 +598,7 @@ int freezer_client_freeze(struct freezer_client *c, const struct freezer_target 
 
 	r = record_targets(c, targets, n);
 	if (r) {
-		freezer_record_begin(c->record);
+		freezer_record_begin(c->record, 0);
 		forget_fds(c);
 		return r;
 	}
@@ -628,6 +639,7 @@ struct freezer_client *freezer_client_free(struct freezer_client *c)
 	c->socket_fd = close_fd(c->socket_fd);
 	if (c->pid_fd >= 0 && !is_readable(c->pid_fd, EXIT_TIMEOUT_MS)) {
 		thaw_frozen(c, false);
+		rcu_restore(c->record, c->rcu_fd);
 		if (count_pending(c) == 0)
 			kill_helper(c);
 	}
@@ -640,6 +652,7 @@ struct freezer_client *freezer_client_free(struct freezer_client *c)
 	if (c->record)
 		(void)munmap(c->record, sizeof(*c->record));
 	(void)close_fd(c->record_fd);
+	(void)close_fd(c->rcu_fd);
 	free(c->recovered);
 	free(c->helper);
 	free(c);

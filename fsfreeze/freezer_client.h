@@ -40,15 +40,8 @@ struct freezer_client_config {
 	const char *helper;  /* path of hvguest-freezer; NULL = where it is installed */
 	const char *run_dir; /* on a tmpfs; the record is kept there */
 	uint64_t lock_timeout_ns; /* wait for a predecessor's freezer; 0 = 5 s */
-};
-
-/* A file system to freeze. */
-struct freezer_target {
-	const char *target;
-	const char *type;
-	uint64_t device;
-	uint64_t mount_id;
-	int fd; /* on the mount, verified */
+	uint32_t options;         /* enum freezer_option, for every freeze */
+	const char *kernel_dir;   /* where rcu_expedited is; NULL = /sys/kernel */
 };
 
 enum freezer_event_type {
@@ -95,8 +88,8 @@ const struct freezer_result *freezer_client_recovered(const struct freezer_clien
 int freezer_client_fd(const struct freezer_client *client);
 
 /*
- * Freezes @targets in this order; they thaw in reverse, @timeout_ns (> 0) from now at the latest.
- * The descriptors stay the caller's. FREEZER_CLIENT_DOWN, FREEZER_CLIENT_UNFINISHED,
+ * Freezes @targets level by level, those of one level at the same time; they thaw in reverse,
+ * @timeout_ns (> 0) from now at the latest. They must be in the order of their levels. The descriptors stay the caller's. FREEZER_CLIENT_DOWN, FREEZER_CLIENT_UNFINISHED,
  * FREEZER_CLIENT_TOO_MANY, FREEZER_CLIENT_LONG_TARGET; then nothing has been begun.
  */
 _must_check_ int freezer_client_freeze(struct freezer_client *client,

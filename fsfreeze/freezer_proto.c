@@ -8,20 +8,20 @@
  * is written before the system call that makes it true, so the record may name one too many but
  * never one too few.
  *
- * Three threads move states: the freezer's worker freezes, its main thread thaws, and the daemon
- * thaws when the freezer is gone. They agree by compare-and-swap alone, because none of them may
- * ever wait for another: one of them can be hanging in the kernel.
+ * Several threads move states: some of the freezer's freeze, others thaw, and the daemon thaws when
+ * the freezer is gone. They agree by compare-and-swap alone, because none of them may ever wait for
+ * another: one of them can be hanging in the kernel.
  *
  *     IDLE -> QUEUED -> FREEZING -> FROZEN -> THAWING -> THAWED
  *               |          |  |        ^          |
- *               v          |  +--------|------> (the worker finds THAWING when FIFREEZE returns,
+ *               v          |  +--------|------> (its thread finds THAWING when FIFREEZE returns,
  *             IDLE         |           |          and thaws at once)
  *                          v           +--- thaw failed, still frozen
  *              FAILED, FOREIGN, UNSUPPORTED
  *
  * Whoever succeeds in moving FROZEN to THAWING calls FITHAW, so it is called once. Moving FREEZING
- * to THAWING leaves it to the worker. Once a thaw has visited an entry, it is neither QUEUED nor
- * FREEZING nor FROZEN, and nothing can make it so before the next freeze.
+ * to THAWING leaves it to the thread that freezes. Once a thaw has visited an entry, it is neither
+ * QUEUED nor FREEZING nor FROZEN, and nothing can make it so before the next freeze.
  */
 
 #include "fsfreeze/freezer_proto.h"
@@ -85,6 +85,7 @@ void freezer_record_init(struct freezer_record *record, const char *boot_id)
 	memset(record, 0, sizeof(*record));
 	record->magic = FREEZER_RECORD_MAGIC;
 	record->version = FREEZER_RECORD_VERSION;
+	atomic_store(&record->rcu_before, -1);
 	strncpy(record->boot_id, boot_id, sizeof(record->boot_id) - 1);
 }
 
@@ -114,29 +115,31 @@ int freezer_record_check(const struct freezer_record *record, const char *boot_i
 	return 0;
 }
 
-void freezer_record_begin(struct freezer_record *record)
+void freezer_record_begin(struct freezer_record *record, uint32_t options)
 {
 	record->n_entries = 0;
+	record->options = options;
 	record->generation++;
 	atomic_store(&record->reason, FREEZER_REASON_NONE);
 }
 
-int freezer_record_add(struct freezer_record *record, const char *target, const char *type,
-		       uint64_t device, uint64_t mount_id)
+int freezer_record_add(struct freezer_record *record, const struct freezer_target *target)
 {
 	struct freezer_entry *entry;
 
 	if (record->n_entries == FREEZER_ENTRIES_MAX)
 		return FREEZER_RECORD_FULL;
-	if (strlen(target) >= sizeof(entry->target))
+	if (strlen(target->target) >= sizeof(entry->target))
 		return FREEZER_RECORD_LONG_TARGET;
 
 	entry = &record->entries[record->n_entries];
+	assert(record->n_entries == 0 || entry[-1].level <= target->level);
 	memset(entry, 0, sizeof(*entry));
-	memcpy(entry->target, target, strlen(target));
-	strncpy(entry->type, type, sizeof(entry->type) - 1);
-	entry->device = device;
-	entry->mount_id = mount_id;
+	memcpy(entry->target, target->target, strlen(target->target));
+	strncpy(entry->type, target->type, sizeof(entry->type) - 1);
+	entry->device = target->device;
+	entry->mount_id = target->mount_id;
+	entry->level = target->level;
 	atomic_store(&entry->state, FREEZER_ENTRY_QUEUED);
 	record->n_entries++;
 	return 0;
@@ -187,6 +190,7 @@ void freezer_result_read(const struct freezer_entry *entry, struct freezer_resul
 	};
 
 	result.device = entry->device;
+	result.level = entry->level;
 	result.error = entry->error;
 	result.freeze_ns = entry->freeze_ns;
 	result.thaw_ns = entry->thaw_ns;

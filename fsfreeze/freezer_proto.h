@@ -23,13 +23,14 @@ enum {
 	/* The freezer's inherited descriptors. */
 	FREEZER_SOCKET_FD = 3,
 	FREEZER_RECORD_FD = 4,
+	FREEZER_RCU_FD = 5, /* /sys/kernel/rcu_expedited, or /dev/null */
 
 	/* Descriptors that go with one message. Linux include/net/scm.h, SCM_MAX_FD is 253. */
 	FREEZER_MESSAGE_FDS_MAX = 250,
 };
 
 #define FREEZER_RECORD_MAGIC   0x5a524648u /* "HFRZ" */
-#define FREEZER_RECORD_VERSION 1u
+#define FREEZER_RECORD_VERSION 2u
 
 /* The conditions of freezer_record_check(), freezer_record_add() and freezer_message_check(). */
 enum {
@@ -49,7 +50,7 @@ enum freezer_entry_state {
 	FREEZER_ENTRY_THAWED,      /* with error EINVAL: somebody else had thawed it before us */
 	FREEZER_ENTRY_FAILED,      /* could not be frozen */
 	FREEZER_ENTRY_FOREIGN,     /* somebody else had frozen it: never thawed by us */
-	FREEZER_ENTRY_UNSUPPORTED, /* the kernel says that it cannot be frozen */
+	FREEZER_ENTRY_UNSUPPORTED, /* the kernel cannot freeze it, and best effort was asked for */
 	FREEZER_ENTRY_STATES,
 };
 
@@ -74,6 +75,8 @@ struct freezer_entry {
 	char type[FREEZER_TYPE_SIZE];
 	uint64_t device; /* of the superblock, as in mountinfo */
 	uint64_t mount_id;
+	uint32_t level;         /* 0 freezes first and thaws last; one level at a time */
+	uint32_t reserved;
 	_Atomic uint32_t state; /* enum freezer_entry_state */
 	int32_t error;          /* errno, positive; 0 = none */
 	uint64_t freeze_ns;     /* how long FIFREEZE took */
@@ -81,7 +84,13 @@ struct freezer_entry {
 	uint64_t frozen_at_ns;
 	uint64_t thawed_at_ns;
 };
-static_assert(sizeof(struct freezer_entry) == 600, "the record's layout is versioned");
+static_assert(sizeof(struct freezer_entry) == 608, "the record's layout is versioned");
+
+/* How a freeze is to be done: bits of freezer_record.options. */
+enum freezer_option {
+	FREEZER_OPTION_EXPEDITE = 1, /* have the kernel hurry its grace periods meanwhile */
+	FREEZER_OPTION_STRICT = 2,   /* what cannot be frozen makes the freeze fail */
+};
 
 struct freezer_record {
 	uint32_t magic;
@@ -91,15 +100,18 @@ struct freezer_record {
 	uint32_t n_entries;
 	_Atomic uint32_t reason; /* enum freezer_reason */
 	uint64_t daemon_lives[8]; /* a lock that the daemon holds: freezer_io.h */
+	_Atomic int32_t rcu_before; /* what rcu_expedited must be set to again; -1: nothing */
+	uint32_t options;           /* enum freezer_option */
 	struct freezer_entry entries[FREEZER_ENTRIES_MAX]; /* in freeze order */
 };
-static_assert(offsetof(struct freezer_record, entries) == 128, "the record's layout is versioned");
+static_assert(offsetof(struct freezer_record, entries) == 136, "the record's layout is versioned");
 
 /* A copy of an entry, for those who only want to know what became of it. */
 struct freezer_result {
 	char target[FREEZER_TARGET_SIZE];
 	char type[FREEZER_TYPE_SIZE];
 	uint64_t device;
+	uint32_t level;
 	enum freezer_entry_state state;
 	int error;             /* errno, positive; 0 = none */
 	uint64_t freeze_ns;    /* how long FIFREEZE took */
@@ -142,12 +154,22 @@ void freezer_record_init(struct freezer_record *record, const char *boot_id);
  */
 _must_check_ int freezer_record_check(const struct freezer_record *record, const char *boot_id);
 
-/* Forgets the entries, for the next freeze. */
-void freezer_record_begin(struct freezer_record *record);
+/* Forgets the entries, for the next freeze. @options: of enum freezer_option. */
+void freezer_record_begin(struct freezer_record *record, uint32_t options);
+
+/* One file system to freeze, as the record wants it. */
+struct freezer_target {
+	const char *target;
+	const char *type;
+	uint64_t device;
+	uint64_t mount_id;
+	unsigned int level; /* not less than that of the one before it */
+	int fd;             /* on the mount, verified */
+};
 
 /* Appends an entry in state QUEUED. FREEZER_RECORD_FULL, FREEZER_RECORD_LONG_TARGET. */
-_must_check_ int freezer_record_add(struct freezer_record *record, const char *target,
-				    const char *type, uint64_t device, uint64_t mount_id);
+_must_check_ int freezer_record_add(struct freezer_record *record,
+				    const struct freezer_target *target);
 
 /* The state, read once; FREEZER_ENTRY_IDLE for a number that is none. */
 enum freezer_entry_state freezer_entry_state(const struct freezer_entry *entry);

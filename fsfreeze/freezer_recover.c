@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "fsfreeze/freezer_io.h"
 #include "fsfreeze/mounts.h"
+#include "fsfreeze/rcu.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -195,7 +196,7 @@ static int recover_entries(struct freezer_record *record, struct freezer_result 
 	return 0;
 }
 
-int freezer_recover(struct freezer_record *record, struct freezer_result **ret_results,
+int freezer_recover(struct freezer_record *record, int rcu_fd, struct freezer_result **ret_results,
 		    size_t *ret_n)
 {
 	struct freezer_result *results = NULL;
@@ -208,6 +209,7 @@ int freezer_recover(struct freezer_record *record, struct freezer_result **ret_r
 		return r;
 	if (freezer_record_check(record, boot_id) == 0) {
 		r = recover_entries(record, &results, &n);
+		rcu_restore(record, rcu_fd);
 		if (r)
 			return r;
 	}

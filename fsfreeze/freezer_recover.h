@@ -23,8 +23,9 @@ _must_check_ int freezer_recover_open(const char *run_dir, uint64_t lock_timeout
 				      struct freezer_record **ret_record);
 
 /*
- * Thaws all that @record leaves in doubt and begins it anew. *ret_results (to be freed, may be
+ * Thaws all that @record leaves in doubt, turns the knob back (@rcu_fd: of rcu_open()) if it says
+ * so, and begins it anew. *ret_results (to be freed, may be
  * NULL) says what became of each: THAWED, or FROZEN with an error if it could not be reached.
  */
-_must_check_ int freezer_recover(struct freezer_record *record,
+_must_check_ int freezer_recover(struct freezer_record *record, int rcu_fd,
 				 struct freezer_result **ret_results, size_t *ret_n);

@@ -4,18 +4,28 @@ pkglibexec_PROGRAMS += %D%/hvguest-freezer
 
 %C%_libfsfreeze_a_SOURCES = \
 	%D%/freezer_proto.c %D%/freezer_proto.h \
+	%D%/graph.c %D%/graph.h \
 	%D%/plan.c %D%/plan.h
 
 %C%_libfsfreeze_sys_a_SOURCES = \
+	%D%/devices.c %D%/devices.h \
 	%D%/freezer_client.c %D%/freezer_client.h \
 	%D%/freezer_io.c %D%/freezer_io.h \
 	%D%/freezer_recover.c %D%/freezer_recover.h \
-	%D%/mounts.c %D%/mounts.h
+	%D%/mounts.c %D%/mounts.h \
+	%D%/rcu.c %D%/rcu.h
 %C%_libfsfreeze_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(MOUNT_CFLAGS)
 
 # Static: while everything is frozen it must not need a page of a library.
-%C%_hvguest_freezer_SOURCES = %D%/freezer.c
+%C%_hvguest_freezer_SOURCES = \
+	%D%/freezer.c \
+	%D%/freezer_crew.c %D%/freezer_crew.h \
+	%D%/freezer_thaw.c %D%/freezer_thaw.h \
+	%D%/freezer_work.c %D%/freezer_work.h
 %C%_hvguest_freezer_LDADD = %D%/libfsfreeze_sys.a %D%/libfsfreeze.a base/libbase_sys.a
-if !SANITIZED
+if SANITIZED
+%C%_hvguest_freezer_CPPFLAGS = $(AM_CPPFLAGS) -DFREEZER_STACK_BYTES=262144
+else
+%C%_hvguest_freezer_CPPFLAGS = $(AM_CPPFLAGS)
 %C%_hvguest_freezer_LDFLAGS = -static
 endif

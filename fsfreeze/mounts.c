@@ -17,6 +17,7 @@
 #include "fsfreeze/mounts.h"
 
 #include "base/cleanup.h"
+#include "fsfreeze/devices.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -25,6 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+static const struct devices_system real_system = {.sysfs = "/sys", .dev = "/dev"};
 
 static const char *or_empty(const char *s)
 {
@@ -78,9 +81,23 @@ int mounts_new(struct mounts **ret_mounts)
 	while (mnt_table_next_fs(mounts->table, iter, &fs) == 0)
 		read_entry(fs, &mounts->entries[mounts->n_entries++]);
 	mnt_free_iter(iter);
+	r = devices_find_links(&real_system, mounts->entries, mounts->n_entries, &mounts->links,
+			       &mounts->n_links);
+	if (r)
+		return r;
 
 	*ret_mounts = steal_ptr(mounts);
 	return 0;
+}
+
+struct freeze_table mounts_table(const struct mounts *mounts)
+{
+	return (struct freeze_table){
+		.mounts = mounts->entries,
+		.n_mounts = mounts->n_entries,
+		.links = mounts->links,
+		.n_links = mounts->n_links,
+	};
 }
 
 struct mounts *mounts_free(struct mounts *mounts)
@@ -89,6 +106,7 @@ struct mounts *mounts_free(struct mounts *mounts)
 		return NULL;
 	mnt_unref_table(mounts->table);
 	free(mounts->entries);
+	free(mounts->links);
 	free(mounts);
 	return NULL;
 }

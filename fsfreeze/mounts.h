@@ -17,11 +17,16 @@ enum {
 struct mounts {
 	struct freeze_mount *entries; /* in mount order */
 	size_t n_entries;
+	struct freeze_link *links;
+	size_t n_links;
 	struct libmnt_table *table; /* owns the strings */
 };
 
-/* Reads /proc/self/mountinfo. */
+/* Reads /proc/self/mountinfo, and from sysfs what keeps its data on what. */
 _must_check_ int mounts_new(struct mounts **ret_mounts);
+
+/* The same for freeze_plan_new(); borrowed. */
+struct freeze_table mounts_table(const struct mounts *mounts);
 
 /* Takes NULL; returns NULL. */
 struct mounts *mounts_free(struct mounts *mounts);

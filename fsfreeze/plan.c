@@ -9,10 +9,10 @@
  * does not cover has to be visible.
  *
  * Order. A file system must be frozen before the one that holds its image, because freezing it
- * writes to the image. It was mounted after it, and a file system in use as a backing store cannot
- * be unmounted, so the first mount of the inner one is younger than the first mount of the outer
- * one: superblocks are frozen in reverse order of their first mount, and a bind mount made later
- * moves nothing. What is mounted at / goes last. Thawing is the exact reverse.
+ * writes to the image. The device graph (graph.c) says which these are; whatever has nothing to do
+ * with each other has the same level and is frozen at the same time. What is mounted at / has a
+ * level of its own, the last. Within a level the youngest is first, which nothing depends on.
+ * Thawing is the exact reverse, level by level.
  *
  * Permission. Freezing through any mount stops the whole file system, so one allowed mount is not
  * enough: a directory of the root file system, bound to a place below an allowed root, would stop
@@ -33,6 +33,7 @@ static const char *const freezable_types[] = {
 static const char *const verdict_names[] = {
 	[FREEZE_VERDICT_FREEZE] = "freeze",
 	[FREEZE_VERDICT_UNSUPPORTED] = "unsupported",
+	[FREEZE_VERDICT_CYCLE] = "cycle",
 	[FREEZE_VERDICT_NETWORK] = "network",
 	[FREEZE_VERDICT_PSEUDO] = "pseudo",
 	[FREEZE_VERDICT_READ_ONLY] = "read-only",
@@ -42,6 +43,7 @@ static const char *const verdict_names[] = {
 static const char *const verdict_reasons[] = {
 	[FREEZE_VERDICT_FREEZE] = "will be frozen",
 	[FREEZE_VERDICT_UNSUPPORTED] = "this type of file system cannot be frozen",
+	[FREEZE_VERDICT_CYCLE] = "its data is kept on itself, so freezing it would never end",
 	[FREEZE_VERDICT_NETWORK] = "its data is kept on another machine",
 	[FREEZE_VERDICT_PSEUDO] = "it has no disk",
 	[FREEZE_VERDICT_READ_ONLY] = "it is read-only, so it does not change anyway",
@@ -159,6 +161,8 @@ static void judge(struct freeze_plan_entry *entry, const struct freeze_rules *ru
 		entry->verdict = FREEZE_VERDICT_NOT_ALLOWED;
 	else if (!type_can_freeze(entry->mount->type))
 		entry->verdict = FREEZE_VERDICT_UNSUPPORTED;
+	else if (entry->in_cycle)
+		entry->verdict = FREEZE_VERDICT_CYCLE;
 	else
 		entry->verdict = FREEZE_VERDICT_FREEZE;
 
@@ -178,7 +182,7 @@ static int compare_mounts(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* / last, and otherwise the youngest first mount first. */
+/* / last, and otherwise by level, the youngest first. */
 static int compare_entries(const void *a, const void *b)
 {
 	const struct freeze_plan_entry *x = a, *y = b;
@@ -186,6 +190,8 @@ static int compare_entries(const void *a, const void *b)
 
 	if (x_root != y_root)
 		return x_root ? 1 : -1;
+	if (x->level != y->level)
+		return x->level > y->level ? 1 : -1;
 	return (x->mounts[0] < y->mounts[0]) - (x->mounts[0] > y->mounts[0]);
 }
 
@@ -201,10 +207,68 @@ static size_t gather(struct freeze_plan *plan, size_t n_mounts)
 	return n;
 }
 
-int freeze_plan_new(const struct freeze_mount *mounts, size_t n, const struct freeze_rules *rules,
+static int rank(struct freeze_plan *plan, const struct freeze_table *table)
+{
+	_cleanup_free_ uint64_t *superblocks = calloc(plan->n_entries + 1, sizeof(*superblocks));
+	_cleanup_free_ struct freeze_rank *ranks = calloc(plan->n_entries + 1, sizeof(*ranks));
+	int r;
+
+	if (!superblocks || !ranks)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->n_entries; i++)
+		superblocks[i] = plan->entries[i].mounts[0]->device;
+	r = freeze_graph_rank(table->links, table->n_links, superblocks, plan->n_entries, ranks);
+	if (r)
+		return r;
+	for (size_t i = 0; i < plan->n_entries; i++) {
+		plan->entries[i].level = ranks[i].level;
+		plan->entries[i].in_cycle = ranks[i].in_cycle;
+	}
+	return 0;
+}
+
+/* Numbers the levels of what is frozen without gaps, / apart from all others. */
+static void number_levels(struct freeze_plan *plan)
+{
+	const struct freeze_plan_entry *before = NULL;
+	unsigned int level = 0, last_rank = 0;
+
+	for (size_t i = 0; i < plan->n_entries; i++) {
+		struct freeze_plan_entry *entry = &plan->entries[i];
+		unsigned int this_rank = entry->level;
+
+		entry->level = 0;
+		if (entry->verdict != FREEZE_VERDICT_FREEZE)
+			continue;
+		if (before && (this_rank != last_rank || entry_is_root(entry)))
+			level++;
+		entry->level = level;
+		last_rank = this_rank;
+		before = entry;
+	}
+}
+
+/* Gathers the mounts into entries, in the order of freezing, as far as they are frozen. */
+static int arrange(struct freeze_plan *plan, const struct freeze_table *table)
+{
+	int r;
+
+	for (size_t i = 0; i < table->n_mounts; i++)
+		plan->mounts[i] = &table->mounts[i];
+	qsort(plan->mounts, table->n_mounts, sizeof(*plan->mounts), compare_mounts);
+	plan->n_entries = gather(plan, table->n_mounts);
+	r = rank(plan, table);
+	if (r)
+		return r;
+	qsort(plan->entries, plan->n_entries, sizeof(*plan->entries), compare_entries);
+	return 0;
+}
+
+int freeze_plan_new(const struct freeze_table *table, const struct freeze_rules *rules,
 		    struct freeze_plan **ret_plan)
 {
 	_cleanup_(cleanup_freeze_planp) struct freeze_plan *plan = NULL;
+	int r;
 
 	if (!rules_valid(rules))
 		return FREEZE_PLAN_BAD_ROOT;
@@ -212,23 +276,25 @@ int freeze_plan_new(const struct freeze_mount *mounts, size_t n, const struct fr
 	plan = calloc(1, sizeof(*plan));
 	if (!plan)
 		return -ENOMEM;
-	plan->mounts = calloc(n + 1, sizeof(const struct freeze_mount *));
-	plan->entries = calloc(n + 1, sizeof(*plan->entries));
+	plan->mounts = calloc(table->n_mounts + 1, sizeof(const struct freeze_mount *));
+	plan->entries = calloc(table->n_mounts + 1, sizeof(*plan->entries));
 	if (!plan->mounts || !plan->entries)
 		return -ENOMEM;
 
-	for (size_t i = 0; i < n; i++)
-		plan->mounts[i] = &mounts[i];
-	qsort(plan->mounts, n, sizeof(*plan->mounts), compare_mounts);
-	plan->n_entries = gather(plan, n);
-
-	qsort(plan->entries, plan->n_entries, sizeof(*plan->entries), compare_entries);
+	r = arrange(plan, table);
+	if (r)
+		return r;
 	for (size_t i = 0; i < plan->n_entries; i++) {
-		judge(&plan->entries[i], rules);
-		plan->n_freeze += plan->entries[i].verdict == FREEZE_VERDICT_FREEZE;
+		struct freeze_plan_entry *entry = &plan->entries[i];
+
+		judge(entry, rules);
+		plan->n_freeze += entry->verdict == FREEZE_VERDICT_FREEZE;
+		plan->n_missing += entry->verdict == FREEZE_VERDICT_UNSUPPORTED ||
+				   entry->verdict == FREEZE_VERDICT_CYCLE;
 	}
 	if (plan->n_freeze > FREEZE_PLAN_MAX)
 		return FREEZE_PLAN_TOO_MANY;
+	number_levels(plan);
 
 	*ret_plan = steal_ptr(plan);
 	return 0;

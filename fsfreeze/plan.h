@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "fsfreeze/graph.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,6 +36,14 @@ struct freeze_mount {
 	bool is_network;   /* the data is kept on another machine */
 };
 
+/* All mounts, in the order in which they were mounted, and what keeps its data on what. */
+struct freeze_table {
+	const struct freeze_mount *mounts;
+	size_t n_mounts;
+	const struct freeze_link *links;
+	size_t n_links;
+};
+
 /* What the user allows to be frozen. */
 struct freeze_rules {
 	bool all;
@@ -45,6 +54,7 @@ struct freeze_rules {
 enum freeze_verdict {
 	FREEZE_VERDICT_FREEZE,
 	FREEZE_VERDICT_UNSUPPORTED, /* writable and wanted, but the type cannot be frozen */
+	FREEZE_VERDICT_CYCLE,       /* writable and wanted, but its data is kept on itself */
 	FREEZE_VERDICT_NETWORK,
 	FREEZE_VERDICT_PSEUDO,
 	FREEZE_VERDICT_READ_ONLY,
@@ -55,25 +65,27 @@ enum freeze_verdict {
 struct freeze_plan_entry {
 	const struct freeze_mount *mount; /* the one to open */
 	enum freeze_verdict verdict;
+	unsigned int level; /* 0 is frozen first; those of one level at the same time */
+	bool in_cycle;      /* its data is kept on itself */
 	const char *reason; /* one English clause; static */
 	const struct freeze_mount *const *mounts; /* all of its mounts, in mount order */
 	size_t n_mounts;
 };
 
 struct freeze_plan {
-	struct freeze_plan_entry *entries; /* in freeze order; thaw in the exact reverse */
+	struct freeze_plan_entry *entries; /* in freeze order: by level */
 	size_t n_entries;
-	size_t n_freeze; /* entries with FREEZE_VERDICT_FREEZE */
+	size_t n_freeze;  /* entries with FREEZE_VERDICT_FREEZE */
+	size_t n_missing; /* entries that are wanted and cannot be frozen: unsupported, in a cycle */
 	const struct freeze_mount **mounts;
 };
 
 /*
- * Plans for the @n mounts, which are in the order in which they were mounted, as the kernel lists
- * them. @mounts and the strings in it are borrowed for as long as the plan lives; @rules are not.
- * FREEZE_PLAN_TOO_MANY, FREEZE_PLAN_BAD_ROOT, -ENOMEM.
+ * Plans for the mounts of @table. They and their strings are borrowed for as long as the plan
+ * lives; links and @rules are not. FREEZE_PLAN_TOO_MANY, FREEZE_PLAN_BAD_ROOT, -ENOMEM.
  */
-_must_check_ int freeze_plan_new(const struct freeze_mount *mounts, size_t n,
-				 const struct freeze_rules *rules, struct freeze_plan **ret_plan);
+_must_check_ int freeze_plan_new(const struct freeze_table *table, const struct freeze_rules *rules,
+				 struct freeze_plan **ret_plan);
 
 /* Takes NULL; returns NULL. */
 struct freeze_plan *freeze_plan_free(struct freeze_plan *plan);

@@ -8,11 +8,15 @@
  * Freezes the file systems mounted at the MOUNTs, which must be given, and nothing else. Each event
  * is one line on standard output, and so is each command read from standard input:
  *
- *     open  reverse  freeze  thaw  respawn  results  grow  quit
+ *     open  reverse  freeze  thaw  bounce  respawn  results  grow  quit
  *
- * "freeze" opens the mounts first, unless "open" has done so. "reverse" turns the planned order
- * round, which makes the freeze hang if one file system holds the image of another. "grow" makes
- * this process so large that the kernel needs a while to take it down.
+ * "freeze" opens the mounts first, unless "open" has done so. "bounce" freezes, and thaws as soon
+ * as everything is frozen. "reverse" turns the planned order
+ * round, one after the other, which makes the freeze hang if one file system holds the image of
+ * another. "grow" makes this process so large that the kernel needs a while to take it down.
+ *
+ * HVGUEST_KERNEL_DIR in the environment: a folder with a file rcu_expedited that is to be used for
+ * expediting; without it nothing is expedited. HVGUEST_STRICT: what cannot be frozen is a failure.
  *
  * Standard output must be a pipe or on a file system that is not frozen.
  */
@@ -43,6 +47,7 @@ struct driver {
 	struct mounts *mounts;
 	struct freeze_plan *plan;
 	uint64_t timeout_ns;
+	bool bounce; /* thaw as soon as everything is frozen */
 	size_t n_targets;
 	struct freezer_target targets[FREEZER_ENTRIES_MAX];
 };
@@ -50,12 +55,14 @@ struct driver {
 static int plan_mounts(struct driver *d, const char *const *roots, size_t n_roots)
 {
 	const struct freeze_rules rules = {.roots = roots, .n_roots = n_roots};
+	struct freeze_table table;
 	int r;
 
 	r = mounts_new(&d->mounts);
 	if (r)
 		return r;
-	return freeze_plan_new(d->mounts->entries, d->mounts->n_entries, &rules, &d->plan);
+	table = mounts_table(d->mounts);
+	return freeze_plan_new(&table, &rules, &d->plan);
 }
 
 static void open_entry(struct driver *d, const struct freeze_plan_entry *entry)
@@ -75,6 +82,7 @@ static void open_entry(struct driver *d, const struct freeze_plan_entry *entry)
 		.type = mount->type,
 		.device = mount->device,
 		.mount_id = mount->mount_id,
+		.level = entry->level,
 		.fd = fd,
 	};
 }
@@ -95,12 +103,15 @@ static void reverse_targets(struct driver *d)
 		d->targets[j] = d->targets[i];
 		d->targets[i] = other;
 	}
+	for (size_t i = 0; i < d->n_targets; i++)
+		d->targets[i].level = (unsigned int)i;
 }
 
-static void freeze(struct driver *d)
+static void freeze(struct driver *d, bool bounce)
 {
 	int r;
 
+	d->bounce = bounce;
 	if (d->n_targets == 0)
 		open_targets(d);
 	r = freezer_client_freeze(d->client, d->targets, d->n_targets, d->timeout_ns);
@@ -148,8 +159,8 @@ static bool command(struct driver *d, const char *line)
 		open_targets(d);
 	else if (strcmp(line, "reverse") == 0)
 		reverse_targets(d);
-	else if (strcmp(line, "freeze") == 0)
-		freeze(d);
+	else if (strcmp(line, "freeze") == 0 || strcmp(line, "bounce") == 0)
+		freeze(d, line[0] == 'b');
 	else if (strcmp(line, "thaw") == 0)
 		freezer_client_thaw(d->client);
 	else if (strcmp(line, "respawn") == 0)
@@ -167,10 +178,13 @@ static void print_events(struct driver *d)
 {
 	struct freezer_event event;
 
-	while (freezer_client_dispatch(d->client, &event) == 0)
+	while (freezer_client_dispatch(d->client, &event) == 0) {
+		if (event.type == FREEZER_EVENT_FROZEN && d->bounce)
+			freezer_client_thaw(d->client);
 		printf("%s %s error=%d failed=%zu pending=%zu stuck=%zu foreign=%zu\n",
 		       event_names[event.type], freezer_reason_name(event.reason), event.error,
 		       event.failed, event.n_pending, event.n_stuck, event.n_foreign_thaws);
+	}
 }
 
 /* Reads one command; false at the end of input. Short lines, one per write: a pipe keeps them. */
@@ -218,6 +232,9 @@ int main(int argc, char **argv)
 	config.helper = argv[1];
 	config.run_dir = argv[2];
 	config.lock_timeout_ns = 3000000000u;
+	config.kernel_dir = getenv("HVGUEST_KERNEL_DIR") ?: "/nonexistent";
+	config.options = FREEZER_OPTION_EXPEDITE |
+			 (getenv("HVGUEST_STRICT") ? FREEZER_OPTION_STRICT : 0);
 	d.timeout_ns = strtoull(argv[3], NULL, 10) * 1000000u;
 
 	r = freezer_client_new(&config, &d.client);

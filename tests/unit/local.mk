@@ -24,6 +24,7 @@ UNIT_TESTS = \
 	%D%/test-bytes \
 	%D%/test-channel \
 	%D%/test-copy \
+	%D%/test-devices \
 	%D%/test-discover \
 	%D%/test-dynmem \
 	%D%/test-dynmem-host \
@@ -34,6 +35,7 @@ UNIT_TESTS = \
 	%D%/test-floor \
 	%D%/test-frames \
 	%D%/test-freezer-proto \
+	%D%/test-graph \
 	%D%/test-guard \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
@@ -79,6 +81,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_devices_LDADD = fsfreeze/libfsfreeze_sys.a $(CRITERION_LIBS)
 %C%_test_discover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
@@ -89,6 +92,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_floor_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_frames_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_freezer_proto_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
+%C%_test_graph_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_guard_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)

@@ -13,6 +13,19 @@
 
 static const char boot_id[] = "01234567-89ab-cdef-0123-456789abcdef";
 
+static int add(struct freezer_record *record, const char *target, const char *type,
+	       uint64_t device, uint64_t mount_id)
+{
+	const struct freezer_target t = {
+		.target = target,
+		.type = type,
+		.device = device,
+		.mount_id = mount_id,
+	};
+
+	return freezer_record_add(record, &t);
+}
+
 /* A record on the heap, of exactly its size, with two entries. */
 static struct freezer_record *new_record(void)
 {
@@ -20,9 +33,9 @@ static struct freezer_record *new_record(void)
 
 	cr_assert(ne(ptr, record, NULL));
 	freezer_record_init(record, boot_id);
-	freezer_record_begin(record);
-	cr_assert(eq(int, freezer_record_add(record, "/srv", "ext4", 7, 8), 0));
-	cr_assert(eq(int, freezer_record_add(record, "/home", "xfs", 9, 10), 0));
+	freezer_record_begin(record, 0);
+	cr_assert(eq(int, add(record, "/srv", "ext4", 7, 8), 0));
+	cr_assert(eq(int, add(record, "/home", "xfs", 9, 10), 0));
 	return record;
 }
 
@@ -93,16 +106,16 @@ Test(freezer_proto, a_record_refuses_long_paths_and_too_many_entries)
 
 	memset(target, 'a', sizeof(target));
 	target[FREEZER_TARGET_SIZE] = '\0';
-	cr_expect(eq(int, freezer_record_add(record, target, "ext4", 1, 1),
+	cr_expect(eq(int, add(record, target, "ext4", 1, 1),
 		     FREEZER_RECORD_LONG_TARGET));
 	target[FREEZER_TARGET_SIZE - 1] = '\0';
-	cr_expect(eq(int, freezer_record_add(record, target, "ext4", 1, 1), 0));
+	cr_expect(eq(int, add(record, target, "ext4", 1, 1), 0));
 
 	while (record->n_entries < FREEZER_ENTRIES_MAX)
-		cr_assert(eq(int, freezer_record_add(record, "/x", "ext4", 1, 1), 0));
-	cr_expect(eq(int, freezer_record_add(record, "/x", "ext4", 1, 1), FREEZER_RECORD_FULL));
+		cr_assert(eq(int, add(record, "/x", "ext4", 1, 1), 0));
+	cr_expect(eq(int, add(record, "/x", "ext4", 1, 1), FREEZER_RECORD_FULL));
 
-	freezer_record_begin(record);
+	freezer_record_begin(record, 0);
 	cr_expect(eq(u32, record->n_entries, 0));
 	cr_expect(eq(u64, record->generation, 2));
 	free(record);

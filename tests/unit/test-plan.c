@@ -26,13 +26,21 @@ static void render(const struct freeze_plan *plan, char *buf, size_t size)
 					 freeze_verdict_name(plan->entries[i].verdict));
 }
 
+static int make_plan(const struct freeze_mount *mounts, size_t n, const struct freeze_rules *rules,
+		     struct freeze_plan **ret_plan)
+{
+	const struct freeze_table table = {.mounts = mounts, .n_mounts = n};
+
+	return freeze_plan_new(&table, rules, ret_plan);
+}
+
 static void expect_plan(const struct freeze_mount *mounts, size_t n,
 			const struct freeze_rules *rules, const char *expected)
 {
 	_cleanup_(cleanup_freeze_planp) struct freeze_plan *plan = NULL;
 	char buf[1024];
 
-	cr_assert(eq(int, freeze_plan_new(mounts, n, rules, &plan), 0));
+	cr_assert(eq(int, make_plan(mounts, n, rules, &plan), 0));
 	render(plan, buf, sizeof(buf));
 	cr_expect(eq(str, buf, (char *)(uintptr_t)expected));
 }
@@ -77,7 +85,7 @@ Test(plan, a_bind_mount_made_later_does_not_move_its_file_system_forward)
 	struct freeze_plan *plan;
 
 	expect_plan(mounts, 3, &allow_all, "/srv/loop freeze; /srv freeze; ");
-	cr_assert(eq(int, freeze_plan_new(mounts, 3, &allow_all, &plan), 0));
+	cr_assert(eq(int, make_plan(mounts, 3, &allow_all, &plan), 0));
 	cr_expect(eq(sz, plan->entries[1].n_mounts, 2));
 	cr_expect(eq(ptr, (void *)(uintptr_t)plan->entries[1].mounts[1], &mounts[2]));
 	cr_expect(eq(sz, plan->n_freeze, 2));
@@ -118,7 +126,7 @@ Test(plan, allowed_roots_are_compared_by_component)
 		struct freeze_mount mount = disk(rows[i].target, "ext4", 1);
 		struct freeze_plan *plan;
 
-		cr_assert(eq(int, freeze_plan_new(&mount, 1, &rules, &plan), 0));
+		cr_assert(eq(int, make_plan(&mount, 1, &rules, &plan), 0));
 		cr_expect(eq(int, plan->entries[0].verdict == FREEZE_VERDICT_FREEZE,
 			     rows[i].allowed),
 			  "%s below %s", rows[i].target, rows[i].root);
@@ -179,16 +187,16 @@ Test(plan, a_relative_root_and_too_many_file_systems_are_conditions)
 
 	for (size_t i = 0; i < FREEZE_PLAN_MAX + 1; i++)
 		mounts[i] = disk("/x", "ext4", i);
-	cr_expect(eq(int, freeze_plan_new(mounts, 1, &relative, &plan), FREEZE_PLAN_BAD_ROOT));
-	cr_expect(eq(int, freeze_plan_new(mounts, FREEZE_PLAN_MAX + 1, &allow_all, &plan),
+	cr_expect(eq(int, make_plan(mounts, 1, &relative, &plan), FREEZE_PLAN_BAD_ROOT));
+	cr_expect(eq(int, make_plan(mounts, FREEZE_PLAN_MAX + 1, &allow_all, &plan),
 		     FREEZE_PLAN_TOO_MANY));
 	cr_assert(eq(ptr, plan, NULL));
-	cr_expect(eq(int, freeze_plan_new(mounts, FREEZE_PLAN_MAX, &allow_all, &plan), 0));
+	cr_expect(eq(int, make_plan(mounts, FREEZE_PLAN_MAX, &allow_all, &plan), 0));
 	plan = freeze_plan_free(plan);
 
 	/* Those that are not frozen do not count. */
 	mounts[7].is_pseudo = true;
-	cr_expect(eq(int, freeze_plan_new(mounts, FREEZE_PLAN_MAX + 1, &allow_all, &plan), 0));
+	cr_expect(eq(int, make_plan(mounts, FREEZE_PLAN_MAX + 1, &allow_all, &plan), 0));
 	plan = freeze_plan_free(plan);
 }
 
@@ -209,7 +217,7 @@ Test(plan, every_superblock_has_one_entry_and_every_mount_is_in_one)
 
 		for (size_t i = 0; i < N; i++)
 			mounts[i] = disk("/m", "ext4", (uint64_t)rand_r(&seed) % 20);
-		cr_assert(eq(int, freeze_plan_new(mounts, N, &allow_all, &plan), 0));
+		cr_assert(eq(int, make_plan(mounts, N, &allow_all, &plan), 0));
 		for (size_t i = 0; i < plan->n_entries; i++) {
 			const struct freeze_plan_entry *entry = &plan->entries[i];
 
@@ -228,4 +236,78 @@ Test(plan, every_superblock_has_one_entry_and_every_mount_is_in_one)
 			cr_assert(eq(sz, seen[i], 1));
 		plan = freeze_plan_free(plan);
 	}
+}
+
+Test(plan, what_is_kept_on_another_file_system_has_a_lower_level_and_the_root_is_alone)
+{
+	static const struct freeze_link links[] = {
+		{{FREEZE_NODE_FS, 3}, {FREEZE_NODE_BLOCK, 7}},
+		{{FREEZE_NODE_BLOCK, 7}, {FREEZE_NODE_FS, 2}},
+	};
+	struct freeze_mount mounts[] = {
+		disk("/", "ext4", 1),
+		disk("/srv/inner", "xfs", 3), /* in the wrong order, to show that it does not matter */
+		disk("/srv", "ext4", 2),
+		disk("/home", "ext4", 4),
+		disk("/boot", "vfat", 5),
+	};
+	const struct freeze_table table = {
+		.mounts = mounts, .n_mounts = 5, .links = links, .n_links = 2,
+	};
+	static const struct {
+		const char *target;
+		unsigned int level;
+	} wanted[] = {{"/boot", 0}, {"/home", 0}, {"/srv/inner", 0}, {"/srv", 1}, {"/", 2}};
+	struct freeze_plan *plan;
+
+	cr_assert(eq(int, freeze_plan_new(&table, &allow_all, &plan), 0));
+	for (size_t i = 0; i < 5; i++) {
+		cr_expect(eq(int, strcmp(plan->entries[i].mount->target, wanted[i].target), 0));
+		cr_expect(eq(uint, plan->entries[i].level, wanted[i].level), "%s",
+			  wanted[i].target);
+	}
+	cr_expect(eq(sz, plan->n_missing, 1));
+	plan = freeze_plan_free(plan);
+}
+
+Test(plan, levels_have_no_gaps_where_something_is_not_frozen)
+{
+	static const struct freeze_link links[] = {
+		{{FREEZE_NODE_FS, 3}, {FREEZE_NODE_BLOCK, 7}}, {{FREEZE_NODE_BLOCK, 7}, {FREEZE_NODE_FS, 2}},
+		{{FREEZE_NODE_FS, 2}, {FREEZE_NODE_BLOCK, 8}}, {{FREEZE_NODE_BLOCK, 8}, {FREEZE_NODE_FS, 1}},
+	};
+	struct freeze_mount mounts[] = {
+		disk("/a", "ext4", 1), disk("/b", "vfat", 2), disk("/c", "ext4", 3),
+	};
+	const struct freeze_table table = {
+		.mounts = mounts, .n_mounts = 3, .links = links, .n_links = 4,
+	};
+	struct freeze_plan *plan;
+
+	cr_assert(eq(int, freeze_plan_new(&table, &allow_all, &plan), 0));
+	cr_expect(eq(uint, plan->entries[0].level, 0));
+	cr_expect(eq(int, plan->entries[1].verdict, FREEZE_VERDICT_UNSUPPORTED));
+	cr_expect(eq(uint, plan->entries[2].level, 1));
+	plan = freeze_plan_free(plan);
+}
+
+Test(plan, what_is_kept_on_itself_is_not_frozen_and_the_rest_is)
+{
+	static const struct freeze_link links[] = {
+		{{FREEZE_NODE_FS, 2}, {FREEZE_NODE_BLOCK, 7}},
+		{{FREEZE_NODE_BLOCK, 7}, {FREEZE_NODE_FS, 2}},
+		{{FREEZE_NODE_BLOCK, 7}, {FREEZE_NODE_FS, 1}},
+	};
+	struct freeze_mount mounts[] = {disk("/", "ext4", 1), disk("/srv", "xfs", 2)};
+	const struct freeze_table table = {
+		.mounts = mounts, .n_mounts = 2, .links = links, .n_links = 3,
+	};
+	struct freeze_plan *plan;
+	char buf[256];
+
+	cr_assert(eq(int, freeze_plan_new(&table, &allow_all, &plan), 0));
+	render(plan, buf, sizeof(buf));
+	cr_expect(eq(int, strcmp(buf, "/srv cycle; / freeze; "), 0));
+	cr_expect(eq(sz, plan->n_missing, 1));
+	plan = freeze_plan_free(plan);
 }

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Freezing.
+ *
+ * A foreman takes the jobs, a crew does them: first syncfs() everywhere, so that most of the data is
+ * written before anybody has to wait, by a few at a time, because more of them only stand in the
+ * way of those who want to write meanwhile. Then FIFREEZE, level by level: all file systems of a
+ * level at the same time, one thread for each, because what takes long is waiting for grace periods
+ * (rcu.c), and those who wait together share them.
+ *
+ * The first that cannot be frozen ends the job: what has not begun is left, what has is waited for.
+ * The main thread learns of the failure at once and thaws meanwhile. Who comes back from FIFREEZE
+ * and finds that it has been given up thaws by itself.
+ *
+ * All of these threads have a descriptor table in common that does not have the command socket. So
+ * if this process is killed while one of them hangs in the kernel, the socket closes with the main
+ * thread: the daemon learns of it at once and thaws, and does not wait for the hanging call.
+ */
+
+#include "fsfreeze/freezer_work.h"
+
+#include "base/cleanup.h"
+#include "fsfreeze/freezer_io.h"
+#include "fsfreeze/rcu.h"
+
+#include <linux/fs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+	FREEZE_THREADS = 64, /* with more file systems than that in a level, some wait for others */
+	SYNC_THREADS = 4,
+};
+
+static void report(struct worker *w, _Atomic bool *what)
+{
+	uint64_t one = 1;
+
+	atomic_store(what, true);
+	if (write(w->done_fd, &one, sizeof(one)) != sizeof(one))
+		abort();
+}
+
+static void sync_piece(struct worker *w, size_t i)
+{
+	/* FIFREEZE reports the errors. */
+	if (freezer_entry_state(&w->record->entries[i]) == FREEZER_ENTRY_QUEUED)
+		(void)!syncfs(w->fds[i]);
+}
+
+static enum freezer_entry_state state_of_error(const struct worker *w, int error)
+{
+	if (error == EBUSY)
+		return FREEZER_ENTRY_FOREIGN;
+	if ((error == EOPNOTSUPP || error == ENOTTY) && !(w->record->options & FREEZER_OPTION_STRICT))
+		return FREEZER_ENTRY_UNSUPPORTED;
+	return FREEZER_ENTRY_FAILED;
+}
+
+static void not_frozen(struct worker *w, struct freezer_entry *entry, int error)
+{
+	enum freezer_entry_state to = state_of_error(w, error);
+
+	entry->error = error;
+	/* The state can only have become THAWING meanwhile, and only once. */
+	if (!freezer_entry_move(entry, FREEZER_ENTRY_FREEZING, to) &&
+	    !freezer_entry_move(entry, FREEZER_ENTRY_THAWING, to))
+		abort();
+	if (to == FREEZER_ENTRY_FAILED)
+		report(w, &w->failed);
+}
+
+static void freeze_piece(struct worker *w, size_t i)
+{
+	struct freezer_entry *entry = &w->record->entries[i];
+	uint64_t begin_ns;
+	int error;
+
+	if (atomic_load(&w->failed) ||
+	    !freezer_entry_move(entry, FREEZER_ENTRY_QUEUED, FREEZER_ENTRY_FREEZING))
+		return;
+
+	begin_ns = freezer_io_now_ns(CLOCK_MONOTONIC);
+	error = ioctl(w->fds[i], FIFREEZE, 0) < 0 ? errno : 0;
+	entry->freeze_ns = freezer_io_now_ns(CLOCK_MONOTONIC) - begin_ns;
+	if (error) {
+		not_frozen(w, entry, error);
+		return;
+	}
+
+	entry->frozen_at_ns = freezer_io_now_ns(CLOCK_REALTIME);
+	if (!freezer_entry_move(entry, FREEZER_ENTRY_FREEZING, FREEZER_ENTRY_FROZEN))
+		(void)!freezer_io_thaw(entry, w->fds[i]);
+}
+
+static void act(void *self)
+{
+	struct worker *w = self;
+	uint32_t i;
+
+	while ((i = atomic_fetch_add(&w->next, 1)) < w->end)
+		w->piece(w, i);
+}
+
+/* Does @piece for the entries from @first to @end, by @n_threads at most. */
+static void run_round(struct worker *w, uint32_t first, uint32_t end, uint32_t n_threads,
+		      void (*piece)(struct worker *w, size_t i))
+{
+	w->piece = piece;
+	w->end = end;
+	atomic_store(&w->next, first);
+	crew_call(&w->crew, end - first < n_threads ? end - first : n_threads);
+	crew_await(&w->crew);
+}
+
+static uint32_t end_of_level(const struct freezer_record *record, uint32_t first)
+{
+	uint32_t end = first + 1;
+
+	while (end < record->n_entries &&
+	       record->entries[end].level == record->entries[first].level)
+		end++;
+	return end;
+}
+
+static void work(struct worker *w)
+{
+	uint32_t n = (uint32_t)w->n_fds;
+
+	run_round(w, 0, n, SYNC_THREADS, sync_piece);
+	rcu_expedite(w->record, w->rcu_fd);
+	for (uint32_t i = 0, end; i < n && !atomic_load(&w->failed); i = end) {
+		end = end_of_level(w->record, i);
+		run_round(w, i, end, FREEZE_THREADS, freeze_piece);
+	}
+	rcu_restore(w->record, w->rcu_fd);
+	while (w->n_fds > 0)
+		(void)close_fd(w->fds[--w->n_fds]);
+}
+
+/* Waits for the descriptors of a whole freeze. False: the main thread is gone. */
+static bool receive_job(struct worker *w)
+{
+	struct freezer_message message;
+
+	do {
+		if (freezer_io_receive(w->work_fd, &message, w->fds + w->n_fds))
+			return false;
+		w->n_fds += message.count;
+	} while (w->n_fds < w->record->n_entries);
+	atomic_store(&w->failed, false);
+	return true;
+}
+
+static void *foreman_main(void *arg)
+{
+	struct worker *w = arg;
+
+	if (unshare(CLONE_FILES) < 0)
+		abort();
+	(void)close(FREEZER_SOCKET_FD);
+	if (crew_start(&w->crew, FREEZE_THREADS, act, w))
+		abort();
+	report(w, &w->finished);
+	while (receive_job(w)) {
+		work(w);
+		report(w, &w->finished);
+	}
+	return NULL;
+}
+
+int worker_start(struct worker *w, int *ret_work_fd)
+{
+	_cleanup_close_ int ours = -1;
+	uint64_t count;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return negative_errno();
+	ours = pair[0];
+	w->work_fd = pair[1];
+	r = crew_spawn(foreman_main, w);
+	if (r)
+		return r;
+	if (read(w->done_fd, &count, sizeof(count)) != sizeof(count))
+		return negative_errno();
+	atomic_store(&w->finished, false);
+	(void)close_fd(pair[1]);
+
+	*ret_work_fd = steal_fd(ours);
+	return 0;
+}
