@@ -23,10 +23,30 @@ static void print_memory(const json_t *m)
 	printf("            committed %s, available %s, floor %s\n",
 	       bytes_of(m, "committed_bytes").text, bytes_of(m, "available_bytes").text,
 	       bytes_of(m, "floor_bytes").text);
-	printf("            ballooned %s (2 MiB pages %s, 4 KiB pages %s)%s\n",
-	       bytes_of(m, "ballooned_bytes").text, bytes_of(pages, "huge_bytes").text,
-	       bytes_of(pages, "small_bytes").text,
+	printf("            ballooned %s (memory blocks %s, 2 MiB pages %s, 4 KiB pages %s)%s\n",
+	       bytes_of(m, "ballooned_bytes").text, bytes_of(pages, "block_bytes").text,
+	       bytes_of(pages, "huge_bytes").text, bytes_of(pages, "small_bytes").text,
 	       json_is_true(json_object_get(pages, "pinned")) ? "" : ", NOT PINNED");
+}
+
+static void print_hotplug(const json_t *h)
+{
+	const json_t *kernel = json_object_get(h, "kernel_balloon");
+
+	printf("hotplug     policy %s, memory blocks of %s; added %" JSON_INTEGER_FORMAT
+	       ", brought online %" JSON_INTEGER_FORMAT ", failed %" JSON_INTEGER_FORMAT "\n",
+	       text_of(h, "policy"), bytes_of(h, "block_bytes").text, number_of(h, "added"),
+	       number_of(h, "onlined"), number_of(h, "failed"));
+	if (json_object_get(h, "problem"))
+		printf("            %s\n", text_of(h, "problem"));
+	if (json_object_get(h, "last_failure"))
+		printf("            last trouble: %s\n", text_of(h, "last_failure"));
+	if (json_object_get(kernel, "added_bytes"))
+		printf("            hv_balloon: %s; ballooned %s, added %s of which online %s\n",
+		       text_of(kernel, "state"), bytes_of(kernel, "ballooned_bytes").text,
+		       bytes_of(kernel, "added_bytes").text, bytes_of(kernel, "onlined_bytes").text);
+	else if (kernel && json_object_get(kernel, "problem"))
+		printf("            hv_balloon: %s\n", text_of(kernel, "problem"));
 }
 
 static void print_backup(const json_t *b)
@@ -66,6 +86,7 @@ static void print_status(const json_t *status)
 	       number_of(heartbeat, "answered"), text_of(heartbeat, "channel"),
 	       text_of(heartbeat, "version"));
 	print_memory(json_object_get(status, "memory"));
+	print_hotplug(json_object_get(status, "hotplug"));
 	print_backup(json_object_get(status, "backup"));
 }
 

@@ -4,6 +4,7 @@
 #include "base/httpd.h"
 #include "daemon/bind_dynmem.h"
 #include "daemon/bind_heartbeat.h"
+#include "daemon/bind_hotplug.h"
 #include "daemon/bind_manual.h"
 #include "daemon/bind_vss.h"
 #include "daemon/receipts.h"
@@ -26,6 +27,7 @@ struct api {
 	struct connection *const *connection; /* NULL inside: there is none */
 	struct bind_heartbeat *heartbeat;
 	struct bind_dynmem *dynmem;
+	struct bind_hotplug *hotplug;
 	struct bind_vss *vss;
 	struct receipts *receipts;
 	struct bind_manual *manual;

@@ -4,7 +4,7 @@
  * Dynamic memory, bound to the world.
  *
  * The machine (balloon/dynmem) speaks the protocol and knows which pages the host has; the report
- * (policy/report) says how much there is to give; the pages (balloon/pages) are taken and put back
+ * (policy/report) says how much there is to give; the pages (daemon/memory_sources) are taken and put back
  * by the worker, because that may take seconds. The worker owns the pages: at most one job is
  * under way, and what is to be known of the pages here comes back with it.
  *
@@ -42,6 +42,7 @@ enum work_kind {
 	WORK_UNDO,   /* a slice that the machine did not accept */
 	WORK_DRAIN,  /* everything that a lost host had */
 	WORK_REVIVE, /* start another keeper */
+	WORK_GUARD,  /* a memory block has come online */
 };
 
 /* What the worker is given, and what it answers. */
@@ -50,10 +51,13 @@ struct memory_work {
 	bool running;
 	enum work_kind kind;
 	struct keeper_client *keeper;
+	struct memory_sources *sources;
 
 	uint64_t want_pages;             /* TAKE */
 	struct reclaim *reclaim;         /* NULL: nothing is reclaimed in advance */
 	uint64_t reclaim_bytes;          /* TAKE: to be made free first */
+	struct page_range *avoid;        /* TAKE: what the host has, in order */
+	size_t n_avoid;
 	const struct page_range *ranges; /* others: to be put back */
 	size_t n_ranges;
 
@@ -62,7 +66,7 @@ struct memory_work {
 	size_t n_slice;
 	struct page_range slice[KEEPER_RANGES_MAX]; /* TAKE */
 	bool revived;                         /* the keeper had died, and there is another */
-	struct pages_stats stats;             /* afterwards */
+	struct memory_sources_stats stats;    /* afterwards */
 };
 
 struct bind_dynmem {
@@ -80,7 +84,8 @@ struct bind_dynmem {
 
 	const char *problem; /* why no pages can be given; NULL: they can */
 	struct memory_work work;
-	struct pages_stats stats; /* after the last work */
+	struct memory_sources_stats stats; /* after the last work */
+	bool guard_due;  /* a block of the host's may be online */
 	bool take_due;   /* wanted_pages, of which taken_pages are had */
 	uint64_t wanted_pages;
 	uint64_t taken_pages;
@@ -94,9 +99,12 @@ static void step(struct bind_dynmem *b);
 
 static struct report_ballooned ballooned(const struct bind_dynmem *b)
 {
+	const struct pages_stats *pages = &b->stats.pages;
+
 	return (struct report_ballooned){
-		.huge_pages = b->stats.source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE,
-		.small_pages = b->stats.source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE,
+		.huge_pages = pages->source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE,
+		.small_pages = pages->source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE,
+		.block_pages = b->stats.blocks.blocks * b->stats.blocks.block_pages,
 	};
 }
 
@@ -110,38 +118,39 @@ static void set_figures(struct bind_dynmem *b)
 }
 
 /* The next three are in the worker's thread. */
-static int ask_keeper(struct memory_work *work)
+static int ask_sources(struct memory_work *work)
 {
-	enum pages_source source;
-
 	switch (work->kind) {
 	case WORK_TAKE:
-		return keeper_client_take(work->keeper, work->want_pages, work->slice,
-					  &work->n_slice, &source);
+		return memory_sources_take(work->sources, work->want_pages, work->avoid,
+					   work->n_avoid, work->slice, &work->n_slice);
 	case WORK_RETURN:
 	case WORK_UNDO:
 	case WORK_DRAIN:
-		return keeper_client_return(work->keeper, work->ranges, work->n_ranges,
-					    &work->done_pages);
+		return memory_sources_return(work->sources, work->ranges, work->n_ranges,
+					     &work->done_pages);
+	case WORK_GUARD:
+		memory_sources_guard(work->sources);
+		return 0;
 	case WORK_REVIVE:
 		break;
 	}
-	return KEEPER_CLIENT_LOST;
+	return MEMORY_SOURCES_LOST;
 }
 
 /* A dead keeper is replaced first; what it had not finished is asked for again. */
 static int work_with_keeper(struct memory_work *work)
 {
-	int r = ask_keeper(work);
+	int r = ask_sources(work);
 
-	if (r != KEEPER_CLIENT_LOST)
+	if (r != MEMORY_SOURCES_LOST)
 		return r;
 	r = keeper_client_revive(work->keeper);
 	work->revived = r == 0;
 	if (r || work->kind == WORK_REVIVE)
 		return r > 0 ? -ECHILD : r;
-	r = ask_keeper(work);
-	return r == KEEPER_CLIENT_LOST ? -ECHILD : r;
+	r = ask_sources(work);
+	return r == MEMORY_SOURCES_LOST ? -ECHILD : r;
 }
 
 static void run_work(struct worker_job *job)
@@ -152,7 +161,7 @@ static void run_work(struct worker_job *job)
 		(void)!reclaim_ask(work->reclaim, work->reclaim_bytes);
 	work->revived = false;
 	work->result = work_with_keeper(work);
-	keeper_client_get_stats(work->keeper, &work->stats);
+	memory_sources_get_stats(work->sources, &work->stats);
 }
 
 static bool submit(struct bind_dynmem *b, enum work_kind kind)
@@ -184,6 +193,22 @@ static void end_take(struct bind_dynmem *b, const char *why)
 	(void)!dynmem_complete_take(b->core, NULL, 0, true, clock_monotonic_ns());
 }
 
+/* A copy of what the host has, for the worker. */
+static bool remember_host(struct bind_dynmem *b)
+{
+	const struct rangeset *host = dynmem_ballooned(b->core);
+	struct page_range *avoid;
+
+	avoid = reallocarray(b->work.avoid, host->n_ranges + 1, sizeof(*avoid));
+	if (!avoid)
+		return false;
+	if (host->n_ranges > 0)
+		memcpy(avoid, host->ranges, host->n_ranges * sizeof(*avoid));
+	b->work.avoid = avoid;
+	b->work.n_avoid = host->n_ranges;
+	return true;
+}
+
 /* Why no page may be taken, whatever the figures say; NULL: they decide. */
 static const char *refusal(const struct bind_dynmem *b)
 {
@@ -196,12 +221,12 @@ static bool submit_slice(struct bind_dynmem *b, uint64_t pages)
 {
 	uint64_t slice_bytes;
 
-	b->work.want_pages = pages < PAGES_SLICE ? pages : PAGES_SLICE;
-	slice_bytes = b->work.want_pages * DYNMEM_PAGE_SIZE;
+	b->work.want_pages = pages;
+	slice_bytes = (pages < PAGES_SLICE ? pages : PAGES_SLICE) * DYNMEM_PAGE_SIZE;
 	b->work.reclaim_bytes = 0;
 	if (b->work.reclaim && memory_guard_is_tight(b->guard, 2 * slice_bytes))
 		b->work.reclaim_bytes = slice_bytes;
-	return submit(b, WORK_TAKE);
+	return remember_host(b) && submit(b, WORK_TAKE);
 }
 
 /* False if no more can be taken: the take has ended. */
@@ -232,7 +257,7 @@ static void slice_failed(struct bind_dynmem *b, int r)
 		b->problem = "page frame numbers are hidden without CAP_SYS_ADMIN";
 	else if (r < 0)
 		log_error("memory: taking pages: %s", strerror(-r));
-	end_take(b, r == KEEPER_CLIENT_EXHAUSTED ? "there are no more pages of an allowed kind"
+	end_take(b, r == MEMORY_SOURCES_EXHAUSTED ? "there are no more pages of an allowed kind"
 					 : "pages could not be taken");
 }
 
@@ -295,7 +320,7 @@ static int watch_keeper(struct bind_dynmem *b)
 /* Another keeper holds what the last one held. */
 static void keeper_revived(struct bind_dynmem *b)
 {
-	uint64_t lost_pages = b->stats.lost_pages;
+	uint64_t lost_pages = b->stats.pages.lost_pages;
 
 	b->revive_due = false;
 	if (watch_keeper(b))
@@ -339,6 +364,7 @@ static void work_done(struct job *job)
 		dynmem_complete_return(b->core, clock_monotonic_ns());
 		break;
 	case WORK_UNDO:
+	case WORK_GUARD:
 		break;
 	case WORK_REVIVE:
 		b->revive_due = false;
@@ -375,6 +401,8 @@ static bool start_work(struct bind_dynmem *b)
 		return false;
 	if (b->revive_due)
 		(void)submit(b, WORK_REVIVE);
+	else if (b->guard_due)
+		b->guard_due = !submit(b, WORK_GUARD);
 	else if (b->return_due)
 		put_back(b, WORK_RETURN, b->return_ranges, b->n_return_ranges);
 	else if (b->take_due && clock_monotonic_ns() >= b->slice_from_ns)
@@ -542,10 +570,11 @@ static int open_keeper(struct bind_dynmem *b)
 		return 0;
 	}
 	b->work.keeper = session_keeper(b->context.session);
+	b->work.sources = session_sources(b->context.session);
 	b->problem = session_problem(b->context.session);
+	memory_sources_get_stats(b->work.sources, &b->stats);
 	if (!b->work.keeper)
 		return 0;
-	keeper_client_get_stats(b->work.keeper, &b->stats);
 	return watch_keeper(b);
 }
 
@@ -624,9 +653,18 @@ struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b)
 	(void)memory_guard_free(b->guard);
 	(void)reclaim_free(b->work.reclaim);
 	unwatch_keeper(b);
+	free(b->work.avoid);
 	(void)dynmem_free(b->core);
 	free(b);
 	return NULL;
+}
+
+void bind_dynmem_guard_blocks(struct bind_dynmem *b)
+{
+	if (!b->work.sources || (b->stats.blocks.blocks == 0 && !b->work.running))
+		return;
+	b->guard_due = true;
+	timer_set(b->timer, 0);
 }
 
 struct service bind_dynmem_service(struct bind_dynmem *b)
@@ -645,13 +683,17 @@ static json_int_t bytes(uint64_t pages)
 	return pages * DYNMEM_PAGE_SIZE;
 }
 
-static json_t *pages_status(const struct pages_stats *s)
+static json_t *pages_status(const struct memory_sources_stats *sources)
 {
-	return json_pack("{s:I, s:I, s:I, s:b, s:I}", "huge_bytes",
+	const struct block_source_stats *blocks = &sources->blocks;
+	const struct pages_stats *s = &sources->pages;
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:b, s:I}", "huge_bytes",
 			 (json_int_t)s->source[PAGES_HUGE].bytes, "small_bytes",
-			 (json_int_t)s->source[PAGES_SMALL].bytes, "remembered_bytes",
+			 (json_int_t)s->source[PAGES_SMALL].bytes, "block_bytes",
+			 bytes(blocks->blocks * blocks->block_pages), "remembered_bytes",
 			 bytes(s->source[PAGES_HUGE].remembered_pages +
-			       s->source[PAGES_SMALL].remembered_pages),
+			       s->source[PAGES_SMALL].remembered_pages + blocks->remembered_pages),
 			 "pinned", s->pinned, "foreign_pages", (json_int_t)s->foreign_pages);
 }
 
@@ -682,7 +724,7 @@ static json_t *counters_status(const struct dynmem_stats *s)
 static json_t *keeper_status(const struct bind_dynmem *b)
 {
 	return json_pack("{s:I, s:I}", "pid", (json_int_t)keeper_client_pid(b->work.keeper),
-			 "overcommit_pages", (json_int_t)b->stats.overcommit_pages);
+			 "overcommit_pages", (json_int_t)b->stats.pages.overcommit_pages);
 }
 
 json_t *bind_dynmem_status(const struct bind_dynmem *b)
@@ -693,11 +735,12 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 
 	dynmem_get_status(b->core, &s);
 	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
-	status = json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:o, s:o, s:o}", "channel",
+	status = json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:o, s:o, s:o, s:o}", "channel",
 			   connection_channel_state(*b->context.connection, b), "state",
 			   dynmem_state_name(s.state), "version", s.version ? version : NULL,
 			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
-			   "pages", pages_status(&b->stats), "operation",
+			   "pages", pages_status(&b->stats), "blocks",
+			   memory_sources_blocks_status(&b->stats), "operation",
 			   operation_status(&s.operation), "counters", counters_status(&s.stats));
 	if (status && b->work.keeper)
 		json_object_set_new(status, "keeper", keeper_status(b));

@@ -32,6 +32,9 @@ _must_check_ int bind_dynmem_new(const struct bind_dynmem_context *context,
 struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b);
 DEFINE_CLEANUP(bind_dynmem)
 
+/* A memory block of this machine has come online: the host's must not stay so. */
+void bind_dynmem_guard_blocks(struct bind_dynmem *b);
+
 /* For the connection's table. */
 struct service bind_dynmem_service(struct bind_dynmem *b);
 

@@ -271,6 +271,30 @@ static bool set_huge_pages(struct config *c, const char *value)
 	return set_bool(&c->huge_pages, value);
 }
 
+static bool set_hotplug(struct config *c, const char *value)
+{
+	return hotadd_policy_parse(value, &c->hotplug);
+}
+
+/* "MOVABLE:KERNEL", each 1 to 100. */
+static bool set_hotplug_ratio(struct config *c, const char *value)
+{
+	unsigned movable, kernel;
+	char rest;
+
+	if (sscanf(value, "%3u:%3u%c", &movable, &kernel, &rest) != 2 || movable == 0 ||
+	    movable > 100 || kernel == 0 || kernel > 100)
+		return false;
+	/* One more: it is compared with sums of whole blocks. Linux has 301 for three to one. */
+	c->hotplug_ratio_percent = movable * 100 / kernel + 1;
+	return true;
+}
+
+static bool set_memory_blocks(struct config *c, const char *value)
+{
+	return set_bool(&c->memory_blocks, value);
+}
+
 static bool set_floor(struct config *c, const char *value)
 {
 	return floor_parse(value, &c->floor) == 0;
@@ -381,6 +405,18 @@ static const struct setting settings[] = {
 	 "have the kernel free memory that is not used before it is given away; needs cgroup v2 (default: "
 	 "no)",
 	 set_reclaim, NULL},
+	{"memory", "memory_blocks", "memory-blocks", "yes|no",
+	 "take whole memory blocks offline for large requests; nobody else may bring them online: mind "
+	 "udev rules and chmem (default: no)",
+	 set_memory_blocks, NULL},
+	{"memory", "hotplug", "hotplug", "off|online|online_kernel|online_movable|auto",
+	 "how memory blocks that are added, by whomever, are brought online: not at all, where the kernel "
+	 "would put them, in its zones, in zone Movable, or there as long as the ratio is kept (default: "
+	 "online; with a lab host: off)",
+	 set_hotplug, NULL},
+	{"memory", "hotplug_ratio", "hotplug-ratio", "MOVABLE:KERNEL",
+	 "for hotplug = auto: the most Movable memory, as 3:1 (the default) or 1:2", set_hotplug_ratio,
+	 NULL},
 };
 
 enum {
@@ -506,6 +542,8 @@ static int set_defaults(struct config *config)
 	config->report_delay_ns = REPORT_DELAY_UNSAID;
 	config->huge_pages = true;
 	config->overcommit = true;
+	config->hotplug = HOTADD_N_POLICIES;
+	config->hotplug_ratio_percent = 301;
 	config->stall_limit_percent = 10;
 	config->keeper = strdup(HVGUEST_LIBEXECDIR "/hvguest-keeper");
 	return config->name && config->run_dir && config->freezer && config->hook_dir && config->keeper
@@ -607,6 +645,8 @@ static int load(int argc, char **argv, struct config *config)
 	r = read_command_line(argc, argv, config, &file, &check);
 	if (r)
 		return r;
+	if (config->hotplug == HOTADD_N_POLICIES)
+		config->hotplug = config->lab_socket ? HOTADD_OFF : HOTADD_ONLINE;
 	if (config->report_delay_ns == REPORT_DELAY_UNSAID)
 		config->report_delay_ns = config->lab_socket ? 0 : REPORT_DELAY_NS;
 	if (!config->expedite_said)

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "memhotplug/hotadd.h"
 #include "policy/floor.h"
 
 #include <stdbool.h>
@@ -59,6 +60,9 @@ struct config {
 	struct floor_rule floor;   /* what stays available to this machine */
 	uint32_t stall_limit_percent; /* give nothing while tasks wait for more of the time; 0: do */
 	bool reclaim;              /* have cold memory freed before it is needed */
+	bool memory_blocks;        /* take whole memory blocks offline where they are free */
+	enum hotadd_policy hotplug; /* what to do with blocks that are added */
+	uint32_t hotplug_ratio_percent; /* HOTADD_AUTO: Movable, for each hundred of the kernel's */
 };
 
 /* The conditions of config_load(). Both have printed one line that says where and what. */

@@ -3,6 +3,7 @@ sbin_PROGRAMS += %D%/hvguestd
 %C%_hvguestd_SOURCES = \
 	%D%/api.c %D%/api.h \
 	%D%/bind_dynmem.c %D%/bind_dynmem.h \
+	%D%/bind_hotplug.c %D%/bind_hotplug.h \
 	%D%/bind_heartbeat.c %D%/bind_heartbeat.h \
 	%D%/bind_hooks.c %D%/bind_hooks.h \
 	%D%/bind_manual.c %D%/bind_manual.h \
@@ -13,6 +14,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/lab_host.c %D%/lab_host.h \
 	%D%/main.c \
 	%D%/memory_guard.c %D%/memory_guard.h \
+	%D%/memory_sources.c %D%/memory_sources.h \
 	%D%/receipt.c %D%/receipt.h \
 	%D%/receipts.c %D%/receipts.h \
 	%D%/session.c %D%/session.h \

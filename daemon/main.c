@@ -36,6 +36,7 @@ struct daemon {
 	struct session *session;
 	struct bind_heartbeat *heartbeat;
 	struct bind_dynmem *dynmem;
+	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
 	struct api api;
 	struct service services[3];
@@ -75,10 +76,10 @@ static int look_for_host(const struct config *config)
 			  "give --lab SOCKET to work with a lab host (hvhost serve)");
 		return EXIT_NO_HYPERV;
 	}
-	if (config->takeover)
+	if (config->takeover || config->hotplug != HOTADD_OFF)
 		return EXIT_OK;
 	log_error("all VMBus devices are with the kernel's drivers: say which services to take over "
-		  "(--takeover heartbeat,vss,dynmem), or give --lab SOCKET");
+		  "(--takeover heartbeat,vss,dynmem), allow hotplug, or give --lab SOCKET");
 	return EXIT_ERROR;
 }
 
@@ -132,6 +133,7 @@ static int open_api(struct daemon *d)
 	d->api.connection = &d->connection;
 	d->api.heartbeat = d->heartbeat;
 	d->api.dynmem = d->dynmem;
+	d->api.hotplug = d->hotplug;
 	d->api.vss = d->vss;
 	d->api.receipts = d->receipts;
 	d->api.manual = d->manual;
@@ -149,10 +151,13 @@ static int open_connection(struct daemon *d, size_t n_services)
 {
 	int r;
 
-	if (n_services == 0) {
+	if (n_services == 0 && d->config.hotplug == HOTADD_OFF) {
 		log_error("nothing is left to serve: takeover names dynmem only, and memory is off");
 		return EXIT_ERROR;
 	}
+	if (n_services == 0)
+		log_notice("all VMBus devices stay with the kernel's drivers; memory that is added is "
+			   "brought online (hotplug = %s)", hotadd_policy_name(d->config.hotplug));
 	takeover_config_init(&d->takeover, d->config.run_dir);
 	if (d->config.lab_socket)
 		r = lab_host_new(d->base, d->config.lab_socket, d->config.name, d->services,
@@ -167,8 +172,21 @@ static bool serves_memory(const struct config *config)
 	return serves(config, CONFIG_DYNMEM) && config->memory;
 }
 
+static void on_block_online(void *user)
+{
+	struct daemon *d = user;
+
+	bind_dynmem_guard_blocks(d->dynmem);
+}
+
 static int open_services(struct daemon *d)
 {
+	const struct bind_hotplug_context hotplug = {
+		.base = d->base,
+		.config = &d->config,
+		.on_online = on_block_online,
+		.user = d,
+	};
 	const struct bind_dynmem_context context = {
 		.base = d->base,
 		.config = &d->config,
@@ -193,6 +211,9 @@ static int open_services(struct daemon *d)
 	r = bind_manual_new(&d->config, d->snapshot, &d->manual);
 	if (r)
 		return fail("freezing by hand", r);
+	r = bind_hotplug_new(&hotplug, &d->hotplug);
+	if (r)
+		return fail("hotplug", r);
 
 	if (serves(&d->config, CONFIG_HEARTBEAT))
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
@@ -279,6 +300,7 @@ static void stop(struct daemon *d, bool in_order)
 		snapshot_stop(d->snapshot);
 	d->httpd = httpd_free(d->httpd);
 	d->connection = connection_free(d->connection);
+	d->hotplug = bind_hotplug_free(d->hotplug);
 	d->jobs = jobs_free(d->jobs);
 	d->dynmem = bind_dynmem_free(d->dynmem);
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);

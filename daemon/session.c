@@ -4,7 +4,8 @@
  * What outlives the daemon.
  *
  * Memory that the host has, and the channel by which the host got it, are held by the keeper
- * (balloon/keeper.c), a process that stays when hvguestd is killed, restarted or upgraded.
+ * (balloon/keeper.c), a process that stays when hvguestd is killed, restarted or upgraded. Whole
+ * memory blocks need nobody to hold them; a record says which they are.
  */
 
 #include "daemon/session.h"
@@ -18,6 +19,7 @@
 
 struct session {
 	struct keeper_client *keeper;
+	struct memory_sources *sources;
 	const char *problem;
 };
 
@@ -54,15 +56,17 @@ static void tell(const struct keeper_client_report *report)
 }
 
 /* Puts back into use what a predecessor left without a channel. */
-static int return_all(struct keeper_client *keeper)
+static int return_all(struct memory_sources *sources)
 {
 	_cleanup_free_ struct page_range *ranges = NULL;
 	uint64_t pages;
 	size_t n;
 	int r;
 
-	r = keeper_client_list(keeper, &ranges, &n);
-	return r ? r : keeper_client_return(keeper, ranges, n, &pages);
+	r = memory_sources_list(sources, &ranges, &n);
+	if (r == 0)
+		r = memory_sources_return(sources, ranges, n, &pages);
+	return r > 0 ? -ECHILD : r;
 }
 
 static int open_keeper(struct session *s, const struct config *config)
@@ -81,12 +85,31 @@ static int open_keeper(struct session *s, const struct config *config)
 	if (r)
 		return r;
 	tell(&report);
-	return report.found ? return_all(s->keeper) : 0;
+	return 0;
+}
+
+static int open_sources(struct session *s, const struct config *config)
+{
+	const struct memory_sources_config sources = {
+		.keeper = s->keeper,
+		.memory_blocks = config->memory_blocks,
+		.run_dir = config->run_dir,
+	};
+	int r;
+
+	r = memory_sources_new(&sources, &s->sources);
+	if (r)
+		return r;
+	r = return_all(s->sources);
+	if (r)
+		log_error("memory: what an earlier hvguestd has left is not all back in use: %s",
+			  strerror(-r));
+	return 0;
 }
 
 int session_new(const struct config *config, struct session **ret_session)
 {
-	struct session *s = calloc(1, sizeof(*s));
+	_cleanup_(cleanup_sessionp) struct session *s = calloc(1, sizeof(*s));
 	int r;
 
 	if (!s)
@@ -98,27 +121,40 @@ int session_new(const struct config *config, struct session **ret_session)
 			    r < 0 ? strerror(-r) : "no answer");
 		s->keeper = keeper_client_free(s->keeper);
 	}
-	*ret_session = s;
+	r = open_sources(s, config);
+	if (r)
+		return r;
+	*ret_session = steal_ptr(s);
 	return 0;
 }
 
 struct session *session_free(struct session *s)
 {
-	if (s)
-		(void)keeper_client_free(s->keeper);
+	if (!s)
+		return NULL;
+	(void)memory_sources_free(s->sources);
+	(void)keeper_client_free(s->keeper);
 	free(s);
 	return NULL;
 }
 
 void session_end(struct session *s)
 {
-	if (s && s->keeper)
+	if (!s)
+		return;
+	if (s->keeper)
 		keeper_client_release(s->keeper);
+	memory_sources_release_blocks(s->sources);
 }
 
 const char *session_problem(const struct session *s)
 {
 	return s->problem;
+}
+
+struct memory_sources *session_sources(const struct session *s)
+{
+	return s->sources;
 }
 
 struct keeper_client *session_keeper(const struct session *s)

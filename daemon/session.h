@@ -3,6 +3,7 @@
 
 #include "balloon/keeper_client.h"
 #include "daemon/config.h"
+#include "daemon/memory_sources.h"
 
 /*
  * The session: what outlives hvguestd, in the hands of the keeper.
@@ -23,6 +24,9 @@ DEFINE_CLEANUP(session)
 
 /* Why no memory can be given, for people; NULL: it can. */
 const char *session_problem(const struct session *s);
+
+/* Where memory comes from, the keeper's included; borrowed as long as the session. */
+struct memory_sources *session_sources(const struct session *s);
 
 /* NULL while there is a problem; borrowed as long as the session. */
 struct keeper_client *session_keeper(const struct session *s);

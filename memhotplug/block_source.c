@@ -469,23 +469,24 @@ const struct rangeset *block_source_host(const struct block_source *s)
 	return &s->host;
 }
 
-int block_source_guard(struct block_source *s, uint64_t number)
+int block_source_guard(struct block_source *s)
 {
-	struct page_range part, block = block_range(s, number);
-	struct block now;
-	int r;
+	int r, result = 0;
 
-	if (!rangeset_overlap(&s->held, block, &part))
-		return BLOCK_SOURCE_FOREIGN;
-	/* The event may be old: of a block that was ours before and is again. */
-	if (block_read(s->config.dir, number, &now) || now.state != BLOCK_ONLINE)
-		return 0;
-	s->stats.came_online++;
-	r = block_offline(s->config.dir, number, s->config.limit_ns);
-	if (r == 0 || r == BLOCKS_ALREADY)
-		return 0;
-	note_failure(s, number, r);
-	return BLOCK_SOURCE_STUCK;
+	for (size_t i = 0; i < s->n_marks; i++) {
+		uint64_t number = s->marks[i].number;
+		struct block now;
+
+		if (block_read(s->config.dir, number, &now) || now.state != BLOCK_ONLINE)
+			continue;
+		s->stats.came_online++;
+		r = block_offline(s->config.dir, number, s->config.limit_ns);
+		if (r && r != BLOCKS_ALREADY) {
+			note_failure(s, number, r);
+			result = BLOCK_SOURCE_STUCK;
+		}
+	}
+	return result;
 }
 
 void block_source_get_stats(const struct block_source *s, struct block_source_stats *ret_stats)

@@ -19,7 +19,6 @@
 /* The conditions of this object. */
 enum {
 	BLOCK_SOURCE_NONE = 1, /* take: no block is fit now; the stats say why */
-	BLOCK_SOURCE_FOREIGN,  /* guard: the block is not one of ours */
 	BLOCK_SOURCE_STUCK,    /* return, guard: a block is not in the state it should be in; the stats
 				* say which and why */
 };
@@ -86,11 +85,10 @@ bool block_source_overlap(const struct block_source *source, struct page_range r
 const struct rangeset *block_source_host(const struct block_source *source);
 
 /*
- * Block @number is said to have come online. If it is ours that was somebody else: it is counted
- * in came_online and taken offline again. 0 if it is offline; BLOCK_SOURCE_FOREIGN if it is not
- * ours, and left alone; BLOCK_SOURCE_STUCK.
+ * Looks at all blocks of ours: those that somebody has brought online are counted in came_online
+ * and taken offline again. To be called when a block has come online. BLOCK_SOURCE_STUCK.
  */
-_must_check_ int block_source_guard(struct block_source *source, uint64_t number);
+_must_check_ int block_source_guard(struct block_source *source);
 
 /* A snapshot of the figures. */
 void block_source_get_stats(const struct block_source *source,

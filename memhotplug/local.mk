@@ -9,4 +9,8 @@ PURE_ARCHIVES += %D%/libmemhotplug.a
 %C%_libmemhotplug_sys_a_SOURCES = \
 	%D%/block_record.c %D%/block_record.h \
 	%D%/block_source.c %D%/block_source.h \
-	%D%/blocks.c %D%/blocks.h
+	%D%/blocks.c %D%/blocks.h \
+	%D%/kernel_balloon.c %D%/kernel_balloon.h \
+	%D%/onliner.c %D%/onliner.h \
+	%D%/uevent.c %D%/uevent.h \
+	%D%/zones.c %D%/zones.h

@@ -3,10 +3,11 @@
 /*
  * The figures of a status report.
  *
- * The kernel's driver lowers MemTotal page by page as it balloons. A balloon in user space does
- * not, so the memory in use, from which the floor is computed, is MemTotal less the balloon. And
- * the kernel adds all ballooned pages to Committed_AS; small pages are anonymous memory of this
- * process and are in it already, so only the huge ones are added here. A host subtracts the whole
+ * The kernel's driver lowers MemTotal page by page as it balloons. Pages that are taken in user
+ * space stay in it, so the memory in use, from which the floor is computed, is MemTotal less these;
+ * whole blocks that are offline have left it. And the kernel adds all ballooned pages to
+ * Committed_AS; small pages are anonymous memory of this process and are in it already, so only
+ * huge ones and blocks are added here. A host subtracts the whole
  * balloon from the report again: a page that is counted twice, or not at all, makes it give or
  * take another one.
  *
@@ -42,7 +43,7 @@ void report_compose(const struct memory_figures *figures, uint64_t swapped_out_b
 	*ret_report = (struct report){
 		.available_pages = available_pages,
 		.committed_pages = figures->committed_kb / KB_PER_PAGE + ballooned->huge_pages +
-				   floor,
+				   ballooned->block_pages + floor,
 		.page_file_pages = figures->swap_total_kb / KB_PER_PAGE,
 		.free_pages = figures->free_kb / KB_PER_PAGE,
 		.page_file_write_pages = written_pages < UINT32_MAX ? written_pages : UINT32_MAX,

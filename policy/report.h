@@ -15,6 +15,7 @@
 struct report_ballooned {
 	uint64_t huge_pages;  /* in huge pages: still in MemTotal, not in Committed_AS */
 	uint64_t small_pages; /* in 4 KiB pages: still in MemTotal, and in Committed_AS */
+	uint64_t block_pages; /* in whole memory blocks: in neither */
 };
 
 struct report {

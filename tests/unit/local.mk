@@ -46,11 +46,13 @@ UNIT_TESTS = \
 	%D%/test-httpd \
 	%D%/test-ic \
 	%D%/test-ic-channel \
+	%D%/test-kernel-balloon \
 	%D%/test-lab \
 	%D%/test-lab-host \
 	%D%/test-link \
 	%D%/test-log \
 	%D%/test-meminfo \
+	%D%/test-onliner \
 	%D%/test-pages \
 	%D%/test-pin \
 	%D%/test-plan \
@@ -64,11 +66,13 @@ UNIT_TESTS = \
 	%D%/test-survey \
 	%D%/test-takeover \
 	%D%/test-transport-uio \
+	%D%/test-uevent \
 	%D%/test-uio-host \
 	%D%/test-unixsock \
 	%D%/test-vss \
 	%D%/test-vss-host \
-	%D%/test-worker
+	%D%/test-worker \
+	%D%/test-zones
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
@@ -106,10 +110,12 @@ TESTS += $(UNIT_TESTS)
 %C%_test_ic_channel_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_lab_host_SOURCES = %D%/test-lab-host.c daemon/lab_host.c
 %C%_test_lab_host_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_kernel_balloon_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_meminfo_LDADD = policy/libpolicy_sys.a policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_onliner_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_pages_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_pin_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
@@ -123,11 +129,13 @@ TESTS += $(UNIT_TESTS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_transport_uio_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_uevent_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_uio_host_SOURCES = %D%/test-uio-host.c daemon/uio_host.c daemon/vmbus_list.c
 %C%_test_uio_host_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_zones_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 
 endif

@@ -45,10 +45,12 @@ Test(report, the_balloon_is_counted_once_whatever_it_is_made_of)
 	static const struct {
 		struct report_ballooned ballooned;
 		uint64_t committed_kb;
+		uint64_t total_kb; /* less than before */
 	} rows[] = {
-		{{.huge_pages = 32768}, 4816},
-		{{.small_pages = 32768}, 4816 + 4 * 32768},
-		{{.huge_pages = 16384, .small_pages = 16384}, 4816 + 4 * 16384},
+		{{.huge_pages = 32768}, 4816, 0},
+		{{.small_pages = 32768}, 4816 + 4 * 32768, 0},
+		{{.huge_pages = 16384, .small_pages = 16384}, 4816 + 4 * 16384, 0},
+		{{.block_pages = 32768}, 4816, 4 * 32768},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -56,6 +58,7 @@ Test(report, the_balloon_is_counted_once_whatever_it_is_made_of)
 		struct report report;
 
 		f.committed_kb = rows[i].committed_kb;
+		f.total_kb -= rows[i].total_kb;
 		report_compose(&f, 5000, &rows[i].ballooned, &kernel, &report);
 		cr_expect(eq(u64, report.floor_pages, floor_pages(&kernel, &f, 199325 - 32768)));
 		cr_expect(eq(u64, report.committed_pages - 32768, 1204 + report.floor_pages));
