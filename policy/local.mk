@@ -11,4 +11,5 @@ PURE_ARCHIVES += %D%/libpolicy.a
 
 %C%_libpolicy_sys_a_SOURCES = \
 	%D%/meminfo.c %D%/meminfo.h \
-	%D%/reclaim.c %D%/reclaim.h
+	%D%/reclaim.c %D%/reclaim.h \
+	%D%/stall_trigger.c %D%/stall_trigger.h

@@ -64,6 +64,7 @@ UNIT_TESTS = \
 	%D%/test-size \
 	%D%/test-source \
 	%D%/test-survey \
+	%D%/test-stall-trigger \
 	%D%/test-takeover \
 	%D%/test-transport-uio \
 	%D%/test-uevent \
@@ -127,6 +128,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
+%C%_test_stall_trigger_LDADD = policy/libpolicy_sys.a $(CRITERION_LIBS)
 %C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_transport_uio_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_uevent_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
