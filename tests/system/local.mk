@@ -29,6 +29,7 @@ SYSTEM_TESTS = \
 	%D%/test-recorder.sh \
 	%D%/test-reoffer.sh \
 	%D%/test-rogue.sh \
+	%D%/test-silent.sh \
 	%D%/test-tap.sh \
 	%D%/test-vmbus.sh
 

@@ -2,7 +2,8 @@
 
 /*
  * The other side, misbehaving: `rogue host SOCKET` for a real hvguestd, `rogue guest SOCKET` for a
- * real hvhost serve.
+ * real hvhost serve. `rogue silent SOCKET` is a host that offers every channel, opens it, and never
+ * says a word on it.
  *
  * It speaks the lab transport well enough to be let in, opens or offers channels, and answers a
  * handshake often enough to get behind it. In between it does whatever its random numbers say:
@@ -130,6 +131,21 @@ static void send_bad_opened(struct rogue *r, const struct shm_message *opened)
 		close_fd(fds[i]);
 }
 
+static bool grant_channel(struct rogue *r, struct rogue_channel *ch, const struct shm_message *opened)
+{
+	int fds[3];
+
+	close_channel(ch);
+	if (vmbus_port_create(ROGUE_RING_SIZE, &ch->port, fds))
+		return false;
+	send_control(r, opened, fds, 3);
+	if (!r->is_silent && chance(r, 16))
+		send_control(r, opened, fds, 3);
+	for (int i = 0; i < 3; i++)
+		close_fd(fds[i]);
+	return true;
+}
+
 static void answer_open(struct rogue *r, const struct shm_message *m)
 {
 	struct rogue_channel *ch = find_channel(r, m->channel_id);
@@ -138,8 +154,11 @@ static void answer_open(struct rogue *r, const struct shm_message *m)
 		.channel_id = m->channel_id,
 		.ring_size = m->ring_size,
 	};
-	int fds[3];
 
+	if (r->is_silent && ch) {
+		ch->open = grant_channel(r, ch, &opened);
+		return;
+	}
 	if (!ch || chance(r, 16))
 		opened.status = (uint32_t)below(r, SHM_NO_MEMORY + 3);
 	if (!ch || opened.status != SHM_OK) {
@@ -150,14 +169,8 @@ static void answer_open(struct rogue *r, const struct shm_message *m)
 		send_bad_opened(r, &opened);
 		return;
 	}
-	close_channel(ch);
-	if (vmbus_port_create(ROGUE_RING_SIZE, &ch->port, fds))
+	if (!grant_channel(r, ch, &opened))
 		return;
-	send_control(r, &opened, fds, 3);
-	if (chance(r, 16))
-		send_control(r, &opened, fds, 3);
-	for (int i = 0; i < 3; i++)
-		close_fd(fds[i]);
 	rogue_begin_channel(r, ch);
 }
 
@@ -226,7 +239,7 @@ static void host_hears(struct rogue *r, const struct shm_message *m)
 {
 	struct rogue_channel *ch = find_channel(r, m->channel_id);
 
-	if (m->type == SHM_OPEN && !chance(r, 24))
+	if (m->type == SHM_OPEN && (r->is_silent || !chance(r, 24)))
 		answer_open(r, m);
 	if (m->type == SHM_CLOSE && ch)
 		close_channel(ch);
@@ -378,6 +391,23 @@ static void run_session(struct rogue *r)
 	r->fd = close_fd(r->fd);
 }
 
+static void run_silent_session(struct rogue *r)
+{
+	const struct shm_message welcome = {.type = SHM_WELCOME, .version = SHM_VERSION};
+	bool going = hear(r, WELCOME_MS);
+
+	send_control(r, &welcome, NULL, 0);
+	for (size_t i = 0; i < 3; i++) {
+		struct shm_message m = {.type = SHM_OFFER, .class_id = *classes[i]};
+
+		m.channel_id = r->channels[i].id = i + 1;
+		send_control(r, &m, NULL, 0);
+	}
+	while (going && clock_monotonic_ns() < r->end_ns)
+		going = hear(r, 100);
+	r->fd = close_fd(r->fd);
+}
+
 static void run_host(struct rogue *r)
 {
 	_cleanup_(unixsock_fini) struct unixsock sock;
@@ -393,7 +423,9 @@ static void run_host(struct rogue *r)
 		if (poll(&p, 1, 100) <= 0)
 			continue;
 		r->fd = accept4(sock.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (r->fd >= 0)
+		if (r->fd >= 0 && r->is_silent)
+			run_silent_session(r);
+		else if (r->fd >= 0)
 			run_session(r);
 	}
 }
@@ -414,11 +446,13 @@ int main(int argc, char **argv)
 {
 	static struct rogue r;
 
-	if (argc != 5 || (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "guest") != 0)) {
-		fputs("usage: rogue host|guest SOCKET SEED SECONDS\n", stderr);
+	if (argc != 5 || (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "guest") != 0 &&
+			  strcmp(argv[1], "silent") != 0)) {
+		fputs("usage: rogue host|guest|silent SOCKET SEED SECONDS\n", stderr);
 		return 2;
 	}
-	r.is_host = !strcmp(argv[1], "host");
+	r.is_silent = !strcmp(argv[1], "silent");
+	r.is_host = r.is_silent || !strcmp(argv[1], "host");
 	r.socket = argv[2];
 	r.seed = strtoull(argv[3], NULL, 10);
 	r.random = r.seed * UINT64_C(0x9e3779b97f4a7c15) | 1;

@@ -28,6 +28,7 @@ struct rogue_channel {
 struct rogue {
 	const char *socket;
 	bool is_host;
+	bool is_silent; /* a host that says nothing */
 	uint64_t seed;
 	uint64_t random;
 	uint64_t end_ns;
