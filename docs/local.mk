@@ -2,6 +2,8 @@ EXTRA_DIST += \
 	%D%/APPLICATIONS.md \
 	%D%/ARCHITECTURE.md \
 	%D%/HACKING.md \
+	%D%/PERFORMANCE.md \
+	%D%/performance-freeze.svg \
 	%D%/PROTOCOL-dynmem.md \
 	%D%/PROTOCOL-vmbus.md \
 	%D%/PROTOCOL-vss.md

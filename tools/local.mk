@@ -1,4 +1,4 @@
-EXTRA_DIST += %D%/check-deps %D%/check-docs %D%/check-pure %D%/measure
+EXTRA_DIST += %D%/bench-compare %D%/check-deps %D%/check-docs %D%/check-pure %D%/measure
 
 # The checks of the source, each with a proof that it can fail.
 dist_check_SCRIPTS += %D%/checks.sh

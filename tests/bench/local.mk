@@ -2,9 +2,37 @@
 # of each; both print lines and leave a JSON file. `make check` only shows that they work.
 
 check_LIBRARIES = %D%/libbench.a
-check_PROGRAMS += %D%/bench-ring
+BENCHES = %D%/bench-freeze %D%/bench-ring
+check_PROGRAMS += $(BENCHES)
 
 %C%_libbench_a_SOURCES = %D%/bench.c %D%/bench.h
 
+%C%_bench_freeze_SOURCES = \
+	%D%/bench-freeze.c \
+	%D%/peers.c %D%/peers.h \
+	%D%/writers.c %D%/writers.h
+%C%_bench_freeze_LDADD = %D%/libbench.a host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a \
+	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+
 %C%_bench_ring_SOURCES = %D%/bench-ring.c %D%/standin/hv_ring.c %D%/standin/hv_ring.h
 %C%_bench_ring_LDADD = %D%/libbench.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+
+# Preloaded into a stock daemon: plain, whatever the rest is built with.
+%D%/hv_vss_device.so: %D%/standin/hv_vss_device.c
+	@$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) -std=gnu17 $(WARN_CFLAGS) -O2 -D_GNU_SOURCE -fPIC -shared -o $@ $(srcdir)/%D%/standin/hv_vss_device.c -ldl
+
+check_DATA += %D%/hv_vss_device.so
+CLEANFILES += %D%/hv_vss_device.so
+EXTRA_DIST += %D%/freeze.sh %D%/standin/hv_vss_device.c
+
+EXTRA_DIST += %D%/performance.md.in %D%/plot.awk %D%/report %D%/run
+
+# They leave bench.json and bench-quick.json in the build folder.
+bench: all $(BENCHES) $(check_DATA)
+	$(srcdir)/%D%/run --build . --json bench.json
+
+bench-quick: all $(BENCHES) $(check_DATA)
+	$(srcdir)/%D%/run --build . --json bench-quick.json --mode quick
+
+.PHONY: bench bench-quick

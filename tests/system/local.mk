@@ -16,6 +16,7 @@ check_PROGRAMS += \
 
 SYSTEM_TESTS = \
 	%D%/test-backup.sh \
+	%D%/test-bench.sh \
 	%D%/test-blocks.sh \
 	%D%/test-cli.sh \
 	%D%/test-floor.sh \

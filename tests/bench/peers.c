@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The peers of a freeze, as processes of their own, with the side that asks them played here.
+ *
+ *   hvguest        a lab host in this process: FREEZE and THAW over a ring
+ *   hv_vss_daemon  the kernel's character device, played by a socket (standin/hv_vss_device.c)
+ *   qemu-ga        guest-fsfreeze-freeze and -thaw over a Unix socket
+ *   fsfreeze       one process for each file system, the newest mount first
+ *
+ * A peer that does not answer in PATIENCE_S seconds ends the benchmark; its watchdog thaws.
+ */
+
+#include "tests/bench/peers.h"
+
+#include "base/cleanup.h"
+#include "host/ic_client.h"
+#include "host/lab.h"
+#include "tests/bench/bench.h"
+#include "vss/vss_wire.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#define LAB_SOCKET "/run/lab.sock"
+#define GA_SOCKET  "/run/qemu-ga.sock"
+
+enum {
+	PATIENCE_S = 60,
+	HV_VSS_FD = 9,
+	VSS_REGISTER1 = 129, /* Linux include/uapi/linux/hyperv.h */
+};
+
+bool peer_exists(const struct peer_ops *peer)
+{
+	return access(peer->program, X_OK) == 0;
+}
+
+/*
+ * Runs a program with everything it says going to a file of its own; @fd becomes HV_VSS_FD. It ends
+ * with this process. There are threads: nothing between fork() and execv() may take a lock.
+ */
+static pid_t spawn(const char *const *argv, const char *log, int fd)
+{
+	union {
+		const char *const *in;
+		char *const *out;
+	} arguments = {.in = argv};
+	pid_t pid = fork();
+	int out;
+
+	if (pid < 0)
+		bench_die("fork", errno);
+	if (pid > 0)
+		return pid;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	(void)dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+	(void)dup2(out, STDOUT_FILENO);
+	(void)dup2(out, STDERR_FILENO);
+	if (fd >= 0)
+		(void)dup2(fd, HV_VSS_FD);
+	execv(argv[0], arguments.out);
+	_exit(127);
+}
+
+static void end_process(pid_t *pid)
+{
+	if (*pid > 0) {
+		(void)kill(*pid, SIGTERM);
+		(void)waitpid(*pid, NULL, 0);
+	}
+	*pid = 0;
+}
+
+/* hvguestd, and its host. */
+
+static struct {
+	struct event_base *base;
+	struct lab *lab;
+	struct ic_client channel;
+	pid_t pid;
+	bool ready;
+	bool answered;
+	uint32_t status;
+} host;
+
+static enum shm_status on_hello(void *user, struct lab_guest *guest, const char *name,
+				uint64_t memory_pages, void **ret_context)
+{
+	(void)user;
+	(void)name;
+	(void)memory_pages;
+	*ret_context = guest;
+	return SHM_OK;
+}
+
+static void on_welcome(void *context)
+{
+	if (lab_offer(context, &vmbus_class_vss))
+		bench_die("offering VSS", EPROTO);
+}
+
+static void on_open(void *context, const struct vmbus_guid *class_id, struct vmbus_port *take_port)
+{
+	(void)context;
+	(void)class_id;
+	if (ic_client_open(&host.channel, host.base, take_port))
+		bench_die("VSS channel", EPROTO);
+}
+
+static void on_close(void *context, const struct vmbus_guid *class_id)
+{
+	(void)context;
+	(void)class_id;
+	ic_client_close(&host.channel);
+	host.ready = false;
+}
+
+static void on_gone(void *context)
+{
+	(void)context;
+	ic_client_close(&host.channel);
+	host.ready = false;
+}
+
+static void on_ready(void *self)
+{
+	(void)self;
+	host.ready = true;
+	event_base_loopbreak(host.base);
+}
+
+static void on_response(void *self, const struct ic_response *response)
+{
+	(void)self;
+	host.answered = true;
+	host.status = response->status;
+	event_base_loopbreak(host.base);
+}
+
+static void on_failure(void *self)
+{
+	(void)self;
+	bench_die("VSS channel", EPROTO);
+}
+
+static void run_host_until(const bool *done, const char *what)
+{
+	const struct timeval patience = {.tv_sec = PATIENCE_S};
+
+	event_base_loopexit(host.base, &patience);
+	while (!*done && !event_base_got_exit(host.base))
+		if (event_base_loop(host.base, EVLOOP_ONCE) != 0)
+			break;
+	if (!*done)
+		bench_die(what, ETIMEDOUT);
+}
+
+static void open_host(void)
+{
+	static const struct lab_ops lab_ops = {on_hello, on_welcome, on_open, on_close, on_gone};
+	static const struct ic_client_user user = {on_ready, on_failure, on_response, on_failure};
+
+	host.base = event_base_new();
+	if (!host.base || lab_new(host.base, LAB_SOCKET, &lab_ops, NULL, &host.lab))
+		bench_die("lab host", EPROTO);
+	ic_client_init(&host.channel, &ic_service_vss, &user, NULL);
+}
+
+static void start_hvguest(void)
+{
+	static const char *const argv[] = {
+		"/bin/hvguestd", "--lab", LAB_SOCKET, "--name", "bench", "--run-dir", "/run/guest",
+		"--freezer", "/bin/hvguest-freezer", "--freeze-roots", PEERS_MOUNTS,
+		"--memory", "no", NULL,
+	};
+
+	open_host();
+	host.pid = spawn(argv, "/run/hvguestd.log", -1);
+	run_host_until(&host.ready, "hvguestd does not connect");
+}
+
+static void stop_hvguest(void)
+{
+	end_process(&host.pid);
+	ic_client_close(&host.channel);
+	host.lab = lab_free(host.lab);
+	event_base_free(host.base);
+	host.base = NULL;
+	host.ready = false;
+}
+
+void peers_kill_hvguestd(void)
+{
+	(void)kill(host.pid, SIGKILL);
+}
+
+static bool ask_hvguest(enum vss_operation operation)
+{
+	uint8_t message[VSS_MESSAGE_MIN_SIZE] = {operation};
+
+	host.answered = false;
+	if (!ic_client_request(&host.channel, message, sizeof(message)))
+		bench_die("hvguestd takes no request", EPROTO);
+	run_host_until(&host.answered, "hvguestd does not answer");
+	return host.status == IC_S_OK;
+}
+
+static bool freeze_hvguest(size_t n)
+{
+	(void)n;
+	return ask_hvguest(VSS_OP_FREEZE);
+}
+
+static bool thaw_hvguest(size_t n)
+{
+	(void)n;
+	return ask_hvguest(VSS_OP_THAW);
+}
+
+const struct peer_ops peer_hvguest = {
+	.name = "hvguest",
+	.program = "/bin/hvguestd",
+	.start = start_hvguest,
+	.stop = stop_hvguest,
+	.freeze = freeze_hvguest,
+	.thaw = thaw_hvguest,
+};
+
+/* Peers behind a socket. */
+
+static void wait_readable(int fd, const char *what)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	if (poll(&p, 1, PATIENCE_S * 1000) != 1)
+		bench_die(what, ETIMEDOUT);
+}
+
+static struct {
+	int fd;
+	pid_t pid;
+} vss;
+
+static ssize_t vss_receive(uint32_t words[3])
+{
+	wait_readable(vss.fd, "hv_vss_daemon does not answer");
+	return recv(vss.fd, words, 3 * sizeof(words[0]), 0);
+}
+
+/* Linux drivers/hv/hv_snapshot.c: the daemon registers, and is told 129 in four bytes. */
+static void start_hv_vss(void)
+{
+	static const char *const argv[] = {"/usr/sbin/hv_vss_daemon", "-n", NULL};
+	const uint32_t registered = VSS_REGISTER1;
+	uint32_t words[3];
+	int pair[2];
+	char fd[8];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		bench_die("socketpair", errno);
+	vss.fd = pair[0];
+	snprintf(fd, sizeof(fd), "%d", HV_VSS_FD);
+	(void)setenv("HV_VSS_FD", fd, 1);
+	(void)setenv("LD_PRELOAD", "/bin/hv_vss_device.so", 1);
+	vss.pid = spawn(argv, "/run/hv_vss_daemon.log", pair[1]);
+	(void)unsetenv("LD_PRELOAD");
+	(void)close(pair[1]);
+	if (vss_receive(words) != sizeof(words) || (words[0] & 0xff) != VSS_REGISTER1 ||
+	    send(vss.fd, &registered, sizeof(registered), 0) != sizeof(registered))
+		bench_die("hv_vss_daemon does not register", EPROTO);
+}
+
+static void stop_hv_vss(void)
+{
+	end_process(&vss.pid);
+	vss.fd = close_fd(vss.fd);
+}
+
+static bool ask_hv_vss(enum vss_operation operation)
+{
+	uint32_t words[3] = {operation};
+
+	if (send(vss.fd, words, sizeof(words), 0) != sizeof(words) ||
+	    vss_receive(words) != sizeof(words))
+		bench_die("hv_vss_daemon", EPROTO);
+	return words[0] == 0;
+}
+
+static bool freeze_hv_vss(size_t n)
+{
+	(void)n;
+	return ask_hv_vss(VSS_OP_FREEZE);
+}
+
+static bool thaw_hv_vss(size_t n)
+{
+	(void)n;
+	return ask_hv_vss(VSS_OP_THAW);
+}
+
+const struct peer_ops peer_hv_vss = {
+	.name = "hv_vss_daemon",
+	.program = "/usr/sbin/hv_vss_daemon",
+	.start = start_hv_vss,
+	.stop = stop_hv_vss,
+	.freeze = freeze_hv_vss,
+	.thaw = thaw_hv_vss,
+	.skips_loops = true,
+};
+
+static struct {
+	int fd;
+	pid_t pid;
+} ga;
+
+static int connect_ga(void)
+{
+	const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = GA_SOCKET};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	for (int i = 0; i < PATIENCE_S * 100; i++) {
+		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+			return fd;
+		usleep(10000);
+	}
+	bench_die("qemu-ga does not listen", ETIMEDOUT);
+}
+
+/* True if the answer is not an error; it is one line. */
+static bool ask_ga(const char *command)
+{
+	char request[64], answer[512];
+	size_t n = 0;
+
+	snprintf(request, sizeof(request), "{\"execute\":\"%s\"}\n", command);
+	if (write(ga.fd, request, strlen(request)) != (ssize_t)strlen(request))
+		bench_die("qemu-ga", errno);
+	do {
+		ssize_t got;
+
+		wait_readable(ga.fd, "qemu-ga does not answer");
+		got = read(ga.fd, answer + n, sizeof(answer) - 1 - n);
+		if (got <= 0)
+			bench_die("qemu-ga", EPROTO);
+		n += (size_t)got;
+	} while (answer[n - 1] != '\n' && n < sizeof(answer) - 1);
+	answer[n] = '\0';
+	return strstr(answer, "\"return\"") != NULL;
+}
+
+static void start_ga(void)
+{
+	static const char *const argv[] = {"/usr/sbin/qemu-ga", "-m", "unix-listen", "-p", GA_SOCKET,
+					   "-t", "/run", "-f", "/run/qemu-ga.pid", NULL};
+
+	(void)unlink(GA_SOCKET);
+	ga.pid = spawn(argv, "/run/qemu-ga.log", -1);
+	ga.fd = connect_ga();
+	if (!ask_ga("guest-ping"))
+		bench_die("qemu-ga", EPROTO);
+}
+
+static void stop_ga(void)
+{
+	ga.fd = close_fd(ga.fd);
+	end_process(&ga.pid);
+}
+
+static bool freeze_ga(size_t n)
+{
+	(void)n;
+	return ask_ga("guest-fsfreeze-freeze");
+}
+
+static bool thaw_ga(size_t n)
+{
+	(void)n;
+	return ask_ga("guest-fsfreeze-thaw");
+}
+
+const struct peer_ops peer_qemu_ga = {
+	.name = "qemu_ga",
+	.program = "/usr/sbin/qemu-ga",
+	.start = start_ga,
+	.stop = stop_ga,
+	.freeze = freeze_ga,
+	.thaw = thaw_ga,
+};
+
+/* fsfreeze. */
+
+static void nothing(void)
+{
+}
+
+static bool run_fsfreeze(const char *option, size_t i)
+{
+	char folder[32];
+	const char *const argv[] = {"/usr/sbin/fsfreeze", option, folder, NULL};
+	int status;
+
+	snprintf(folder, sizeof(folder), PEERS_MOUNTS "/%zu", i);
+	return waitpid(spawn(argv, "/run/fsfreeze.log", -1), &status, 0) > 0 && status == 0;
+}
+
+static bool freeze_fsfreeze(size_t n)
+{
+	bool ok = true;
+
+	while (n-- > 0)
+		ok &= run_fsfreeze("--freeze", n);
+	return ok;
+}
+
+static bool thaw_fsfreeze(size_t n)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < n; i++)
+		ok &= run_fsfreeze("--unfreeze", i);
+	return ok;
+}
+
+const struct peer_ops peer_fsfreeze = {
+	.name = "fsfreeze",
+	.program = "/usr/sbin/fsfreeze",
+	.start = nothing,
+	.stop = nothing,
+	.freeze = freeze_fsfreeze,
+	.thaw = thaw_fsfreeze,
+};

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The benchmarks and what is made of them, in a minimal run: every figure that docs/PERFORMANCE.md has
+# in a table is measured, or skipped with a reason. Nothing is asserted on what was measured.
+
+. "$(dirname "$0")/tap.sh"
+need_programs jq
+
+build=$(cd "${builddir:-.}" && pwd)
+top=$(cd "$(dirname "$0")/../.." && pwd)
+json=$tap_dir/bench.json
+
+# figures: the names in the tables of the text
+figures() {
+    awk '/^@table/ { inside = 1; next } /^@end/ { inside = 0 } inside { print $1 }' \
+        "$top/tests/bench/performance.md.in"
+}
+
+# unexplained: figures of the text that are neither measured nor skipped
+unexplained() {
+    local name pattern patterns
+    mapfile -t patterns < <(jq -r '.skipped | keys[]' "$json")
+    for name in $(figures); do
+        jq -e --arg name "$name" '.metrics[$name]' "$json" >/dev/null && continue
+        for pattern in "${patterns[@]}"; do
+            # shellcheck disable=SC2053
+            [[ $name = $pattern ]] && continue 2
+        done
+        echo "$name"
+    done
+}
+
+# in_form: each line is a figure or a skip
+in_form() {
+    ! grep -vE '^[a-z0-9_]+ [-0-9.e+]+ [^ ]+ \([-0-9.e+]+\.\.[-0-9.e+]+, [0-9]+\) (larger|smaller) is better$|^skip [a-z0-9_*]+: .+$' \
+        "$tap_dir/lines"
+}
+
+# compares STATUS FILTER: bench-compare with a run that FILTER has changed
+compares() {
+    jq "$2" "$json" >"$tap_dir/other.json" || return 1
+    "$top/tools/bench-compare" "$json" "$tap_dir/other.json" >"$tap_dir/compared"
+    [ $? = "$1" ]
+}
+
+check "the benchmarks run" \
+    sh -c "'$top/tests/bench/run' --mode minimal --build '$build' --json '$json' >'$tap_dir/lines'"
+check "every line has its form" in_form
+is "every figure of the text is measured, or skipped with a reason" "$(unexplained)" ""
+is "the JSON says what was measured where" \
+    "$(jq -r '[.machine.cpus > 0, .kernel != "", .mode == "minimal"] | unique | tostring' "$json")" "[true]"
+
+three='.metrics[] |= (.n = 3)'
+check "a run is no worse than itself" compares 0 .
+jq "$three" "$json" >"$tap_dir/three.json" && mv "$tap_dir/three.json" "$json"
+check "a figure out of the range of the other run is worse" compares 1 \
+    '.metrics[] |= (if .better == "smaller" then .min += 1000 | .value += 1000 | .max += 1000 else . end)'
+check "and is named so" grep -q 'WORSE$' "$tap_dir/compared"
+check "the other way round it is better" compares 0 \
+    '.metrics[] |= (if .better == "larger" then .min += 1000000 | .value += 1000000 | .max += 1000000 else . end)'
+check "and is named so, too" grep -q 'BETTER$' "$tap_dir/compared"
+
+check "a page is made of it" "$top/tests/bench/report" "$json" "$tap_dir"
+is "which has a reason for all that is missing" \
+    "$(grep -c 'not in this run' "$tap_dir/PERFORMANCE.md")" 0
+check "and a plot" grep -q '</svg>' "$tap_dir/performance-freeze.svg"
+done_testing
