@@ -6,6 +6,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-dynmem-host \
 	%D%/fuzz-freezer-record \
 	%D%/fuzz-ic \
+	%D%/fuzz-keeper \
 	%D%/fuzz-ring \
 	%D%/fuzz-shm-wire \
 	%D%/fuzz-vss
@@ -39,6 +40,10 @@ endif
 %C%_fuzz_ic_SOURCES = %D%/fuzz-ic.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ic_LDADD = vmbus/libvmbus.a base/libbase.a
 %C%_fuzz_ic_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_keeper_SOURCES = %D%/fuzz-keeper.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_keeper_LDADD = balloon/libballoon.a base/libbase.a
+%C%_fuzz_keeper_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_ring_SOURCES = %D%/fuzz-ring.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ring_LDADD = vmbus/libvmbus.a base/libbase.a

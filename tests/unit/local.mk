@@ -47,12 +47,16 @@ UNIT_TESTS = \
 	%D%/test-ic \
 	%D%/test-ic-channel \
 	%D%/test-kernel-balloon \
+	%D%/test-keeper-client \
+	%D%/test-keeper-proto \
 	%D%/test-lab \
 	%D%/test-lab-host \
+	%D%/test-ledger \
 	%D%/test-link \
 	%D%/test-log \
 	%D%/test-meminfo \
 	%D%/test-onliner \
+	%D%/test-overcommit \
 	%D%/test-pages \
 	%D%/test-pin \
 	%D%/test-plan \
@@ -112,11 +116,15 @@ TESTS += $(UNIT_TESTS)
 %C%_test_lab_host_SOURCES = %D%/test-lab-host.c daemon/lab_host.c
 %C%_test_lab_host_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_kernel_balloon_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
+%C%_test_keeper_client_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_keeper_proto_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_ledger_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_meminfo_LDADD = policy/libpolicy_sys.a policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_onliner_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_overcommit_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_pages_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_pin_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
