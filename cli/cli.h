@@ -65,6 +65,7 @@ struct size_text seconds_of(const json_t *object, const char *key);
 /* The verbs. */
 int verb_status(const struct cli *cli);
 int verb_freeze(const struct cli *cli);
+int verb_plan(const struct cli *cli);
 int verb_receipt(const struct cli *cli);
 int verb_receipts(const struct cli *cli);
 int verb_thaw(const struct cli *cli);

@@ -24,6 +24,12 @@ static const struct verb verbs[] = {
 		.run = verb_status,
 	},
 	{
+		.name = "plan",
+		.help = "what a backup would freeze now and in which order, and why not the rest; exit "
+			"code 3 if something cannot be frozen, 1 if nothing would be",
+		.run = verb_plan,
+	},
+	{
 		.name = "receipt",
 		.operands = "[N]",
 		.n_most = 1,

@@ -79,6 +79,13 @@ static void get_receipts(struct httpd_request *request, void *user)
 						 receipts_list(api->receipts)));
 }
 
+static void get_plan(struct httpd_request *request, void *user)
+{
+	const struct api *api = user;
+
+	httpd_reply_json(request, 200, snapshot_plan(api->snapshot));
+}
+
 static void get_vmbus(struct httpd_request *request, void *user)
 {
 	struct api *api = user;
@@ -105,6 +112,7 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 		{"/v1/why", get_why},
 		{"/v1/vmbus", get_vmbus},
 		{"/v1/backup/last", get_last_backup},
+		{"/v1/backup/plan", get_plan},
 		{"/v1/backup/receipts", get_receipts},
 		{"/v1/backup/receipts/{n}", get_receipt},
 	};

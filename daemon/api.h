@@ -14,6 +14,7 @@
  *
  *     GET /v1/status        everything the daemon does and sees
  *     GET /v1/vmbus         every VMBus device of this machine, and the channels of the services
+ *     GET /v1/backup/plan           what would be frozen now, and why not the rest
  *     GET /v1/backup/receipts       the last receipts, newest first, in short
  *     GET /v1/backup/receipts/{n}   the n-th newest; nothing but the schema if there is none at all
  *     GET /v1/backup/last           the same as .../receipts/1
@@ -29,6 +30,7 @@ struct api {
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct bind_vss *vss;
+	const struct snapshot *snapshot;
 	struct receipts *receipts;
 	struct bind_manual *manual;
 	const struct service *services;

@@ -187,6 +187,52 @@ static bool add_freeze_roots(struct config *c, const char *value)
 	return true;
 }
 
+static void forget_rules(struct config_rules *rules)
+{
+	while (rules->n > 0)
+		free(rules->texts[--rules->n]);
+}
+
+/* Adds rules with commas in between. */
+static bool add_rules(struct config_rules *rules, const char *value)
+{
+	while (*value) {
+		size_t length = strcspn(value, ",");
+		char *text;
+
+		if (rules->n == CONFIG_RULES_MAX)
+			return false;
+		text = strndup(value, length);
+		if (!text || freeze_rule_parse(text, &rules->rules[rules->n])) {
+			free(text);
+			return false;
+		}
+		rules->texts[rules->n++] = text;
+		value += length + (value[length] == ',');
+	}
+	return true;
+}
+
+static void forget_include(struct config *c)
+{
+	forget_rules(&c->freeze_include);
+}
+
+static bool add_include(struct config *c, const char *value)
+{
+	return add_rules(&c->freeze_include, value);
+}
+
+static void forget_exclude(struct config *c)
+{
+	forget_rules(&c->freeze_exclude);
+}
+
+static bool add_exclude(struct config *c, const char *value)
+{
+	return add_rules(&c->freeze_exclude, value);
+}
+
 static bool set_expedite(struct config *c, const char *value)
 {
 	c->expedite_said = true;
@@ -351,6 +397,12 @@ static const struct setting settings[] = {
 	{"backup", "freeze_roots", "freeze-roots", "DIR[:DIR...]|all",
 	 "freeze only what is mounted at or below these (default: all; with a lab host: nothing)",
 	 add_freeze_roots, forget_freeze_roots},
+	{"backup", "freeze_include", "freeze-include", "RULE[,RULE...]",
+	 "freeze only what a rule names: path:GLOB, type:GLOB, label:GLOB or device:GLOB",
+	 add_include, forget_include},
+	{"backup", "freeze_exclude", "freeze-exclude", "RULE[,RULE...]",
+	 "freeze nothing that a rule names: path:GLOB, type:GLOB, label:GLOB or device:GLOB",
+	 add_exclude, forget_exclude},
 	{"backup", "freeze_policy", "freeze-policy", "strict|best-effort",
 	 "what becomes of the rest if a file system cannot be frozen: nothing is frozen, or all that "
 	 "can be (default: best-effort)",
@@ -683,5 +735,7 @@ void config_fini(struct config *config)
 	free(config->state_dir);
 	free(config->keeper);
 	forget_freeze_roots(config);
+	forget_rules(&config->freeze_include);
+	forget_rules(&config->freeze_exclude);
 	*config = (struct config){0};
 }

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "memhotplug/hotadd.h"
+#include "fsfreeze/rules.h"
 #include "policy/floor.h"
 
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 
 enum {
 	CONFIG_ROOTS_MAX = 64,
+	CONFIG_RULES_MAX = 64,
 };
 
 /* The services that can be taken over, as bits. */
@@ -41,6 +43,11 @@ struct config {
 	bool freeze_all;            /* every writable file system, / included */
 	char *freeze_roots[CONFIG_ROOTS_MAX]; /* else what is mounted at or below these */
 	size_t n_freeze_roots;
+	struct config_rules {
+		char *texts[CONFIG_RULES_MAX]; /* which the rules point into */
+		struct freeze_rule rules[CONFIG_RULES_MAX];
+		size_t n;
+	} freeze_include, freeze_exclude;
 	bool freeze_strict;         /* freeze nothing if not everything can be frozen */
 	bool expedite;              /* turn rcu_expedited on while file systems are being frozen */
 	bool expedite_said;         /* by the user */

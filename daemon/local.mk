@@ -10,6 +10,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/bind_vss.c %D%/bind_vss.h \
 	%D%/config.c %D%/config.h \
 	%D%/connection.h \
+	%D%/freeze_set.c %D%/freeze_set.h \
 	%D%/ic_channel.c %D%/ic_channel.h \
 	%D%/lab_host.c %D%/lab_host.h \
 	%D%/main.c \

@@ -135,6 +135,7 @@ static int open_api(struct daemon *d)
 	d->api.dynmem = d->dynmem;
 	d->api.hotplug = d->hotplug;
 	d->api.vss = d->vss;
+	d->api.snapshot = d->snapshot;
 	d->api.receipts = d->receipts;
 	d->api.manual = d->manual;
 	r = api_add_routes(&d->api, d->httpd);

@@ -28,10 +28,9 @@
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "daemon/bind_hooks.h"
+#include "daemon/freeze_set.h"
 #include "daemon/receipt.h"
 #include "daemon/receipts.h"
-#include "fsfreeze/freezer_client.h"
-#include "fsfreeze/mounts.h"
 
 #include <cap-ng.h>
 #include <string.h>
@@ -84,10 +83,7 @@ struct work {
 	uint64_t started_ns;  /* CLOCK_REALTIME */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, as near as that tells */
 	bool counting; /* the deadline is set: something is frozen or about to be */
-	struct mounts *mounts;
-	struct freeze_plan *plan;
-	int *fds;    /* for each entry of the plan; -1: not opened */
-	bool *given; /* for each entry of the plan: the freezer was given it */
+	struct freeze_set set;
 	const char *why_thawed; /* of snapshot_thaw() */
 	bool wanted;
 	json_t *receipt; /* from the thaw on: all of it but the hooks */
@@ -139,22 +135,9 @@ static void set_problem(struct snapshot *s, const char *problem)
 	tell_change(s);
 }
 
-/* Closes what was opened for the freeze, and forgets the plan. */
-static void close_plan(struct work *work)
-{
-	for (size_t i = 0; work->plan && work->fds && i < work->plan->n_entries; i++)
-		close_fd(work->fds[i]);
-	free(work->fds);
-	free(work->given);
-	work->fds = NULL;
-	work->given = NULL;
-	work->plan = freeze_plan_free(work->plan);
-	work->mounts = mounts_free(work->mounts);
-}
-
 static void work_release(struct work *work)
 {
-	close_plan(work);
+	freeze_set_close(&work->set);
 	json_decref(work->receipt);
 	*work = (struct work){0};
 }
@@ -201,16 +184,16 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 		.result = result,
 		.failed = end == SNAPSHOT_END_FAILED,
 		.consistent = consistent,
-		.plan = s->work.plan,
+		.plan = s->work.set.plan,
 		.freezer = has_results ? s->freezer : NULL,
-		.given = s->work.given,
+		.given = s->work.set.given,
 	};
 
 	s->now = (struct wish){0};
 	s->last = was;
 	s->work.receipt = receipt_new(&facts);
 	s->work.counting = false;
-	close_plan(&s->work);
+	freeze_set_close(&s->work.set);
 	log_release();
 	if (consistent)
 		log_notice("backup: %s", result);
@@ -222,120 +205,18 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 	bind_hooks_back(s->hooks, consistent ? HOOK_THAW : HOOK_ABORT);
 }
 
-static int make_plan(struct snapshot *s)
-{
-	struct work *work = &s->work;
-	const struct freeze_rules rules = {
-		.all = s->config->freeze_all,
-		.roots = (const char *const *)s->config->freeze_roots,
-		.n_roots = s->config->n_freeze_roots,
-	};
-	struct freeze_table table;
-	int r;
-
-	r = mounts_new(&work->mounts);
-	if (r)
-		return r;
-	table = mounts_table(work->mounts);
-	r = freeze_plan_new(&table, &rules, &work->plan);
-	if (r)
-		return r;
-
-	work->fds = malloc(work->plan->n_entries * sizeof(*work->fds));
-	work->given = calloc(work->plan->n_entries, sizeof(*work->given));
-	if (!work->fds || !work->given)
-		return -ENOMEM;
-	for (size_t i = 0; i < work->plan->n_entries; i++)
-		work->fds[i] = -1;
-	return 0;
-}
-
-/* Opens what is to be frozen; what was unmounted meanwhile needs no freezing. */
-static int open_plan(struct work *work)
-{
-	for (size_t i = 0; i < work->plan->n_entries; i++) {
-		const struct freeze_plan_entry *entry = &work->plan->entries[i];
-		int r;
-
-		if (entry->verdict != FREEZE_VERDICT_FREEZE)
-			continue;
-		r = mounts_open_entry(entry, &work->fds[i]);
-		if (r < 0)
-			return r;
-		work->given[i] = r == 0;
-	}
-	return 0;
-}
-
-static int start_freeze(struct snapshot *s)
-{
-	struct work *work = &s->work;
-	struct freezer_target targets[FREEZE_PLAN_MAX];
-	size_t n = 0;
-
-	for (size_t i = 0; i < work->plan->n_entries; i++) {
-		const struct freeze_mount *mount = work->plan->entries[i].mount;
-
-		if (!work->given[i])
-			continue;
-		targets[n++] = (struct freezer_target){
-			.target = mount->target,
-			.type = mount->type,
-			.device = mount->device,
-			.mount_id = mount->mount_id,
-			.level = work->plan->entries[i].level,
-			.fd = work->fds[i],
-		};
-	}
-	return freezer_client_freeze(s->freezer, targets, n, s->now.timeout_ns);
-}
-
-/* NULL if there is a plan, else why not. */
-static const char *try_plan(struct snapshot *s)
-{
-	int r;
-
-	close_plan(&s->work);
-	r = make_plan(s);
-	if (r == FREEZE_PLAN_TOO_MANY)
-		return "there are more than 512 file systems to freeze";
-	if (r)
-		return r < 0 ? strerror(-r) : "freeze_roots must be absolute paths";
-	if (s->work.plan->n_missing > 0 && s->config->freeze_strict)
-		return "not everything can be frozen, and freeze_policy is strict: see hvguestctl plan";
-	if (s->work.plan->n_freeze == 0)
-		return "no mounted file system may be frozen: freeze_roots (--freeze-roots) allows none";
-	return NULL;
-}
-
-/* NULL if the freezer is at work, else why not. */
+/* NULL if the freezer is at work, else why not. The plan is made anew: hooks take their time. */
 static const char *try_freeze(struct snapshot *s)
 {
-	const char *why = s->problem ?: try_plan(s);
-	int r;
+	const char *why = s->problem ?: freeze_set_plan(&s->work.set, s->config);
 
+	why = why ?: freeze_set_open(&s->work.set);
 	if (why)
 		return why;
-	r = open_plan(&s->work);
-	if (r)
-		return strerror(-r);
-
 	log_hold();
 	s->work.counting = true;
 	s->work.deadline_ns = clock_monotonic_ns() + s->now.timeout_ns;
-	r = start_freeze(s);
-	switch (r) {
-	case 0:
-		return NULL;
-	case FREEZER_CLIENT_DOWN:
-		return "the freezer is not running";
-	case FREEZER_CLIENT_UNFINISHED:
-		return "the last freeze has not ended";
-	case FREEZER_CLIENT_LONG_TARGET:
-		return "a mount point's path is too long for the record";
-	default:
-		return r < 0 ? strerror(-r) : "there are too many file systems to freeze";
-	}
+	return freeze_set_start(&s->work.set, s->freezer, s->now.timeout_ns);
 }
 
 static void nothing_frozen(struct snapshot *s, const char *why)
@@ -370,7 +251,7 @@ static void begin(struct snapshot *s, const struct wish *wish)
 	s->work.started_ns = realtime_ns();
 	set_phase(s, PHASE_PREPARING);
 	tell_change(s);
-	why = s->problem ?: try_plan(s);
+	why = s->problem ?: freeze_set_plan(&s->work.set, s->config);
 	if (why)
 		nothing_frozen(s, why);
 	else
@@ -724,4 +605,19 @@ void snapshot_add_status(const struct snapshot *s, json_t *status)
 	if (s->work.counting && s->work.deadline_ns > now)
 		json_object_set_new(status, "remaining_seconds",
 				    json_real((s->work.deadline_ns - now) / 1e9));
+}
+
+/* While it is frozen nothing is read anew: what is held is what was planned. */
+json_t *snapshot_plan(const struct snapshot *s)
+{
+	struct freeze_set set = {0};
+	const char *why = s->problem;
+	json_t *answer;
+
+	if (s->work.set.plan)
+		return freeze_set_describe(&s->work.set, s->config, why);
+	why = freeze_set_plan(&set, s->config) ?: why;
+	answer = freeze_set_describe(&set, s->config, why);
+	freeze_set_close(&set);
+	return answer;
 }

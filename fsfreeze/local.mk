@@ -5,7 +5,8 @@ pkglibexec_PROGRAMS += %D%/hvguest-freezer
 %C%_libfsfreeze_a_SOURCES = \
 	%D%/freezer_proto.c %D%/freezer_proto.h \
 	%D%/graph.c %D%/graph.h \
-	%D%/plan.c %D%/plan.h
+	%D%/plan.c %D%/plan.h \
+	%D%/rules.c %D%/rules.h
 
 %C%_libfsfreeze_sys_a_SOURCES = \
 	%D%/devices.c %D%/devices.h \

@@ -22,9 +22,11 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <libmount.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 static const struct devices_system real_system = {.sysfs = "/sys", .dev = "/dev"};
@@ -105,6 +107,8 @@ struct mounts *mounts_free(struct mounts *mounts)
 	if (!mounts)
 		return NULL;
 	mnt_unref_table(mounts->table);
+	for (size_t i = 0; i < mounts->n_entries; i++)
+		free((char *)(uintptr_t)mounts->entries[i].label);
 	free(mounts->entries);
 	free(mounts->links);
 	free(mounts);
@@ -152,4 +156,32 @@ int mounts_open_entry(const struct freeze_plan_entry *entry, int *ret_fd)
 		if (entry->mounts[i] != entry->mount)
 			r = mounts_open(entry->mounts[i], ret_fd);
 	return r;
+}
+
+/* The label of the file system on which @fd is; empty if it has none. */
+static void read_label(int fd, char ret_label[FSLABEL_MAX + 1])
+{
+	ret_label[0] = ret_label[FSLABEL_MAX] = '\0';
+	if (ioctl(fd, FS_IOC_GETFSLABEL, ret_label) < 0)
+		ret_label[0] = '\0';
+}
+
+int mounts_read_labels(struct mounts *mounts)
+{
+	for (size_t i = 0; i < mounts->n_entries; i++) {
+		struct freeze_mount *mount = &mounts->entries[i];
+		_cleanup_close_ int fd = -1;
+		char label[FSLABEL_MAX + 1];
+
+		if (mount->is_pseudo || mount->is_network || mount->label ||
+		    mounts_open(mount, &fd))
+			continue;
+		read_label(fd, label);
+		if (label[0] == '\0')
+			continue;
+		mount->label = strdup(label);
+		if (!mount->label)
+			return -ENOMEM;
+	}
+	return 0;
 }

@@ -19,11 +19,17 @@ struct mounts {
 	size_t n_entries;
 	struct freeze_link *links;
 	size_t n_links;
-	struct libmnt_table *table; /* owns the strings */
+	struct libmnt_table *table; /* owns the strings, but for labels */
 };
 
 /* Reads /proc/self/mountinfo, and from sysfs what keeps its data on what. */
 _must_check_ int mounts_new(struct mounts **ret_mounts);
+
+/*
+ * Asks each file system that has a disk for its label; those that have none, or cannot be asked,
+ * are left without. -ENOMEM.
+ */
+_must_check_ int mounts_read_labels(struct mounts *mounts);
 
 /* The same for freeze_plan_new(); borrowed. */
 struct freeze_table mounts_table(const struct mounts *mounts);

@@ -38,6 +38,7 @@ static const char *const verdict_names[] = {
 	[FREEZE_VERDICT_PSEUDO] = "pseudo",
 	[FREEZE_VERDICT_READ_ONLY] = "read-only",
 	[FREEZE_VERDICT_NOT_ALLOWED] = "not-allowed",
+	[FREEZE_VERDICT_EXCLUDED] = "excluded",
 };
 
 static const char *const verdict_reasons[] = {
@@ -48,6 +49,7 @@ static const char *const verdict_reasons[] = {
 	[FREEZE_VERDICT_PSEUDO] = "it has no disk",
 	[FREEZE_VERDICT_READ_ONLY] = "it is read-only, so it does not change anyway",
 	[FREEZE_VERDICT_NOT_ALLOWED] = "no mount of it is at or below an allowed path",
+	[FREEZE_VERDICT_EXCLUDED] = "freeze_exclude names it",
 };
 
 const char *freeze_verdict_name(enum freeze_verdict verdict)
@@ -127,6 +129,61 @@ static const char *why_not_allowed(const struct freeze_plan_entry *entry,
 	return NULL;
 }
 
+static const char *text_for(const struct freeze_mount *mount, enum freeze_rule_kind kind)
+{
+	switch (kind) {
+	case FREEZE_RULE_PATH:
+		return mount->target;
+	case FREEZE_RULE_TYPE:
+		return mount->type;
+	case FREEZE_RULE_LABEL:
+		return mount->label;
+	case FREEZE_RULE_DEVICE:
+		return mount->source;
+	case FREEZE_RULE_KINDS:
+		break;
+	}
+	return NULL;
+}
+
+static bool has_whole_mount(const struct freeze_plan_entry *entry)
+{
+	for (size_t i = 0; i < entry->n_mounts; i++)
+		if (entry->mounts[i]->is_fs_root)
+			return true;
+	return false;
+}
+
+/*
+ * Does one of the rules name the file system? A directory of it that is bound to some other place
+ * does not speak for it, if all of it is mounted somewhere.
+ */
+static bool is_named(const struct freeze_plan_entry *entry, const struct freeze_rule *rules,
+		     size_t n_rules)
+{
+	bool whole = has_whole_mount(entry);
+
+	for (size_t i = 0; i < entry->n_mounts; i++) {
+		const struct freeze_mount *mount = entry->mounts[i];
+
+		for (size_t k = 0; k < n_rules && mount->is_fs_root == whole; k++)
+			if (freeze_rule_matches(rules[k].pattern, text_for(mount, rules[k].kind)))
+				return true;
+	}
+	return false;
+}
+
+/* NULL if the rules want the file system, else why not. */
+static const char *why_excluded(const struct freeze_plan_entry *entry,
+				const struct freeze_rules *rules)
+{
+	if (is_named(entry, rules->exclude, rules->n_exclude))
+		return verdict_reasons[FREEZE_VERDICT_EXCLUDED];
+	if (rules->n_include > 0 && !is_named(entry, rules->include, rules->n_include))
+		return "freeze_include does not name it";
+	return NULL;
+}
+
 /* The mount by which the file system is opened: one that is allowed and whole, if there is one. */
 static const struct freeze_mount *choose_mount(const struct freeze_plan_entry *entry,
 					       const struct freeze_rules *rules)
@@ -148,7 +205,7 @@ static const struct freeze_mount *choose_mount(const struct freeze_plan_entry *e
 
 static void judge(struct freeze_plan_entry *entry, const struct freeze_rules *rules)
 {
-	const char *why_not = why_not_allowed(entry, rules);
+	const char *why_not = why_not_allowed(entry, rules), *why_out = why_excluded(entry, rules);
 
 	entry->mount = choose_mount(entry, rules);
 	if (entry->mount->is_pseudo)
@@ -159,6 +216,8 @@ static void judge(struct freeze_plan_entry *entry, const struct freeze_rules *ru
 		entry->verdict = FREEZE_VERDICT_READ_ONLY;
 	else if (why_not)
 		entry->verdict = FREEZE_VERDICT_NOT_ALLOWED;
+	else if (why_out)
+		entry->verdict = FREEZE_VERDICT_EXCLUDED;
 	else if (!type_can_freeze(entry->mount->type))
 		entry->verdict = FREEZE_VERDICT_UNSUPPORTED;
 	else if (entry->in_cycle)
@@ -166,9 +225,11 @@ static void judge(struct freeze_plan_entry *entry, const struct freeze_rules *ru
 	else
 		entry->verdict = FREEZE_VERDICT_FREEZE;
 
-	entry->reason = entry->verdict == FREEZE_VERDICT_NOT_ALLOWED
-				? why_not
-				: verdict_reasons[entry->verdict];
+	entry->reason = verdict_reasons[entry->verdict];
+	if (entry->verdict == FREEZE_VERDICT_NOT_ALLOWED)
+		entry->reason = why_not;
+	else if (entry->verdict == FREEZE_VERDICT_EXCLUDED)
+		entry->reason = why_out;
 }
 
 /* By superblock, then in mount order: all mounts come from one array. */

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "fsfreeze/graph.h"
+#include "fsfreeze/rules.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,6 +29,7 @@ struct freeze_mount {
 	const char *target; /* absolute path */
 	const char *source;
 	const char *type;
+	const char *label; /* NULL: none, or not asked for */
 	uint64_t mount_id;
 	uint64_t device;   /* of the superblock: the same for all mounts of one file system */
 	bool read_only;    /* the superblock, not only this mount */
@@ -49,6 +51,10 @@ struct freeze_rules {
 	bool all;
 	const char *const *roots; /* else only what is mounted at or below one of these */
 	size_t n_roots;
+	const struct freeze_rule *include; /* if there are any: only what one of them names */
+	size_t n_include;
+	const struct freeze_rule *exclude; /* nothing that one of these names */
+	size_t n_exclude;
 };
 
 enum freeze_verdict {
@@ -59,6 +65,7 @@ enum freeze_verdict {
 	FREEZE_VERDICT_PSEUDO,
 	FREEZE_VERDICT_READ_ONLY,
 	FREEZE_VERDICT_NOT_ALLOWED,
+	FREEZE_VERDICT_EXCLUDED, /* by a rule */
 };
 
 /* One file system. */

@@ -26,6 +26,7 @@ SYSTEM_TESTS = \
 	%D%/test-incremental.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
+	%D%/test-plan.sh \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
 	%D%/test-reoffer.sh \

@@ -64,6 +64,7 @@ UNIT_TESTS = \
 	%D%/test-report \
 	%D%/test-ring \
 	%D%/test-ring-model \
+	%D%/test-rules \
 	%D%/test-shm-wire \
 	%D%/test-size \
 	%D%/test-source \
@@ -132,6 +133,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_report_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_model_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_rules_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)

@@ -311,3 +311,62 @@ Test(plan, what_is_kept_on_itself_is_not_frozen_and_the_rest_is)
 	cr_expect(eq(sz, plan->n_missing, 1));
 	plan = freeze_plan_free(plan);
 }
+
+Test(plan, rules_include_and_exclude_by_path_type_label_and_device)
+{
+	static const struct {
+		struct freeze_rule include, exclude; /* no pattern: there is none */
+		const char *expected;
+	} rows[] = {
+		{{0}, {FREEZE_RULE_TYPE, "xfs"}, "/var/c freeze; /b excluded; /a freeze; "},
+		{{0}, {FREEZE_RULE_PATH, "/var*"}, "/var/c excluded; /b freeze; /a freeze; "},
+		{{0}, {FREEZE_RULE_LABEL, "DATA?"}, "/var/c freeze; /b freeze; /a excluded; "},
+		{{0}, {FREEZE_RULE_DEVICE, "/dev/sd*"}, "/var/c excluded; /b freeze; /a freeze; "},
+		{{FREEZE_RULE_PATH, "/?"}, {0}, "/var/c excluded; /b freeze; /a freeze; "},
+		{{FREEZE_RULE_PATH, "/?"}, {FREEZE_RULE_TYPE, "ext*"},
+		 "/var/c excluded; /b freeze; /a excluded; "},
+	};
+	struct freeze_mount mounts[] = {
+		disk("/a", "ext4", 1), disk("/b", "xfs", 2), disk("/var/c", "ext4", 3),
+	};
+
+	mounts[0].label = "DATA1";
+	mounts[2].source = "/dev/sdb1";
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct freeze_rules rules = {
+			.all = true,
+			.include = &rows[i].include,
+			.n_include = rows[i].include.pattern != NULL,
+			.exclude = &rows[i].exclude,
+			.n_exclude = rows[i].exclude.pattern != NULL,
+		};
+
+		expect_plan(mounts, 3, &rules, rows[i].expected);
+	}
+}
+
+Test(plan, what_is_excluded_is_not_missing)
+{
+	static const struct freeze_rule vfat = {FREEZE_RULE_TYPE, "vfat"};
+	const struct freeze_rules rules = {.all = true, .exclude = &vfat, .n_exclude = 1};
+	struct freeze_mount mounts[] = {disk("/a", "ext4", 1), disk("/boot", "vfat", 2)};
+	struct freeze_plan *plan;
+
+	cr_assert(eq(int, make_plan(mounts, 2, &rules, &plan), 0));
+	cr_expect(eq(sz, plan->n_missing, 0));
+	plan = freeze_plan_free(plan);
+}
+
+Test(plan, a_directory_bound_to_an_excluded_path_does_not_exclude_the_whole)
+{
+	static const struct freeze_rule pods = {FREEZE_RULE_PATH, "/pods/*"};
+	const struct freeze_rules rules = {.all = true, .exclude = &pods, .n_exclude = 1};
+	struct freeze_mount mounts[] = {disk("/", "ext4", 1), disk("/pods/a", "ext4", 1)};
+
+	mounts[1].is_fs_root = false;
+	expect_plan(mounts, 2, &rules, "/ freeze; ");
+	/* Without a mount of the whole, its parts speak for it. */
+	mounts[0].is_fs_root = false;
+	mounts[0].target = "/home";
+	expect_plan(mounts, 2, &rules, "/home excluded; ");
+}

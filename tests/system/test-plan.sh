@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# hvguestctl plan: what would be frozen and in which order, and why not the rest, on real mounts. It
+# must be right without touching anything.
+
+. "$(dirname "$0")/tap.sh"
+. "$(dirname "$0")/images.sh"
+need_root
+need_programs jq losetup
+for type in ext4 xfs btrfs; do
+    image_possible "$type" || skip_all "this machine cannot make or mount $type"
+done
+losetup -f >/dev/null 2>&1 || skip_all "needs a free loop device"
+in_private_mounts "$@"
+watchdog 120
+. "$(dirname "$0")/lab.sh"
+
+data=$tap_dir/data
+
+prepare() {
+    image_make ext4 "$run/outer.img" -L OUTER && image_mount "$run/outer.img" "$data/outer" &&
+        image_make xfs "$data/outer/inner.img" && image_mount "$data/outer/inner.img" "$data/inner" &&
+        image_make btrfs "$data/inner/core.img" && image_mount "$data/inner/core.img" "$data/core" &&
+        image_make ext4 "$run/fixed.img" && image_mount "$run/fixed.img" "$data/fixed" ro &&
+        image_make ext4 "$run/other.img" && image_mount "$run/other.img" "$tap_dir/other" &&
+        image_make ext4 "$run/alone.img" -L ALONE && image_mount "$run/alone.img" "$data/alone" || return 1
+    mkdir "$data/outer/part" "$data/bound" && mount --bind "$data/outer/part" "$data/bound" || return 1
+    guard_mount "$data/bound"
+    on_exit umount "$data/bound"
+}
+
+# starts OPTION...: one guest after another
+starts() {
+    [ -z "${one_pid:-}" ] || stop "$one_pid"
+    start_guest one --memory no "$@"
+}
+
+# plan FILTER: of the plan
+plan() {
+    guest one plan --json | jq -r "$1"
+}
+
+# verdict DIR: what the plan says of the file system whose mount it shows there
+verdict() {
+    plan ".file_systems[] | select(.target == \"$1\") | \"\(.level) \(.verdict): \(.reason)\""
+}
+
+prepare >"$run/prepare.log" 2>&1 || skip_all "cannot make and mount images: $(tail -n 1 "$run/prepare.log")"
+start_host
+starts --freeze-roots "$data"
+
+check "exit code 0 if all that is wanted can be frozen" guest one plan
+is "images in images: the innermost is first" "$(verdict "$data/core")" "0 freeze: will be frozen"
+is "images in images: then the middle" "$(verdict "$data/inner")" "1 freeze: will be frozen"
+is "images in images: the outermost is last" "$(verdict "$data/outer")" "2 freeze: will be frozen"
+is "what stands alone is among the first" "$(verdict "$data/alone")" "0 freeze: will be frozen"
+is "read-only" "$(verdict "$data/fixed")" "null read-only: it is read-only, so it does not change anyway"
+is "not allowed" "$(verdict "$tap_dir/other")" \
+    "null not-allowed: no mount of it is at or below an allowed path"
+is "a bind mount is no file system of its own" "$(verdict "$data/bound")" ""
+is "but is listed with its own" \
+    "$(plan ".file_systems[] | select(.target == \"$data/outer\") | .mounts | join(\" \")")" \
+    "$data/outer $data/bound"
+is "nothing was frozen for it" "$(guest_value one .backup.freezes)" 0
+
+starts --freeze-roots "$data" --freeze-exclude "label:OUT*,type:btrfs" --freeze-policy strict
+is "excluded by label" "$(verdict "$data/outer")" "null excluded: freeze_exclude names it"
+is "excluded by type" "$(verdict "$data/core")" "null excluded: freeze_exclude names it"
+is "what is left stays in order" "$(verdict "$data/inner")" "1 freeze: will be frozen"
+check "what is excluded is not missing" guest one plan
+
+starts --freeze-roots "$data" --freeze-include "path:$data/[xo]*,path:$data/al*"
+is "included by path" "$(plan '[.file_systems[] | select(.verdict == "freeze") | .target] | join(" ")')" \
+    "$data/alone"
+is "the others are named with the reason" "$(verdict "$data/inner")" \
+    "null excluded: freeze_include does not name it"
+
+starts
+refuse "exit code 1 if nothing may be frozen" 1 guest one plan
+check "and the reason" grep -q "freeze_roots (--freeze-roots) allows none" <(guest one plan)
+refuse "a rule that is none is refused" 2 "$hvguestd" --freeze-exclude size:1
+
+stop "$one_pid"
+no_reports
+done_testing
