@@ -3,8 +3,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "memhotplug/hotadd.h"
 #include "fsfreeze/rules.h"
+#include "memhotplug/hotadd.h"
 #include "policy/floor.h"
 
 #include <stdbool.h>
