@@ -180,9 +180,16 @@ static bool ask_loop(const struct finder *f, const char *name, uint64_t block,
 	       ioctl(fd, LOOP_GET_STATUS64, ret_info) == 0;
 }
 
-/* The superblock that holds the backing file of a loop device. False: it cannot be found out. */
-static bool find_backing(const struct finder *f, const char *dir, const char *name, uint64_t block,
-			 uint64_t *ret_device)
+/* What is known of where a loop device's file is. */
+enum backing {
+	BACKING_FOUND,
+	BACKING_ELSEWHERE, /* on a file system that is not in the table */
+	BACKING_UNKNOWN,
+};
+
+/* The superblock that holds the backing file of a loop device. */
+static enum backing find_backing(const struct finder *f, const char *dir, const char *name,
+				 uint64_t block, uint64_t *ret_device)
 {
 	char file[PATH_MAX];
 	struct loop_info64 info;
@@ -195,11 +202,14 @@ static bool find_backing(const struct finder *f, const char *dir, const char *na
 		found = sx.stx_ino == info.lo_inode &&
 			makedev(sx.stx_dev_major, sx.stx_dev_minor) == info.lo_device;
 	if (found && find_mount_id(f, sx.stx_mnt_id, ret_device))
-		return true;
-	if (!asked || !find_superblock(f, info.lo_device))
-		return false;
+		return BACKING_FOUND;
+	if (!asked)
+		return BACKING_UNKNOWN;
 	*ret_device = info.lo_device;
-	return true;
+	if (find_superblock(f, info.lo_device))
+		return BACKING_FOUND;
+	/* The number of a block device is its superblock's, too; others need not mean anything. */
+	return major(info.lo_device) != 0 ? BACKING_ELSEWHERE : BACKING_UNKNOWN;
 }
 
 /* Is the device served by a process or a machine of which the kernel does not know where it is? */
@@ -227,6 +237,22 @@ static int link_to_earlier(struct finder *f, struct freeze_node upper, size_t mo
 	return r;
 }
 
+static int link_loop(struct finder *f, const char *dir, const char *name, uint64_t block,
+		     size_t mount)
+{
+	uint64_t device;
+
+	switch (find_backing(f, dir, name, block, &device)) {
+	case BACKING_FOUND:
+		return add_link(f, block_node(block), fs_node(device));
+	case BACKING_ELSEWHERE:
+		return 0;
+	case BACKING_UNKNOWN:
+		break;
+	}
+	return link_to_earlier(f, block_node(block), mount);
+}
+
 /* Links a block device to what is below it. */
 static int link_below(struct finder *f, uint64_t block, size_t mount)
 {
@@ -241,9 +267,7 @@ static int link_below(struct finder *f, uint64_t block, size_t mount)
 	if (read_line(dir, "partition", line, sizeof(line)) && read_device(dir, "../dev", &device))
 		return link_block(f, node, device, mount);
 	if (strncmp(name, "loop", 4) == 0)
-		return find_backing(f, dir, name, block, &device)
-			       ? add_link(f, node, fs_node(device))
-			       : link_to_earlier(f, node, mount);
+		return link_loop(f, dir, name, block, mount);
 	r = link_folder(f, node, dir, "slaves", mount);
 	if (r == 0 && is_served(dir, name))
 		r = link_to_earlier(f, node, mount);

@@ -16,7 +16,7 @@
  *   freeze_thaw_N_STATE   from the request to thaw to its answer
  *   thaw_after_kill_ms    from SIGKILL for hvguestd until the last blocked write has ended
  *
- * N file systems, ext4, xfs and btrfs in turn; STATE is idle, or dirty256: 256 MiB written to new
+ * In NAME_no_expedite hvguestd may not set rcu_expedited. N file systems, ext4, xfs and btrfs in turn; STATE is idle, or dirty256: 256 MiB written to new
  * files just before, and not synced. In a round each peer has its turn, on the same file systems.
  *
  * A second process watches: if a round takes too long, or this process dies, it thaws everything.
@@ -52,12 +52,14 @@ enum {
 
 static const struct peer_ops *const peers[] = {
 	&peer_hvguest,
+	&peer_hvguest_plain,
 	&peer_hv_vss,
 	&peer_qemu_ga,
 	&peer_fsfreeze,
 };
 
 enum {
+	PLAIN = 1,
 	PEERS = sizeof(peers) / sizeof(peers[0]),
 };
 
@@ -273,6 +275,11 @@ static void print_measure(const struct config *c, enum measure measure, const ch
 		bench_print(vs, &c->results[i][measure], "ms", BENCH_SMALLER);
 		snprintf(vs, sizeof(vs), "%s_vs_%s", name, peers[i]->name);
 		bench_print_ratio(vs, &c->results[0][measure], &c->results[i][measure],
+				  BENCH_SMALLER);
+		if (i == PLAIN || measure != STALL)
+			continue;
+		snprintf(vs, sizeof(vs), "%s_no_expedite_vs_%s", name, peers[i]->name);
+		bench_print_ratio(vs, &c->results[PLAIN][measure], &c->results[i][measure],
 				  BENCH_SMALLER);
 	}
 }

@@ -46,7 +46,7 @@ image() {
     case $1 in
     ext4) mkfs.ext4 -q -E lazy_itable_init=0,nodiscard "$2" ;;
     xfs) mkfs.xfs -q -K "$2" ;;
-    btrfs) mkfs.btrfs -q -K "$2" 2>/dev/null ;;
+    btrfs) mkfs.btrfs -q -K "$2" >/dev/null 2>&1 ;;
     esac
 }
 

@@ -30,8 +30,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#define LAB_SOCKET "/run/lab.sock"
-#define GA_SOCKET  "/run/qemu-ga.sock"
+#define GA_SOCKET "/run/qemu-ga.sock"
 
 enum {
 	PATIENCE_S = 60,
@@ -82,70 +81,84 @@ static void end_process(pid_t *pid)
 	*pid = 0;
 }
 
-/* hvguestd, and its host. */
+/* hvguestd, and its host: two of them, one that may have the kernel hurry and one that may not. */
 
-static struct {
+static struct host {
+	const char *name;
+	const char *socket;
+	const char *run_dir;
+	const char *expedite;
 	struct event_base *base;
 	struct lab *lab;
+	struct lab_guest *guest;
 	struct ic_client channel;
 	pid_t pid;
 	bool ready;
 	bool answered;
 	uint32_t status;
-} host;
+} hosts[] = {
+	{.name = "bench", .socket = "/run/lab.sock", .run_dir = "/run/guest", .expedite = "yes"},
+	{.name = "plain", .socket = "/run/plain.sock", .run_dir = "/run/plain", .expedite = "no"},
+};
 
 static enum shm_status on_hello(void *user, struct lab_guest *guest, const char *name,
 				uint64_t memory_pages, void **ret_context)
 {
-	(void)user;
+	struct host *host = user;
+
 	(void)name;
 	(void)memory_pages;
-	*ret_context = guest;
+	*ret_context = host;
+	host->guest = guest;
 	return SHM_OK;
 }
 
 static void on_welcome(void *context)
 {
-	if (lab_offer(context, &vmbus_class_vss))
+	struct host *host = context;
+
+	if (lab_offer(host->guest, &vmbus_class_vss))
 		bench_die("offering VSS", EPROTO);
 }
 
 static void on_open(void *context, const struct vmbus_guid *class_id, struct vmbus_port *take_port)
 {
-	(void)context;
-	(void)class_id;
-	if (ic_client_open(&host.channel, host.base, take_port))
-		bench_die("VSS channel", EPROTO);
-}
+	struct host *host = context;
 
-static void on_close(void *context, const struct vmbus_guid *class_id)
-{
-	(void)context;
 	(void)class_id;
-	ic_client_close(&host.channel);
-	host.ready = false;
+	if (ic_client_open(&host->channel, host->base, take_port))
+		bench_die("VSS channel", EPROTO);
 }
 
 static void on_gone(void *context)
 {
-	(void)context;
-	ic_client_close(&host.channel);
-	host.ready = false;
+	struct host *host = context;
+
+	ic_client_close(&host->channel);
+	host->ready = false;
+}
+
+static void on_close(void *context, const struct vmbus_guid *class_id)
+{
+	(void)class_id;
+	on_gone(context);
 }
 
 static void on_ready(void *self)
 {
-	(void)self;
-	host.ready = true;
-	event_base_loopbreak(host.base);
+	struct host *host = self;
+
+	host->ready = true;
+	event_base_loopbreak(host->base);
 }
 
 static void on_response(void *self, const struct ic_response *response)
 {
-	(void)self;
-	host.answered = true;
-	host.status = response->status;
-	event_base_loopbreak(host.base);
+	struct host *host = self;
+
+	host->answered = true;
+	host->status = response->status;
+	event_base_loopbreak(host->base);
 }
 
 static void on_failure(void *self)
@@ -154,87 +167,130 @@ static void on_failure(void *self)
 	bench_die("VSS channel", EPROTO);
 }
 
-static void run_host_until(const bool *done, const char *what)
+static void run_until(struct host *host, const bool *done, const char *what)
 {
 	const struct timeval patience = {.tv_sec = PATIENCE_S};
 
-	event_base_loopexit(host.base, &patience);
-	while (!*done && !event_base_got_exit(host.base))
-		if (event_base_loop(host.base, EVLOOP_ONCE) != 0)
+	event_base_loopexit(host->base, &patience);
+	while (!*done && !event_base_got_exit(host->base))
+		if (event_base_loop(host->base, EVLOOP_ONCE) != 0)
 			break;
 	if (!*done)
 		bench_die(what, ETIMEDOUT);
 }
 
-static void open_host(void)
+static void open_host(struct host *host)
 {
 	static const struct lab_ops lab_ops = {on_hello, on_welcome, on_open, on_close, on_gone};
 	static const struct ic_client_user user = {on_ready, on_failure, on_response, on_failure};
 
-	host.base = event_base_new();
-	if (!host.base || lab_new(host.base, LAB_SOCKET, &lab_ops, NULL, &host.lab))
+	host->base = event_base_new();
+	if (!host->base || lab_new(host->base, host->socket, &lab_ops, host, &host->lab))
 		bench_die("lab host", EPROTO);
-	ic_client_init(&host.channel, &ic_service_vss, &user, NULL);
+	ic_client_init(&host->channel, &ic_service_vss, &user, host);
 }
 
-static void start_hvguest(void)
+static void start_hvguest(struct host *host)
 {
-	static const char *const argv[] = {
-		"/bin/hvguestd", "--lab", LAB_SOCKET, "--name", "bench", "--run-dir", "/run/guest",
-		"--freezer", "/bin/hvguest-freezer", "--freeze-roots", PEERS_MOUNTS,
-		"--memory", "no", NULL,
+	/* The knob is the whole machine's: not in a test beside others. */
+	const char *expedite = bench_mode() == BENCH_MINIMAL ? "no" : host->expedite;
+	const char *const argv[] = {
+		"/bin/hvguestd", "--lab", host->socket, "--name", host->name, "--run-dir",
+		host->run_dir, "--freezer", "/bin/hvguest-freezer", "--freeze-roots",
+		PEERS_MOUNTS, "--expedite", expedite, "--memory", "no", NULL,
 	};
 
-	open_host();
-	host.pid = spawn(argv, "/run/hvguestd.log", -1);
-	run_host_until(&host.ready, "hvguestd does not connect");
+	open_host(host);
+	host->pid = spawn(argv, "/run/hvguestd.log", -1);
+	run_until(host, &host->ready, "hvguestd does not connect");
 }
 
-static void stop_hvguest(void)
+static void stop_hvguest(struct host *host)
 {
-	end_process(&host.pid);
-	ic_client_close(&host.channel);
-	host.lab = lab_free(host.lab);
-	event_base_free(host.base);
-	host.base = NULL;
-	host.ready = false;
+	end_process(&host->pid);
+	ic_client_close(&host->channel);
+	host->lab = lab_free(host->lab);
+	event_base_free(host->base);
+	host->base = NULL;
+	host->ready = false;
+}
+
+static bool ask_hvguest(struct host *host, enum vss_operation operation)
+{
+	uint8_t message[VSS_MESSAGE_MIN_SIZE] = {operation};
+
+	host->answered = false;
+	if (!ic_client_request(&host->channel, message, sizeof(message)))
+		bench_die("hvguestd takes no request", EPROTO);
+	run_until(host, &host->answered, "hvguestd does not answer");
+	return host->status == IC_S_OK;
+}
+
+static void start_expedited(void)
+{
+	start_hvguest(&hosts[0]);
+}
+
+static void stop_expedited(void)
+{
+	stop_hvguest(&hosts[0]);
+}
+
+static bool freeze_expedited(size_t n)
+{
+	(void)n;
+	return ask_hvguest(&hosts[0], VSS_OP_FREEZE);
+}
+
+static bool thaw_expedited(size_t n)
+{
+	(void)n;
+	return ask_hvguest(&hosts[0], VSS_OP_THAW);
 }
 
 void peers_kill_hvguestd(void)
 {
-	(void)kill(host.pid, SIGKILL);
-}
-
-static bool ask_hvguest(enum vss_operation operation)
-{
-	uint8_t message[VSS_MESSAGE_MIN_SIZE] = {operation};
-
-	host.answered = false;
-	if (!ic_client_request(&host.channel, message, sizeof(message)))
-		bench_die("hvguestd takes no request", EPROTO);
-	run_host_until(&host.answered, "hvguestd does not answer");
-	return host.status == IC_S_OK;
-}
-
-static bool freeze_hvguest(size_t n)
-{
-	(void)n;
-	return ask_hvguest(VSS_OP_FREEZE);
-}
-
-static bool thaw_hvguest(size_t n)
-{
-	(void)n;
-	return ask_hvguest(VSS_OP_THAW);
+	(void)kill(hosts[0].pid, SIGKILL);
 }
 
 const struct peer_ops peer_hvguest = {
 	.name = "hvguest",
 	.program = "/bin/hvguestd",
-	.start = start_hvguest,
-	.stop = stop_hvguest,
-	.freeze = freeze_hvguest,
-	.thaw = thaw_hvguest,
+	.start = start_expedited,
+	.stop = stop_expedited,
+	.freeze = freeze_expedited,
+	.thaw = thaw_expedited,
+};
+
+static void start_plain(void)
+{
+	start_hvguest(&hosts[1]);
+}
+
+static void stop_plain(void)
+{
+	stop_hvguest(&hosts[1]);
+}
+
+static bool freeze_plain(size_t n)
+{
+	(void)n;
+	return ask_hvguest(&hosts[1], VSS_OP_FREEZE);
+}
+
+static bool thaw_plain(size_t n)
+{
+	(void)n;
+	return ask_hvguest(&hosts[1], VSS_OP_THAW);
+}
+
+const struct peer_ops peer_hvguest_plain = {
+	.name = "no_expedite",
+	.program = "/bin/hvguestd",
+	.start = start_plain,
+	.stop = stop_plain,
+	.freeze = freeze_plain,
+	.thaw = thaw_plain,
 };
 
 /* Peers behind a socket. */

@@ -22,7 +22,8 @@ struct peer_ops {
 	bool skips_loops; /* never freezes a file system on a loop device that lies on another one */
 };
 
-extern const struct peer_ops peer_hvguest, peer_hv_vss, peer_qemu_ga, peer_fsfreeze;
+/* peer_hvguest_plain may not have the kernel expedite grace periods. */
+extern const struct peer_ops peer_hvguest, peer_hvguest_plain, peer_hv_vss, peer_qemu_ga, peer_fsfreeze;
 
 /* True if its program is there. */
 bool peer_exists(const struct peer_ops *peer);
