@@ -23,7 +23,7 @@
 #include <string.h>
 
 #define NS_PER_S          UINT64_C(1000000000)
-#define BLOCK_LIMIT_NS    (2 * NS_PER_S)
+#define BLOCK_LIMIT_NS    NS_PER_S
 #define BLOCKS_PAUSE_NS   (10 * NS_PER_S)
 #define PAGE_BYTES        UINT64_C(4096)
 

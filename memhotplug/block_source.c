@@ -15,6 +15,10 @@
  * A block is chosen by looking at a page in each of its 2 MiB (survey.h). Free blocks are taken as
  * they are found, so that a machine with plenty of free memory is not searched through. A block
  * that has failed is left alone for some minutes: each attempt costs a page of kernel log.
+ *
+ * Of a block that seems to be free a page or two may be in use after all, by the page cache of a
+ * device for instance, which the kernel tries to move for ever. So such a block gets little time,
+ * and the next one a chance.
  */
 
 #include "memhotplug/block_source.h"
@@ -30,8 +34,11 @@
 #define PAGE_BYTES      UINT64_C(4096)
 #define FAILED_PAUSE_NS (300 * UINT64_C(1000000000))
 
+/* A block that is free goes offline within a millisecond, or within some when it is the first. */
+#define FREE_LIMIT_NS UINT64_C(100000000)
+
 enum {
-	REFUSALS_MAX = 4, /* in one take */
+	FAILURES_MAX = 4, /* in one take */
 	FAILED_MAX = 256, /* blocks that are left alone for a while */
 };
 
@@ -258,7 +265,10 @@ static void search_all(const struct block_source *s, struct search *search, size
 	survey_order(search->candidates, search->n_candidates);
 }
 
-/* The number of candidates from @from on that are named in the record as about to be taken. */
+/*
+ * The number of candidates from @from on that are named in the record as about to be taken: all of
+ * them free, or all in use.
+ */
 static size_t mark_batch(struct block_source *s, struct search *search, size_t from, size_t n_most)
 {
 	size_t n = 0;
@@ -266,6 +276,8 @@ static size_t mark_batch(struct block_source *s, struct search *search, size_t f
 	while (n < n_most && from + n < search->n_candidates && s->n_marks < BLOCK_RECORD_MAX) {
 		const struct survey_candidate *c = &search->candidates[from + n];
 
+		if ((c->used > 0) != (search->candidates[from].used > 0))
+			break;
 		s->marks[s->n_marks++] = (struct block_mark){.number = c->number, .zone = c->zone};
 		n++;
 	}
@@ -286,11 +298,11 @@ static int keep_block(struct block_source *s, uint64_t number)
 	return -ENOMEM;
 }
 
-static int take_block(struct block_source *s, const struct block_mark *mark)
+static int take_block(struct block_source *s, const struct block_mark *mark, uint64_t limit_ns)
 {
 	int r, back;
 
-	r = block_offline(s->config.dir, mark->number, s->config.limit_ns);
+	r = block_offline(s->config.dir, mark->number, limit_ns);
 	if (r)
 		return r;
 	r = keep_block(s, mark->number);
@@ -319,14 +331,14 @@ static void leave_alone(struct block_source *s, uint64_t number, int condition)
  * Tries the marks from @first on, which are in the record. Those that fail are forgotten. False if
  * it is better to stop.
  */
-static bool take_batch(struct block_source *s, size_t first, unsigned *refusals,
-		       struct page_range *ranges, size_t *n)
+static bool take_batch(struct block_source *s, size_t first, uint64_t limit_ns,
+		       unsigned *failures, struct page_range *ranges, size_t *n)
 {
 	bool go_on = true;
 	size_t i = first;
 
 	while (i < s->n_marks) {
-		int r = go_on ? take_block(s, &s->marks[i]) : BLOCKS_REFUSED;
+		int r = go_on ? take_block(s, &s->marks[i], limit_ns) : BLOCKS_REFUSED;
 
 		if (r == 0) {
 			ranges[(*n)++] = block_range(s, s->marks[i++].number);
@@ -335,7 +347,7 @@ static bool take_batch(struct block_source *s, size_t first, unsigned *refusals,
 		}
 		if (go_on)
 			leave_alone(s, s->marks[i].number, r);
-		go_on = go_on && r != BLOCKS_TIMED_OUT && r > 0 && ++*refusals < REFUSALS_MAX;
+		go_on = go_on && r > 0 && ++*failures < FAILURES_MAX;
 		forget_mark(s, i);
 	}
 	return go_on;
@@ -346,7 +358,8 @@ static int take_candidates(struct block_source *s, struct search *search, size_t
 			   struct page_range *ranges, size_t *ret_n)
 {
 	size_t tried = 0, n = 0, batch, first;
-	unsigned refusals = 0;
+	unsigned failures = 0;
+	uint64_t limit_ns;
 	bool go_on = true;
 	int r = 0;
 
@@ -360,7 +373,10 @@ static int take_candidates(struct block_source *s, struct search *search, size_t
 			s->n_marks = first;
 			break;
 		}
-		go_on = take_batch(s, first, &refusals, ranges, &n);
+		limit_ns = s->config.limit_ns;
+		if (search->candidates[tried].used == 0 && limit_ns > FREE_LIMIT_NS)
+			limit_ns = FREE_LIMIT_NS;
+		go_on = take_batch(s, first, limit_ns, &failures, ranges, &n);
 		tried += batch;
 	}
 	if (write_record(s) && r == 0)

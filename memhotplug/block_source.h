@@ -27,7 +27,7 @@ struct block_source_config {
 	const char *dir;         /* BLOCKS_DIR */
 	const char *kpageflags;  /* "/proc/kpageflags" */
 	const char *record;      /* path of the record, on a tmpfs */
-	uint64_t limit_ns;       /* for one block to go offline; at least 1 */
+	uint64_t limit_ns;       /* for one block to go offline, at least 1; free ones get less */
 };
 
 struct block_source_stats {
@@ -61,8 +61,7 @@ DEFINE_CLEANUP(block_source)
  * Takes up to @n_blocks (at least 1) blocks offline and writes where they are: at most @capacity
  * ranges (at least @n_blocks), as page_ranges_normalize() leaves them. Blocks that hold any of the
  * @n_avoid ranges at @avoid, in order, are not touched, and the choice is that of
- * memhotplug/survey.h. After the first attempt that times out, or a few that were refused, no other
- * is made. BLOCK_SOURCE_NONE; negative errno, with nothing taken.
+ * memhotplug/survey.h. After a few attempts that failed no other is made. BLOCK_SOURCE_NONE; negative errno, with nothing taken.
  */
 _must_check_ int block_source_take(struct block_source *source, size_t n_blocks,
 				   const struct page_range *avoid, size_t n_avoid,

@@ -5,7 +5,8 @@
  *
  * Each block is a directory memoryN. Blocks can come and go while they are listed; one that cannot
  * be read any more is unsettled. What the kernel answers to a write is turned into conditions that
- * can be explained: the same errno means different things for `online` and for `offline`.
+ * can be explained: the same errno means different things for `online` and for `offline`. The
+ * file `removable` is left alone: it is 1 for every block by now, and `valid_zones` is what tells.
  *
  * Offlining is the one operation here that may never end: the kernel goes on for as long as there
  * are pages that look movable, holds its hotplug lock meanwhile, and listens only to signals of
@@ -144,26 +145,22 @@ static void parse_zones(char *text, struct block *block)
 	}
 }
 
-/* What cannot be read is as little as can be said of a block. */
+/* What cannot be read is as little as can be said of a block. @name is not longer than is_block(). */
 static struct block look_at(int dir_fd, const char *name, uint64_t number)
 {
 	struct block block = {
 		.number = number,
 		.state = BLOCK_UNSETTLED,
 		.zone = BLOCK_ZONE_NONE,
-		.removable = true,
 	};
-	_cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char text[TEXT_SIZE];
+	char path[TEXT_SIZE], text[TEXT_SIZE];
 
-	if (fd < 0)
-		return block;
-	if (read_text(fd, "state", text) == 0)
+	snprintf(path, sizeof(path), "%s/state", name);
+	if (read_text(dir_fd, path, text) == 0)
 		block.state = parse_state(text);
-	if (read_text(fd, "valid_zones", text) == 0)
+	snprintf(path, sizeof(path), "%s/valid_zones", name);
+	if (read_text(dir_fd, path, text) == 0)
 		parse_zones(text, &block);
-	if (read_text(fd, "removable", text) == 0)
-		block.removable = strcmp(text, "0") != 0;
 	return block;
 }
 

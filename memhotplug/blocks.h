@@ -54,7 +54,6 @@ struct block {
 	enum block_zone zone;     /* online: where it is; offline: where it would go by default */
 	bool may_be_kernel;       /* offline: which zones are possible */
 	bool may_be_movable;
-	bool removable;           /* as the kernel says; recent ones say it of each block */
 };
 
 struct blocks {

@@ -2,7 +2,7 @@
 # of each; both print lines and leave a JSON file. `make check` only shows that they work.
 
 check_LIBRARIES = %D%/libbench.a
-BENCHES = %D%/bench-freeze %D%/bench-ring
+BENCHES = %D%/bench-blocks %D%/bench-freeze %D%/bench-ring
 check_PROGRAMS += $(BENCHES)
 
 %C%_libbench_a_SOURCES = %D%/bench.c %D%/bench.h
@@ -16,6 +16,8 @@ check_PROGRAMS += $(BENCHES)
 
 %C%_bench_ring_SOURCES = %D%/bench-ring.c %D%/standin/hv_ring.c %D%/standin/hv_ring.h
 %C%_bench_ring_LDADD = %D%/libbench.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+
+%C%_bench_blocks_LDADD = %D%/libbench.a memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a
 
 # Preloaded into a stock daemon: plain, whatever the rest is built with.
 %D%/hv_vss_device.so: %D%/standin/hv_vss_device.c

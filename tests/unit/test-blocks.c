@@ -24,10 +24,8 @@ static void fill(void)
 		{"memory12x", "not a block\n"},
 		{"memory0/state", "online\n"},
 		{"memory0/valid_zones", "none\n"},
-		{"memory0/removable", "0\n"},
 		{"memory1/state", "offline\n"},
 		{"memory1/valid_zones", "Normal Movable\n"},
-		{"memory1/removable", "1\n"},
 		{"memory33/state", "online\n"},
 		{"memory33/valid_zones", "Movable\n"},
 		{"memory4/state", "going-offline\n"},
@@ -50,14 +48,14 @@ static void fill(void)
 Test(blocks, a_tree_of_blocks_is_listed_by_number)
 {
 	static const struct block want[] = {
-		{0, BLOCK_ONLINE, BLOCK_ZONE_NONE, false, false, false},
-		{1, BLOCK_OFFLINE, BLOCK_ZONE_NORMAL, true, true, true},
-		{4, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false, true},
-		{5, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false, true},
-		{6, BLOCK_OFFLINE, BLOCK_ZONE_MOVABLE, true, true, true},
-		{7, BLOCK_ONLINE, BLOCK_ZONE_DMA32, true, false, true},
-		{8, BLOCK_ONLINE, BLOCK_ZONE_OTHER, true, false, true},
-		{33, BLOCK_ONLINE, BLOCK_ZONE_MOVABLE, false, true, true},
+		{0, BLOCK_ONLINE, BLOCK_ZONE_NONE, false, false},
+		{1, BLOCK_OFFLINE, BLOCK_ZONE_NORMAL, true, true},
+		{4, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false},
+		{5, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false},
+		{6, BLOCK_OFFLINE, BLOCK_ZONE_MOVABLE, true, true},
+		{7, BLOCK_ONLINE, BLOCK_ZONE_DMA32, true, false},
+		{8, BLOCK_ONLINE, BLOCK_ZONE_OTHER, true, false},
+		{33, BLOCK_ONLINE, BLOCK_ZONE_MOVABLE, false, true},
 	};
 	struct blocks blocks;
 
@@ -75,7 +73,6 @@ Test(blocks, a_tree_of_blocks_is_listed_by_number)
 		cr_expect(eq(int, got->may_be_kernel, want[i].may_be_kernel), "memory%lu", got->number);
 		cr_expect(eq(int, got->may_be_movable, want[i].may_be_movable), "memory%lu",
 			  got->number);
-		cr_expect(eq(int, got->removable, want[i].removable), "memory%lu", got->number);
 	}
 	cr_expect(eq(sz, blocks_count(&blocks, BLOCK_ONLINE), 4));
 	cr_expect(eq(sz, blocks_count(&blocks, BLOCK_OFFLINE), 2));
