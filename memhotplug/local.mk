@@ -7,6 +7,7 @@ PURE_ARCHIVES += %D%/libmemhotplug.a
 	%D%/survey.c %D%/survey.h
 
 %C%_libmemhotplug_sys_a_SOURCES = \
+	%D%/adder.c %D%/adder.h \
 	%D%/block_record.c %D%/block_record.h \
 	%D%/block_source.c %D%/block_source.h \
 	%D%/blocks.c %D%/blocks.h \

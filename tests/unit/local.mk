@@ -16,6 +16,7 @@ TESTS += $(TSAN_TESTS) %D%/threads-hostile
 if HAVE_CRITERION
 
 UNIT_TESTS = \
+	%D%/test-adder \
 	%D%/test-align \
 	%D%/test-balancer \
 	%D%/test-block-record \
@@ -83,6 +84,7 @@ UNIT_TESTS = \
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
+%C%_test_adder_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_block_record_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
