@@ -1,1 +1,11 @@
-EXTRA_DIST += %D%/hvguest.conf
+EXTRA_DIST += %D%/hvguest.conf %D%/hvguestd.service.in
+
+if HAVE_SYSTEMD
+systemdsystemunitdir = $(prefix)/lib/systemd/system
+systemdsystemunit_DATA = %D%/hvguestd.service
+endif
+CLEANFILES += %D%/hvguestd.service
+
+%D%/hvguestd.service: %D%/hvguestd.service.in Makefile
+	@$(MKDIR_P) %D%
+	$(AM_V_GEN)sed 's|[@]sbindir@|$(sbindir)|' $(srcdir)/%D%/hvguestd.service.in >$@.new && mv $@.new $@

@@ -2,16 +2,19 @@
 #
 # What VM tests boot, made of Debian packages alone; to be sourced by `run`.
 #
-# Packages are unpacked, never installed: their maintainer scripts do not run, and nothing outside of
-# the cache is touched. Of each unpacked tree only what is needed stays:
+# Packages are unpacked, and not installed but for a system, which is installed in its own tree. Nothing
+# outside of the cache is touched. Of each unpacked tree only what is needed stays:
 #
 #     $cache/tools           QEMU with its libraries and firmware, and busybox
 #     $cache/kernel-NAME     a kernel: vmlinuz, and lib/modules with the modules named below
+#     $cache/system-NAME     a system that is installed, on the image of a disk: root.ext4
 #
 # Each folder remembers what made it, and is made again when this file has changed. A kernel that was
 # fetched is kept until its folder is removed: a test does not change because a mirror has.
 
 image_modules="virtio_pci virtio_console kvm_amd hv_vmbus hv_balloon uio_hv_generic"
+image_modules_bookworm="virtio_blk ext4 xfs btrfs loop dm_mod"
+image_packages_bookworm="systemd-sysv udev dbus kmod e2fsprogs mount util-linux"
 image_not_fetched=75
 image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -23,19 +26,20 @@ image_mirror() {
     echo "$uri"
 }
 
-# image_unpack DIR SUITE PACKAGE...: packages with what they depend on. The clock of a build machine
-# need not agree with a mirror's; signatures are verified all the same.
+# image_unpack VARIANT DIR SUITE PACKAGE...: packages with what they depend on. The clock of a build
+# machine need not agree with a mirror's; signatures are verified all the same.
 image_unpack() {
-    local dir=$1 suite=$2 base=${2%-backports} mirror list
-    shift 2
+    local variant=$1 dir=$2 suite=$3 base=${3%-backports} mirror list part parts=()
+    shift 3
     mirror=$(image_mirror) || return 1
     list="deb [signed-by=$image_keyring] $mirror $base main"
     if [ "$suite" != "$base" ]; then
         list+=$'\n'"deb [signed-by=$image_keyring] $mirror $suite main"
         set -- "${@/%//$suite}"
     fi
-    mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' \
-        --aptopt='Acquire::http::Timeout "30"' \
+    for part in man doc info locale; do parts+=(--dpkgopt="path-exclude=/usr/share/$part/*"); done
+    mmdebstrap --quiet --variant="$variant" --aptopt='Acquire::Check-Valid-Until "false"' \
+        --aptopt='Acquire::http::Timeout "30"' --dpkgopt=force-unsafe-io "${parts[@]}" \
         --include="$(IFS=,; echo "$*")" "$base" "$dir" - <<<"$list"
 }
 
@@ -49,9 +53,9 @@ image_module() {
     esac
 }
 
-# image_kernel ROOT DIR: takes the kernel and its modules out of an unpacked tree
+# image_kernel ROOT DIR SUITE: takes the kernel and its modules out of an unpacked tree
 image_kernel() {
-    local root=$1 dir=$2 version modules image module file files
+    local root=$1 dir=$2 version modules image module file files more=image_modules_$3
     [ -e "$root/lib" ] || ln -s usr/lib "$root/lib"
     version=$(basename "$(echo "$root"/lib/modules/*)")
     modules=lib/modules/$version
@@ -61,7 +65,7 @@ image_kernel() {
     cp "$image" "$dir/vmlinuz" || return 1
     cp "$root/$modules"/modules.{order,builtin,builtin.modinfo} "$dir/$modules/" || return 1
     depmod -b "$root" "$version" || return 1
-    for module in $image_modules; do
+    for module in $image_modules ${!more:-}; do
         files=$(modprobe -C /dev/null -d "$root" -S "$version" --show-depends "$module") || return 1
         for file in $(awk '$1 == "insmod" { print $2 }' <<<"$files"); do
             image_module "$file" "$dir/$modules/${file#*/"$modules"/}" || return 1
@@ -87,6 +91,13 @@ image_tools() {
     done
 }
 
+# image_system ROOT DIR: puts an installed tree on a disk, with room for what a test adds
+image_system() {
+    mkdir -p "$2" && echo guest >"$1/etc/hostname" && dd if=/dev/urandom bs=16 count=1 2>/dev/null |
+        od -An -tx1 | tr -d ' ' >"$1/etc/machine-id" || return 1
+    truncate -s 2G "$2/root.ext4" && mke2fs -q -t ext4 -L root -d "$1" "$2/root.ext4"
+}
+
 # image_is_made DIR: whether this file made it, as it is now
 image_is_made() {
     [ -e "$1/.made-by" ] && [ "$(cat "$1/.made-by")" = "$(sha256sum <"${BASH_SOURCE[0]}")" ]
@@ -95,16 +106,17 @@ image_is_made() {
 # image_make KIND SUITE DIR PACKAGE...: fills DIR by image_KIND from packages, if it is not filled;
 # returns $image_not_fetched if there is nothing to fill it from
 image_make() {
-    local kind=$1 suite=$2 dir=$3 new=$3.new root
+    local kind=$1 suite=$2 dir=$3 new=$3.new root variant=extract
     shift 3
+    [ "$kind" != system ] || variant=essential
     image_is_made "$dir" && return 0
     echo "# fetching $* of Debian $suite" >&2
     root=$(mktemp -d "${TMPDIR:-/tmp}/hvguest-unpack.XXXXXX") || return 1
     rm -rf "$new"
-    if ! image_unpack "$root" "$suite" "$@"; then
+    if ! image_unpack "$variant" "$root" "$suite" "$@"; then
         set -- "$image_not_fetched"
     else
-        "image_$kind" "$root" "$new" && sha256sum <"${BASH_SOURCE[0]}" >"$new/.made-by" &&
+        "image_$kind" "$root" "$new" "$suite" && sha256sum <"${BASH_SOURCE[0]}" >"$new/.made-by" &&
             rm -rf "$dir" && mv "$new" "$dir"
         set -- $?
     fi
@@ -112,14 +124,16 @@ image_make() {
     return "$1"
 }
 
-# image_fetch CACHE KERNEL: everything that comes from Debian. The outer kernel is always trixie's.
+# image_fetch CACHE KIND NAME: everything that comes from Debian. KIND is "kernels" for a nested guest,
+# whose outer kernel is always trixie's, or "systems".
 image_fetch() {
-    local cache=$1 suite
+    local cache=$1 suite packages=image_packages_$3
     mkdir -p "$cache" || return 1
     image_make tools trixie "$cache/tools" qemu-system-x86 seabios busybox-static || return
-    for suite in trixie "$2"; do
+    for suite in $([ "$2" = systems ] || echo trixie) "$3"; do
         image_make kernel "$suite" "$cache/kernel-$suite" linux-image-amd64 || return
     done
+    [ "$2" != systems ] || image_make system "$3" "$cache/system-$3" ${!packages}
 }
 
 # image_pack ROOT: an initramfs, on standard output
@@ -127,13 +141,13 @@ image_pack() {
     (cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0)
 }
 
-# image_libraries ROOT: puts the shared libraries of the programs below ROOT there
+# image_libraries ROOT [DIR]: puts the shared libraries of the programs below ROOT there, or into DIR
 image_libraries() {
-    local root=$1 file
-    find "$root" -type f -perm /111 -exec ldd {} + 2>/dev/null |
+    local to=${2:-$1} file
+    find "$1" -type f -perm /111 -exec ldd {} + 2>/dev/null |
         awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\/.*ld-linux/ { print $1 }' | sort -u |
         while read -r file; do
-            mkdir -p "$root$(dirname "$file")"
-            cp -L "$file" "$root$file"
+            mkdir -p "$to$(dirname "$file")"
+            cp -L "$file" "$to$file"
         done
 }

@@ -4,17 +4,22 @@ VM_TESTS = \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-uio.sh \
 	%D%/takeover.sh \
-	%D%/uio-refused.sh
+	%D%/uio-refused.sh \
+	%D%/unit.sh
 
 EXTRA_DIST += \
+	%D%/agent.service \
 	%D%/clock-shift.c \
 	%D%/dynmem.sh \
 	%D%/image.sh \
 	%D%/init-common.sh \
 	%D%/init-guest.sh \
 	%D%/init-outer.sh \
+	%D%/init-system.sh \
 	%D%/nested.sh \
 	%D%/run \
+	%D%/serve.sh \
+	%D%/system.sh \
 	%D%/vm.sh \
 	$(VM_TESTS)
 

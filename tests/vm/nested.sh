@@ -30,12 +30,12 @@ nested_make_images() {
     mkdir -p "$guest"/{bin,lib} "$outer"/{guest,lib} &&
         cp "$vm_cache/tools/bin/busybox" "$guest/bin/" &&
         cp -a "$vm_cache/kernel-$vm_kernel/lib/modules" "$guest/lib/" &&
-        cp "$vm_source/init-common.sh" "$guest/lib/" &&
+        cp "$vm_source"/{init-common,serve}.sh "$guest/lib/" &&
         cp "$vm_source/init-guest.sh" "$guest/init" &&
         cp -a "$vm_stage/." "$guest/" &&
         image_libraries "$guest" &&
         cp -a "$vm_cache/kernel-trixie/lib/modules" "$outer/lib/" &&
-        cp "$vm_source/init-common.sh" "$vm_shim" "$outer/lib/" &&
+        cp "$vm_source"/{init-common,serve}.sh "$vm_shim" "$outer/lib/" &&
         cp "$vm_source/init-outer.sh" "$outer/init" &&
         cp "$vm_cache/kernel-$vm_kernel/vmlinuz" "$outer/guest/" &&
         nested_settings >"$outer/guest/settings" &&

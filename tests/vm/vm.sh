@@ -65,6 +65,16 @@ vm_wait_for_guest() {
     diag "the guest is up after $SECONDS s: $(guest 'uname -r')"
 }
 
+# vm_wait_for_end SECONDS: whether the machine has ended by then
+vm_wait_for_end() {
+    local deadline=$((SECONDS + $1))
+    vm_is_up=no
+    while kill -0 "$vm_pid" 2>/dev/null; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.2
+    done
+}
+
 # vm_lost WHAT: no answer came; ends the test, from any depth
 vm_lost() {
     touch "$vm_dir/lost"
@@ -125,7 +135,7 @@ qmp() {
 # Saves what the guest can tell, if it still does, and ends the machines.
 vm_end() {
     if [ "$vm_is_up" = yes ] && [ ! -e "$vm_dir/lost" ]; then
-        vm_shell guest 'dmesg; tail -n +1 /run/*.log 2>/dev/null' 10 >"$vm_results/guest.txt"
+        vm_shell guest 'dmesg; tail -n +1 /run/*.log; journalctl -b --no-pager' 20 2>/dev/null >"$vm_results/guest.txt"
     fi
     stop "$vm_pid"
 }

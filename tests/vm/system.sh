@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+#
+# A Debian 12 with systemd on a disk of its own, for what needs a real init; to be sourced first by a
+# test. There is no Hyper-V: hvguestd has a lab host beside it.
+#
+#     # systems: bookworm
+#     . "$(dirname "$0")/system.sh"
+#     vm_disk data "$vm_dir/data.ext4"
+#     vm_start
+#     check "systemd is content" guest "systemctl is-system-running"
+#     check "it ends" power_off
+#     check "its disk is clean" disk_is_clean "$vm_root"
+#     done_testing
+#
+# What is installed from the build is in the system from its first process on. Its own packages are
+# those of image.sh.
+
+. "$(dirname "$0")/vm.sh"
+
+vm_bytes=$((1024 * MiB))   # its memory
+vm_root=$vm_dir/root.ext4  # its disk: from outside, when it has ended
+vm_add=$vm_dir/add         # what is added to it before its init starts: a tree
+
+# vm_disk NAME FILE: another disk, /dev/disk/by-id/virtio-NAME in the guest
+vm_disk() {
+    vm_arguments+=(-drive "file=$2,if=none,id=$1,format=raw,cache=unsafe"
+        -device "virtio-blk-pci,drive=$1,serial=$1")
+}
+
+# vm_add_file PATH [MODE]: a file of the system, from standard input
+vm_add_file() {
+    mkdir -p "$vm_add/$(dirname "$1")" && cat >"$vm_add/$1" && chmod "${2:-644}" "$vm_add/$1"
+}
+
+# vm_enable UNIT: at boot
+vm_enable() {
+    local wants=$vm_add/etc/systemd/system/multi-user.target.wants
+    mkdir -p "$wants" && ln -s "/usr/local/lib/systemd/system/$1" "$wants/$1"
+}
+
+system_add_agent() {
+    vm_add_file usr/local/lib/vm/serve.sh <"$vm_source/serve.sh" &&
+        vm_add_file usr/local/lib/systemd/system/vm-agent.service <"$vm_source/agent.service" &&
+        vm_enable vm-agent.service
+}
+
+# The initramfs that finds the disk, and the disk.
+system_make_images() {
+    local first=$vm_dir/first
+    mkdir -p "$first"/{bin,lib,libraries} "$vm_add" &&
+        cp "$vm_cache/tools/bin/busybox" "$first/bin/" &&
+        cp -a "$vm_cache/kernel-$vm_kernel/lib/modules" "$first/lib/" &&
+        cp "$vm_source"/{init-common,serve}.sh "$first/lib/" &&
+        cp "$vm_source/init-system.sh" "$first/init" &&
+        chmod +x "$first/init" &&
+        cp -a "$vm_stage/." "$vm_add/" &&
+        system_add_agent &&
+        mv "$vm_add" "$first/add" &&
+        image_libraries "$first/add" "$first/libraries" &&
+        image_pack "$first" >"$vm_dir/initramfs" &&
+        rm -r "$first" &&
+        cp --sparse=always "$vm_cache/system-$vm_kernel/root.ext4" "$vm_root"
+}
+
+vm_start() {
+    system_make_images || bail_out "the images cannot be made in $vm_dir"
+    vm_port guest
+    vm_open qmp
+    vm_boot -m "$((vm_bytes / MiB))M,slots=4,maxmem=8G" -cpu max \
+        -kernel "$vm_cache/kernel-$vm_kernel/vmlinuz" -initrd "$vm_dir/initramfs" \
+        -append "console=hvc0 quiet panic=-1 mitigations=off audit=0 systemd.getty_auto=no" \
+        -chardev "pipe,id=qmp,path=$vm_dir/qmp" -mon chardev=qmp,mode=control \
+        -drive "file=$vm_root,if=none,id=root,format=raw,cache=unsafe" \
+        -device virtio-blk-pci,drive=root,serial=root
+    vm_wait_for_guest
+}
+
+# power_off: as an administrator does it; waits until the machine is off
+power_off() {
+    guest 'systemctl poweroff' && vm_wait_for_end 90
+}
+
+# disk_is_clean FILE: an ext4 that nobody uses any more
+disk_is_clean() {
+    e2fsck -fn "$1" && ! dumpe2fs -h "$1" 2>/dev/null | grep 'needs_recovery'
+}

@@ -1,0 +1,154 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# hvguestd as a unit of systemd, from boot to power-off, with a lab host beside it: it tells when it
+# is ready, comes back when it was killed, and systemd does not kill what must outlive it. A backup
+# that was made inside is looked at from outside, and so are the disks.
+#
+# systems: bookworm
+
+. "$(dirname "$0")/system.sh"
+
+store=$vm_dir/store.ext4 # a disk with the image of the data, and room for copies
+
+vm_add_file etc/systemd/system/hvhost.service <<'END'
+[Unit]
+Description=Lab host of the VM test
+
+[Service]
+ExecStart=/usr/local/bin/hvhost serve --run-dir /run/hvhost
+END
+
+vm_add_file usr/local/etc/hvguest/hvguest.conf <<'END'
+[lab]
+socket = /run/hvhost/lab.sock
+[backup]
+freeze_roots = /srv/data
+END
+
+# status FILTER: of hvguestd; status_is FILTER WANTED
+status() {
+    guest 'hvguestctl status --json' | jq -r "$1"
+}
+
+status_is() {
+    local now
+    now=$(status "$1")
+    echo "$1: $now"
+    [ "$now" = "$2" ]
+}
+
+# unit PROPERTY
+unit() {
+    guest "systemctl show -p $1 --value hvguestd"
+}
+
+unit_is() {
+    local now
+    now=$(unit "$1")
+    echo "$1: $now"
+    [ "$now" = "$2" ]
+}
+
+works() {
+    status_is '.host.state + " " + .memory.state + " " + .backup.state' 'connected ready idle'
+}
+
+is_running() {
+    guest "[ -d /proc/$1 ]"
+}
+
+# A disk of the guest, on which an image is mounted by loop: what hvhost copies.
+mount_data() {
+    guest 'mkdir -p /srv/store /srv/data &&
+        mount /dev/disk/by-id/virtio-store /srv/store && mkdir /srv/store/backups &&
+        truncate -s 64M /srv/store/data.ext4 && mkfs.ext4 -q /srv/store/data.ext4 &&
+        mount -o loop /srv/store/data.ext4 /srv/data && seq 100000 >/srv/data/numbers && sync'
+}
+
+# backup FOLDER: of the data, there
+backup() {
+    guest "mkdir -p /srv/store/$1 && hvhost backup guest --run-dir /run/hvhost \
+        --image /srv/store/data.ext4 --to /srv/store/$1 --json"
+}
+
+# The copy holds the guest frozen for as long as the folder it goes to is frozen itself: a file system
+# of its own, which is none of hvguestd's business.
+begin_held_backup() {
+    guest 'mkdir -p /srv/vault && truncate -s 96M /srv/store/vault.ext4 &&
+        mkfs.ext4 -q /srv/store/vault.ext4 && mount -o loop /srv/store/vault.ext4 /srv/vault &&
+        fsfreeze -f /srv/vault
+        (hvhost backup guest --run-dir /run/hvhost --image /srv/store/data.ext4 --to /srv/vault
+            echo "status $?") >/run/held.log 2>&1 &
+        touch /run/held'
+}
+
+end_held_backup() {
+    guest 'fsfreeze -u /srv/vault
+        for i in $(seq 300); do grep -q "^status" /run/held.log && break; sleep 0.1; done
+        cat /run/held.log; umount /srv/vault && ! grep -q "^status 0" /run/held.log'
+}
+
+# A write ends if, and only if, nothing holds it up.
+data_can_be_written() {
+    guest 'timeout 10 sh -c "echo more >>/srv/data/more && sync -f /srv/data/more"'
+}
+
+# What the guest has copied, outside: data.ext4 in FOLDER of the store
+copy_is_clean() {
+    debugfs -R "dump /$1/data.ext4 $vm_dir/copy.ext4" "$store" 2>&1 && e2fsck -fn "$vm_dir/copy.ext4" &&
+        debugfs -R 'cat /numbers' "$vm_dir/copy.ext4" 2>/dev/null | cmp - <(seq 100000)
+}
+
+truncate -s 512M "$store" && mke2fs -q -t ext4 "$store" || bail_out "no disk can be made"
+vm_disk store "$store"
+vm_enable hvguestd.service
+ln -s /etc/systemd/system/hvhost.service "$vm_add/etc/systemd/system/multi-user.target.wants/"
+vm_start
+
+check "systemd has nothing to complain about" guest 'systemctl is-system-running --wait || { systemctl --failed; false; }'
+check "the unit is right in systemd's eyes" guest 'systemd-analyze verify hvguestd.service'
+is "the unit is started at boot" "$(unit ActiveState)" active
+check "it finds the lab host" eventually 30 works
+check "it runs with the runtime folder of its unit" guest 'test -S /run/hvguest/api.sock'
+
+check "data is mounted" mount_data
+check "a backup is made" backup backups
+check "its receipt says that it is consistent" guest "hvguestctl receipt"
+
+pid=$(unit MainPID)
+check "the unit can be restarted" guest 'systemctl restart hvguestd'
+check "it was ready when systemctl returned" guest 'hvguestctl status --json >/dev/null || [ $? = 3 ]'
+check "that is another process" test "$(unit MainPID)" != "$pid"
+check "it works after that" eventually 30 works
+is "systemd counts no failure" "$(unit NRestarts)" 0
+
+pid=$(unit MainPID)
+check "hvguestd is killed" guest "kill -KILL $pid"
+check "systemd starts it again" eventually 60 unit_is NRestarts 1
+check "it works again" eventually 60 works
+check "that is a new process" test "$(unit MainPID)" != "$pid"
+
+check "a backup is begun that does not come to its end" begin_held_backup
+check "the data is frozen" eventually 60 status_is .backup.state frozen
+pid=$(unit MainPID) freezer=$(status .backup.freezer_pid)
+check "the freezer runs" is_running "$freezer"
+check "hvguestd is killed while it is" guest "kill -KILL $pid"
+check "the data can be written" eventually 60 data_can_be_written
+check "the host is told that there is no backup" end_held_backup
+check "hvguestd works after that" eventually 60 works
+check "a backup is made after that" backup again
+
+check "the unit can be stopped" guest 'systemctl stop hvguestd'
+is "it ended as it should" "$(unit Result)" success
+check "nothing of it is left" guest '! ls /sys/fs/cgroup/system.slice/hvguestd.service/cgroup.procs 2>/dev/null ||
+    ! grep . /sys/fs/cgroup/system.slice/hvguestd.service/cgroup.procs'
+check "it can be started again" guest 'systemctl start hvguestd'
+check "it works to the end" eventually 30 works
+
+check "the machine is switched off from within" power_off
+check "its disk is clean" disk_is_clean "$vm_root"
+check "so is the disk with the data" disk_is_clean "$store"
+check "the copy in the first backup is clean, and complete" copy_is_clean backups
+check "so is the one after the kill" copy_is_clean again
+done_testing
