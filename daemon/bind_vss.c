@@ -4,14 +4,25 @@
  * Live backup, bound to the world.
  *
  * The machine (vss/) says when to freeze and to thaw; the snapshot (daemon/snapshot) does it, and
- * says how it ended; the channel carries what the host asks and what it is answered.
+ * says how it ended; the channel, or the kernel's device in its place, carries what the host asks
+ * and what it is answered.
+ *
+ * As long as the host may believe that the guest is frozen there is a mark in the run directory. The
+ * daemon that comes after a killed one finds it, and answers the host's THAW with failure.
  */
 
 #include "daemon/bind_vss.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "daemon/ic_channel.h"
+#include "daemon/vss_device_link.h"
 #include "vss/vss.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
 
 struct bind_vss {
 	struct event_base *base;
@@ -19,10 +30,51 @@ struct bind_vss {
 	struct connection *const *connection;
 	struct snapshot *snapshot;
 	struct ic_channel channel;
+	struct vss_device_link *device; /* in place of the channel, with a stock kernel; or NULL */
+	bool marked;
 	struct vss core;
 };
 
 static void perform(struct bind_vss *b);
+
+static int mark_path(const struct bind_vss *b, char path[PATH_MAX])
+{
+	int n = snprintf(path, PATH_MAX, "%s/vss.frozen", b->config->run_dir);
+
+	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* Makes the mark before anything is frozen, and removes it when the host knows of the end. */
+static void update_mark(struct bind_vss *b)
+{
+	bool owed = vss_owes_end(&b->core);
+	char path[PATH_MAX];
+	int fd;
+
+	if (owed == b->marked || mark_path(b, path))
+		return;
+	b->marked = owed;
+	if (!owed) {
+		(void)unlink(path);
+		return;
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		log_warning("vss: %s cannot be made: %m: if hvguestd is killed while frozen, the host "
+			    "will not learn of it", path);
+	(void)close_fd(fd);
+}
+
+static void find_mark(struct bind_vss *b)
+{
+	char path[PATH_MAX];
+
+	if (mark_path(b, path) || access(path, F_OK) < 0)
+		return;
+	b->marked = true;
+	vss_assume_lost(&b->core);
+	log_warning("vss: a predecessor was lost in a backup; the host will be told so");
+}
 
 static void on_frozen(void *self)
 {
@@ -85,6 +137,7 @@ static const char *thaw_text(enum vss_reason reason)
 
 static void do_freeze(struct bind_vss *b)
 {
+	update_mark(b);
 	if (snapshot_freeze(b->snapshot, &snapshot_ops, b, b->config->freeze_timeout_ns))
 		vss_complete_freeze(&b->core, false, clock_monotonic_ns());
 }
@@ -97,8 +150,14 @@ static void do_thaw(struct bind_vss *b, enum vss_reason reason)
 static void do_answer(struct bind_vss *b, const struct vss_action *action)
 {
 	size_t size;
-	uint8_t *message = ic_channel_request(&b->channel, &size);
+	uint8_t *message;
 
+	if (b->device) {
+		if (vss_device_link_answer(b->device, action->status))
+			vss_answer_lost(&b->core);
+		return;
+	}
+	message = ic_channel_request(&b->channel, &size);
 	if (!message)
 		return;
 	vss_apply_answer(action, message, size);
@@ -134,6 +193,8 @@ static void perform(struct bind_vss *b)
 			break;
 		}
 	}
+	if (!vss_owes_end(&b->core))
+		update_mark(b);
 }
 
 static void on_request(void *self, uint8_t *message, size_t size)
@@ -179,6 +240,36 @@ static const struct ic_channel_user channel_ops = {
 	.on_corrupt = on_corrupt,
 };
 
+static void on_device_request(void *self, const void *message, size_t size)
+{
+	struct bind_vss *b = self;
+
+	vss_receive(&b->core, message, size, clock_monotonic_ns());
+	perform(b);
+}
+
+static void on_device_closed(void *self)
+{
+	abort_backup(self, VSS_REASON_CHANNEL);
+}
+
+static const struct vss_device_link_user device_ops = {
+	.on_request = on_device_request,
+	.on_closed = on_device_closed,
+};
+
+int bind_vss_use_device(struct bind_vss *b)
+{
+	return vss_device_link_new(b->base, b->config->vss_device, &device_ops, b, &b->device);
+}
+
+bool bind_vss_has_host(const void *binding)
+{
+	const struct bind_vss *b = binding;
+
+	return b->device && !strcmp(vss_device_link_state(b->device), "open");
+}
+
 static void on_snapshot_change(void *self)
 {
 	struct bind_vss *b = self;
@@ -202,6 +293,7 @@ int bind_vss_new(struct event_base *base, const struct config *config,
 	ic_channel_init(&b->channel, &ic_service_vss, &channel_ops, b);
 	snapshot_watch(snapshot, on_snapshot_change, b);
 	on_snapshot_change(b);
+	find_mark(b);
 
 	*ret_binding = b;
 	return 0;
@@ -212,6 +304,7 @@ struct bind_vss *bind_vss_free(struct bind_vss *b)
 	if (!b)
 		return NULL;
 	ic_channel_close(&b->channel);
+	b->device = vss_device_link_free(b->device);
 	snapshot_watch(b->snapshot, NULL, NULL);
 	free(b);
 	return NULL;
@@ -247,17 +340,28 @@ struct service bind_vss_service(struct bind_vss *b)
 
 json_t *bind_vss_status(const struct bind_vss *b)
 {
+	const char *channel = connection_channel_state(*b->connection, b);
 	char version[16];
+	const char *protocol = ic_channel_version(&b->channel, version);
 	json_t *status;
 
+	if (b->device) {
+		channel = vss_device_link_state(b->device);
+		protocol = NULL; /* the kernel's business */
+	}
 	status = json_pack("{s:s, s:s*, s:s, s:f, s:I, s:I, s:I}", "channel",
-			   connection_channel_state(*b->connection, b), "version",
-			   ic_channel_version(&b->channel, version), "state",
+			   channel, "version", protocol, "state",
 			   vss_state_name(b->core.state), "freeze_timeout_seconds",
 			   b->config->freeze_timeout_ns / 1e9, "freezes",
 			   (json_int_t)b->core.stats.freezes, "ended_early",
 			   (json_int_t)b->core.stats.ended_early, "malformed",
 			   (json_int_t)b->channel.ic.stats.malformed);
+	if (status && b->device) {
+		json_object_set_new(status, "device", json_string(b->config->vss_device));
+		if (vss_device_link_problem(b->device))
+			json_object_set_new(status, "device_problem",
+					    json_string(vss_device_link_problem(b->device)));
+	}
 	if (status)
 		snapshot_add_status(b->snapshot, status);
 	return status;

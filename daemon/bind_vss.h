@@ -16,6 +16,12 @@ _must_check_ int bind_vss_new(struct event_base *base, const struct config *conf
 			      struct connection *const *connection, struct snapshot *snapshot,
 			      struct bind_vss **ret_binding);
 
+/* Reaches the host over the kernel's device in place of a channel. -ENOMEM. */
+_must_check_ int bind_vss_use_device(struct bind_vss *b);
+
+/* Whether that device (of @binding) is open. */
+bool bind_vss_has_host(const void *binding);
+
 /* The daemon stops: asks for the thaw, if anything is frozen. */
 void bind_vss_stop(struct bind_vss *b);
 

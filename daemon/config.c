@@ -265,6 +265,11 @@ static bool set_receipts(struct config *c, const char *value)
 	return true;
 }
 
+static bool set_vss_device(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->vss_device, value);
+}
+
 static void forget_hook_layouts(struct config *c)
 {
 	c->hook_layouts = 0;
@@ -394,6 +399,10 @@ static const struct setting settings[] = {
 	 "without a lab host, take the VMBus devices of these services (heartbeat, vss, dynmem) from "
 	 "the kernel's drivers (default: none)",
 	 add_takeover, forget_takeover},
+	{"vmbus", "vss_device", "vss-device", "PATH",
+	 "without a lab host, the kernel's device for backup, which is used unless vss is taken over "
+	 "(default: /dev/vmbus/hv_vss)",
+	 set_vss_device, NULL},
 	{"backup", "freeze_roots", "freeze-roots", "DIR[:DIR...]|all",
 	 "freeze only what is mounted at or below these (default: all; with a lab host: nothing)",
 	 add_freeze_roots, forget_freeze_roots},
@@ -590,6 +599,7 @@ static int set_defaults(struct config *config)
 	config->hook_timeout_ns = 30 * NS_PER_SECOND;
 	config->prepare_timeout_ns = 60 * NS_PER_SECOND;
 	config->n_receipts = 20;
+	config->vss_device = strdup("/dev/vmbus/hv_vss");
 	config->memory = true;
 	config->report_delay_ns = REPORT_DELAY_UNSAID;
 	config->huge_pages = true;
@@ -598,7 +608,8 @@ static int set_defaults(struct config *config)
 	config->hotplug_ratio_percent = 301;
 	config->stall_limit_percent = 10;
 	config->keeper = strdup(HVGUEST_LIBEXECDIR "/hvguest-keeper");
-	return config->name && config->run_dir && config->freezer && config->hook_dir && config->keeper
+	return config->name && config->run_dir && config->freezer && config->hook_dir &&
+			       config->vss_device && config->keeper
 		       ? 0
 		       : -ENOMEM;
 }
@@ -733,6 +744,7 @@ void config_fini(struct config *config)
 	free(config->freezer);
 	free(config->hook_dir);
 	free(config->state_dir);
+	free(config->vss_device);
 	free(config->keeper);
 	forget_freeze_roots(config);
 	forget_rules(&config->freeze_include);

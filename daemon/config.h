@@ -38,6 +38,8 @@ struct config {
 	/* [vmbus] */
 	unsigned takeover; /* enum config_service: whose devices are taken from the kernel's drivers */
 
+	char *vss_device; /* the kernel's, for backup unless that is taken over */
+
 	/* [backup] */
 	uint64_t freeze_timeout_ns; /* the longest that anything stays frozen */
 	bool freeze_all;            /* every writable file system, / included */

@@ -20,8 +20,10 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/receipts.c %D%/receipts.h \
 	%D%/session.c %D%/session.h \
 	%D%/snapshot.c %D%/snapshot.h \
+	%D%/stock_host.c %D%/stock_host.h \
 	%D%/uio_host.c %D%/uio_host.h \
-	%D%/vmbus_list.c %D%/vmbus_list.h
+	%D%/vmbus_list.c %D%/vmbus_list.h \
+	%D%/vss_device_link.c %D%/vss_device_link.h
 %C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS)
 %C%_hvguestd_LDADD = \
 	balloon/libballoon_sys.a balloon/libballoon.a \

@@ -12,6 +12,7 @@
 #include "base/jobs.h"
 #include "daemon/api.h"
 #include "daemon/lab_host.h"
+#include "daemon/stock_host.h"
 #include "daemon/uio_host.h"
 
 #include <cap-ng.h>
@@ -69,18 +70,12 @@ static void look_at_capabilities(struct daemon *d)
 /* A host that can be spoken to, or the exit code. */
 static int look_for_host(const struct config *config)
 {
-	if (config->lab_socket)
+	if (config->lab_socket || access(VMBUS_SYSFS "/devices", F_OK) == 0 ||
+	    access(config->vss_device, F_OK) == 0)
 		return EXIT_OK;
-	if (access(VMBUS_SYSFS "/devices", F_OK) < 0) {
-		log_error("this machine is not a Hyper-V guest: "
-			  "give --lab SOCKET to work with a lab host (hvhost serve)");
-		return EXIT_NO_HYPERV;
-	}
-	if (config->takeover || config->hotplug != HOTADD_OFF)
-		return EXIT_OK;
-	log_error("all VMBus devices are with the kernel's drivers: say which services to take over "
-		  "(--takeover heartbeat,vss,dynmem), allow hotplug, or give --lab SOCKET");
-	return EXIT_ERROR;
+	log_error("this machine is not a Hyper-V guest: "
+		  "give --lab SOCKET to work with a lab host (hvhost serve)");
+	return EXIT_NO_HYPERV;
 }
 
 static int make_run_dir(const struct config *config)
@@ -152,17 +147,15 @@ static int open_connection(struct daemon *d, size_t n_services)
 {
 	int r;
 
-	if (n_services == 0 && d->config.hotplug == HOTADD_OFF) {
-		log_error("nothing is left to serve: takeover names dynmem only, and memory is off");
-		return EXIT_ERROR;
-	}
-	if (n_services == 0)
+	if (n_services == 0 && d->config.hotplug != HOTADD_OFF)
 		log_notice("all VMBus devices stay with the kernel's drivers; memory that is added is "
 			   "brought online (hotplug = %s)", hotadd_policy_name(d->config.hotplug));
 	takeover_config_init(&d->takeover, d->config.run_dir);
 	if (d->config.lab_socket)
 		r = lab_host_new(d->base, d->config.lab_socket, d->config.name, d->services,
 				 n_services, &d->connection);
+	else if (n_services == 0)
+		r = stock_host_new(bind_vss_has_host, d->vss, &d->connection);
 	else
 		r = uio_host_new(d->base, &d->takeover, d->services, n_services, &d->connection);
 	return r ? fail("connection", r) : EXIT_OK;
@@ -222,6 +215,12 @@ static int open_services(struct daemon *d)
 		d->services[n++] = bind_vss_service(d->vss);
 	if (serves_memory(&d->config))
 		d->services[n++] = bind_dynmem_service(d->dynmem);
+	/* With a stock kernel, backup needs nothing to be taken over. */
+	if (!serves(&d->config, CONFIG_VSS)) {
+		r = bind_vss_use_device(d->vss);
+		if (r)
+			return fail("backup", r);
+	}
 	d->api.services = d->services;
 	d->api.n_services = n;
 	return open_connection(d, n);

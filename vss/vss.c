@@ -21,6 +21,10 @@
  * failure, once: the host believes that its copy was taken while the guest stood still, and must
  * learn that it was not. Linux has no such rule (drivers/hv/hv_snapshot.c answers success).
  *
+ * An answer that does not reach the host has told it nothing: if it was the answer to a THAW, the
+ * next THAW is told that the freeze was lost. The kernel of a guest that hibernates, for instance,
+ * makes up a THAW and drops the answer (hv_snapshot.c, hv_vss_pre_suspend()).
+ *
  * A request that comes before the last one was answered, and a negotiation, void what was asked
  * before. Its answer has nowhere to go, so the freeze is given up: THAW is given out whether
  * FREEZE has completed or not, and its completion is awaited before anything is frozen again.
@@ -215,6 +219,7 @@ static void on_thaw(struct vss *v, uint64_t now_ns)
 	switch (v->state) {
 	case VSS_IDLE:
 		answer(v, v->ended_early ? IC_E_FAIL : IC_S_OK);
+		v->end_told = v->ended_early;
 		v->ended_early = false;
 		break;
 	case VSS_FROZEN:
@@ -237,6 +242,7 @@ void vss_receive(struct vss *v, const void *msg, size_t size, uint64_t now_ns)
 	uint8_t operation;
 
 	v->stats.requests++;
+	v->end_told = false;
 	if (v->answer_due) {
 		note(v, VSS_NOTE_OVERTAKEN, VSS_REASON_OVERTAKEN);
 		vss_abort(v, VSS_REASON_OVERTAKEN, now_ns);
@@ -303,8 +309,10 @@ static void finish_thaw(struct vss *v, bool ok, uint64_t now_ns)
 
 	set_state(v, VSS_IDLE, now_ns);
 	answer_due(v, ok && !v->ended_early);
-	if (told)
+	if (told) {
+		v->end_told = true;
 		v->ended_early = false;
+	}
 }
 
 void vss_complete_thaw(struct vss *v, bool ok, uint64_t now_ns)
@@ -343,6 +351,24 @@ void vss_thawed_early(struct vss *v, enum vss_reason reason, uint64_t now_ns)
 		v->stats.stray_completions++;
 		break;
 	}
+}
+
+void vss_answer_lost(struct vss *v)
+{
+	v->stats.answers_lost++;
+	v->ended_early = v->ended_early || v->end_told;
+	v->end_told = false;
+}
+
+void vss_assume_lost(struct vss *v)
+{
+	assert(v->state == VSS_IDLE);
+	v->ended_early = true;
+}
+
+bool vss_owes_end(const struct vss *v)
+{
+	return v->state != VSS_IDLE || v->ended_early;
 }
 
 bool vss_next_action(struct vss *v, struct vss_action *ret_action)

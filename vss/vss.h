@@ -64,6 +64,7 @@ struct vss_stats {
 	uint64_t ended_early; /* freezes that ended without the host's wish */
 	uint64_t answered_ok;
 	uint64_t answered_fail;
+	uint64_t answers_lost;
 	uint64_t stray_completions; /* nothing was awaited: ignored */
 	uint64_t notes[VSS_NOTES];
 	uint64_t entered[VSS_STATES];
@@ -80,6 +81,7 @@ struct vss {
 	bool answer_due;   /* the request of FREEZING or THAWING waits for its answer */
 	uint8_t operation; /* of the last request */
 	bool ended_early;  /* and the host has not been told yet */
+	bool end_told;     /* the last answer told the host how a freeze has ended */
 	enum vss_reason thaw_reason;
 	size_t n_actions;
 	size_t next_action;
@@ -119,6 +121,21 @@ void vss_thawed_early(struct vss *v, enum vss_reason reason, uint64_t now_ns);
  * anything is or will be frozen; no request is answered any more.
  */
 void vss_abort(struct vss *v, enum vss_reason reason, uint64_t now_ns);
+
+/*
+ * The last ANSWER did not reach the host. If it was about the end of a freeze, the host still has
+ * to learn of that, and what it learns is failure: it may have gone on as if nothing had happened.
+ */
+void vss_answer_lost(struct vss *v);
+
+/*
+ * A predecessor had a freeze that the host was not told the end of: the next THAW is answered with
+ * failure, unless a FREEZE comes first. Only when IDLE.
+ */
+void vss_assume_lost(struct vss *v);
+
+/* Whether the host believes, or may believe, that the guest is frozen. */
+bool vss_owes_end(const struct vss *v);
 
 /* Takes the next action out; false if there is none. */
 bool vss_next_action(struct vss *v, struct vss_action *ret_action);

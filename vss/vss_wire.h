@@ -21,6 +21,9 @@ enum vss_operation {
 	VSS_OP_FREEZE = 5,
 	VSS_OP_THAW = 6,
 	VSS_OP_AUTO_RECOVER = 7,
+	/* On the kernel's VSS device only, never from a host. */
+	VSS_OP_REGISTER = 128,
+	VSS_OP_REGISTER1 = 129,
 };
 
 /* The header: one byte of operation, seven reserved. */

@@ -4,7 +4,8 @@ check_PROGRAMS += \
 	%D%/freezer-driver \
 	%D%/memeater \
 	%D%/recorder \
-	%D%/rogue
+	%D%/rogue \
+	%D%/vss-device
 
 %C%_freezer_driver_LDADD = \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
@@ -18,6 +19,7 @@ SYSTEM_TESTS = \
 	%D%/test-backup.sh \
 	%D%/test-bench.sh \
 	%D%/test-blocks.sh \
+	%D%/test-chardev.sh \
 	%D%/test-cli.sh \
 	%D%/test-floor.sh \
 	%D%/test-freezer.sh \

@@ -35,7 +35,8 @@ make_bus() {
 # start_daemon OPTION...: $daemon; waits until it answers
 start_daemon() {
     : >"$run/one.log"
-    "$hvguestd" --name one --run-dir "$run/one" --freezer "$freezer" "$@" 2>>"$run/one.log" &
+    "$hvguestd" --name one --run-dir "$run/one" --state-dir "$run/state" \
+        --freezer "$freezer" "$@" 2>>"$run/one.log" &
     daemon=$!
     on_exit stop "$daemon"
     soon test -S "$run/one/api.sock" || bail_out "hvguestd does not start: $(cat "$run/one.log")"
@@ -59,7 +60,10 @@ rm -rf /sys/bus
 refuse "a machine without VMBus is not a guest of Hyper-V" 4 \
     "$hvguestd" --takeover dynmem --run-dir "$run/one"
 make_bus
-refuse "without takeover there is nothing to do" 1 "$hvguestd" --run-dir "$run/one"
+start_daemon
+check "without takeover, backup looks for the kernel's device" soon said "there is no /dev/vmbus/hv_vss"
+refuse "without it the daemon is degraded" 3 guest one status
+ends "it ends" "$daemon" TERM
 refuse "a service that cannot be taken over is refused" 2 "$hvguestd" --takeover dynmem,scsi
 
 start_daemon --takeover heartbeat,dynmem

@@ -77,6 +77,7 @@ UNIT_TESTS = \
 	%D%/test-uio-host \
 	%D%/test-unixsock \
 	%D%/test-vss \
+	%D%/test-vss-device \
 	%D%/test-vss-host \
 	%D%/test-worker \
 	%D%/test-zones
@@ -148,6 +149,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_uio_host_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_vss_device_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_zones_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)

@@ -344,3 +344,66 @@ Test(vss, random_events_never_leave_the_machine_without_a_thaw)
 		cr_assert(eq(int, v.state, VSS_IDLE));
 	}
 }
+
+Test(vss, an_answer_to_thaw_that_is_lost_is_made_good_by_a_failure)
+{
+	char words[32];
+	struct vss v;
+
+	enter(&v, VSS_FROZEN);
+	request(&v, VSS_OP_THAW);
+	vss_complete_thaw(&v, true, 3);
+	drain(&v, words, sizeof(words));
+	cr_assert(eq(str, words, "T+"));
+	cr_assert(not(vss_owes_end(&v)));
+
+	vss_answer_lost(&v);
+	cr_assert(vss_owes_end(&v));
+	request(&v, VSS_OP_THAW);
+	drain(&v, words, sizeof(words));
+	cr_assert(eq(str, words, "-"));
+
+	vss_answer_lost(&v);
+	request(&v, VSS_OP_THAW);
+	request(&v, VSS_OP_THAW);
+	drain(&v, words, sizeof(words));
+	cr_assert(eq(str, words, "-+"));
+}
+
+Test(vss, another_answer_that_is_lost_changes_nothing)
+{
+	char words[32];
+	struct vss v;
+
+	enter(&v, VSS_IDLE);
+	request(&v, VSS_OP_HOT_BACKUP);
+	vss_answer_lost(&v);
+	request(&v, VSS_OP_THAW);
+	vss_answer_lost(&v);
+	request(&v, VSS_OP_THAW);
+	drain(&v, words, sizeof(words));
+	cr_assert(eq(str, words, "+++"));
+	cr_assert(eq(u64, v.stats.answers_lost, 2));
+}
+
+Test(vss, what_a_predecessor_has_lost_is_told_once_or_forgotten_by_a_freeze)
+{
+	char words[32];
+	struct vss v;
+
+	enter(&v, VSS_IDLE);
+	vss_assume_lost(&v);
+	request(&v, VSS_OP_HOT_BACKUP);
+	request(&v, VSS_OP_THAW);
+	request(&v, VSS_OP_THAW);
+	drain(&v, words, sizeof(words));
+	cr_assert(eq(str, words, "+-+"));
+
+	vss_assume_lost(&v);
+	request(&v, VSS_OP_FREEZE);
+	vss_complete_freeze(&v, true, 2);
+	request(&v, VSS_OP_THAW);
+	vss_complete_thaw(&v, true, 3);
+	drain(&v, words, sizeof(words));
+	cr_assert(eq(str, words, "F+T+"));
+}
