@@ -70,7 +70,7 @@ static const uint32_t allowed_states[] = {
 	[STATE_IDLE] = TO(RECEIVING) | TO(FREEZING),
 	[STATE_RECEIVING] = TO(RECEIVING) | TO(FREEZING) | TO(IDLE),
 	[STATE_FREEZING] = TO(FROZEN) | TO(SETTLING) | TO(IDLE),
-	[STATE_FROZEN] = TO(IDLE),
+	[STATE_FROZEN] = TO(SETTLING) | TO(IDLE),
 	[STATE_SETTLING] = TO(IDLE),
 };
 static_assert(sizeof(allowed_states) / sizeof(allowed_states[0]) == STATES, "");

@@ -8,12 +8,13 @@
  * Freezes the file systems mounted at the MOUNTs, which must be given, and nothing else. Each event
  * is one line on standard output, and so is each command read from standard input:
  *
- *     open  reverse  freeze  thaw  bounce  respawn  results  grow  quit
+ *     open  also PATH  reverse  freeze  thaw  bounce  respawn  results  grow  quit
  *
- * "freeze" opens the mounts first, unless "open" has done so. "bounce" freezes, and thaws as soon
- * as everything is frozen. "reverse" turns the planned order
- * round, one after the other, which makes the freeze hang if one file system holds the image of
- * another. "grow" makes this process so large that the kernel needs a while to take it down.
+ * "freeze" opens the mounts first, unless "open" has done so. "also" opens whatever is at PATH
+ * besides, at the same level. "bounce" freezes, and thaws as soon as everything is frozen. "reverse"
+ * turns the planned order round, one after the other, which makes the freeze hang if one file system
+ * holds the image of another. "grow" makes this process so large that the kernel needs a while to
+ * take it down.
  *
  * HVGUEST_KERNEL_DIR in the environment: a folder with a file rcu_expedited that is to be used for
  * expediting; without it nothing is expedited. HVGUEST_STRICT: what cannot be frozen is a failure.
@@ -26,6 +27,7 @@
 #include "fsfreeze/mounts.h"
 #include "fsfreeze/plan.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -95,6 +97,19 @@ static void open_targets(struct driver *d)
 	puts("opened");
 }
 
+/* Something that no plan would have. The path is never forgotten. */
+static void open_also(struct driver *d, const char *path)
+{
+	const unsigned int level = d->n_targets ? d->targets[d->n_targets - 1].level : 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	printf("also %s %d\n", path, fd < 0 ? -errno : 0);
+	if (fd >= 0)
+		d->targets[d->n_targets++] = (struct freezer_target){
+			.target = strdup(path), .type = "unknown", .level = level, .fd = fd,
+		};
+}
+
 static void reverse_targets(struct driver *d)
 {
 	for (size_t i = 0, j = d->n_targets; i + 1 < j; i++) {
@@ -157,6 +172,8 @@ static bool command(struct driver *d, const char *line)
 {
 	if (strcmp(line, "open") == 0)
 		open_targets(d);
+	else if (strncmp(line, "also ", 5) == 0)
+		open_also(d, line + 5);
 	else if (strcmp(line, "reverse") == 0)
 		reverse_targets(d);
 	else if (strcmp(line, "freeze") == 0 || strcmp(line, "bounce") == 0)
@@ -190,7 +207,7 @@ static void print_events(struct driver *d)
 /* Reads one command; false at the end of input. Short lines, one per write: a pipe keeps them. */
 static bool read_command(struct driver *d)
 {
-	char line[64];
+	char line[256];
 
 	if (!fgets(line, sizeof(line), stdin))
 		return false;

@@ -22,6 +22,7 @@ SYSTEM_TESTS = \
 	%D%/test-chardev.sh \
 	%D%/test-cli.sh \
 	%D%/test-floor.sh \
+	%D%/test-freeze-faults.sh \
 	%D%/test-freezer.sh \
 	%D%/test-hooks.sh \
 	%D%/test-images.sh \
@@ -42,4 +43,4 @@ RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
 
 TESTS += $(RUN_SYSTEM_TESTS)
 dist_check_SCRIPTS += $(SYSTEM_TESTS)
-EXTRA_DIST += %D%/images.sh %D%/lab.sh %D%/tap.sh
+EXTRA_DIST += %D%/freezer.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
