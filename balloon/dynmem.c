@@ -12,11 +12,12 @@
  *                           v                         v                         |  |
  *                         FAILED <--------------------+                         |  |
  *                                                                               |  |
+ *     READY <--- hot-add request / response --------> HOT_ADDING ---------------|--+
  *     READY <--- balloon request / last response ---> BALLOONING ---------------|--+
  *     READY <--- unballoon request / response ------> UNBALLOONING <------------+
  *
- * close leads from every state to CLOSED. A balloon that ends while an unballoon sequence has
- * begun leads to UNBALLOONING.
+ * close leads from every state to CLOSED. A balloon or hot-add that ends while an unballoon
+ * sequence has begun leads to UNBALLOONING.
  *
  * One 5 s budget spans all version requests, as in Linux drivers/hv/hv_balloon.c; another one is
  * for the capabilities. The protocol has no other deadline.
@@ -29,9 +30,9 @@
  * No message is ever queued as bytes. What is owed to the host is counted, and written when the
  * caller can send; so the host cannot make this grow, and transaction ids follow the wire.
  *
- * Three disjoint sets hold every page that is out of use: `ballooned` (the host has it),
- * `collected` (the host gave it back, nobody was told yet) and `returning` (somebody is putting it
- * back into use). Only a page of `ballooned` is ever accepted back from the host.
+ * The pages are in the books, dynmem_books.c. When the channel closes the host forgets its pages,
+ * and they become unreported: they stay where they are, and the next request is served with them
+ * first, at no cost. Only dynmem_release() puts them back into use.
  *
  * A slice of taken pages is answered as soon as it is there, with "more": the host can use the
  * memory at once, and sees that work goes on. If fewer pages were had than asked for, a message
@@ -70,6 +71,7 @@ static const char *const state_names[DYNMEM_N_STATES] = {
 	[DYNMEM_STATE_READY] = "ready",
 	[DYNMEM_STATE_BALLOONING] = "ballooning",
 	[DYNMEM_STATE_UNBALLOONING] = "unballooning",
+	[DYNMEM_STATE_HOT_ADDING] = "adding memory",
 	[DYNMEM_STATE_FAILED] = "failed",
 };
 
@@ -80,9 +82,10 @@ static const uint32_t transitions[DYNMEM_N_STATES] = {
 	[DYNMEM_STATE_CLOSED] = TO(VERSION),
 	[DYNMEM_STATE_VERSION] = TO(CAPABILITIES) | TO(FAILED) | TO(CLOSED),
 	[DYNMEM_STATE_CAPABILITIES] = TO(READY) | TO(FAILED) | TO(CLOSED),
-	[DYNMEM_STATE_READY] = TO(BALLOONING) | TO(UNBALLOONING) | TO(CLOSED),
+	[DYNMEM_STATE_READY] = TO(BALLOONING) | TO(UNBALLOONING) | TO(HOT_ADDING) | TO(CLOSED),
 	[DYNMEM_STATE_BALLOONING] = TO(READY) | TO(UNBALLOONING) | TO(CLOSED),
 	[DYNMEM_STATE_UNBALLOONING] = TO(READY) | TO(CLOSED),
+	[DYNMEM_STATE_HOT_ADDING] = TO(READY) | TO(UNBALLOONING) | TO(CLOSED),
 	[DYNMEM_STATE_FAILED] = TO(CLOSED),
 };
 
@@ -123,43 +126,17 @@ const char *dynmem_note_text(enum dynmem_note note)
 		[DYNMEM_NOTE_FOREIGN] = "the host returned pages that it did not have",
 		[DYNMEM_NOTE_OVERLAP] = "the host asked for something before the last answer",
 		[DYNMEM_NOTE_UNTRACKED] = "the host cut the balloon into too many pieces",
+		[DYNMEM_NOTE_HOT_ADD_RANGE] = "the host asked for memory where none can be added",
 	};
 
 	assert(note < DYNMEM_N_NOTES);
 	return texts[note];
 }
 
-static void add_note(struct dynmem *dm, enum dynmem_note note)
+void dynmem_add_note(struct dynmem *dm, enum dynmem_note note)
 {
 	if (!(dm->notes_given & 1u << note))
 		dm->notes_due |= 1u << note;
-}
-
-static int malformed(struct dynmem *dm)
-{
-	dm->stats.malformed++;
-	add_note(dm, DYNMEM_NOTE_MALFORMED);
-	return DYNMEM_MALFORMED;
-}
-
-static int unexpected(struct dynmem *dm)
-{
-	dm->stats.unexpected++;
-	add_note(dm, DYNMEM_NOTE_UNEXPECTED);
-	return DYNMEM_UNEXPECTED;
-}
-
-static int unknown(struct dynmem *dm)
-{
-	dm->stats.unknown++;
-	add_note(dm, DYNMEM_NOTE_UNKNOWN_TYPE);
-	return DYNMEM_UNEXPECTED;
-}
-
-static void overlapping(struct dynmem *dm)
-{
-	dm->stats.overlaps++;
-	add_note(dm, DYNMEM_NOTE_OVERLAP);
 }
 
 void dynmem_config_init(struct dynmem_config *config)
@@ -189,9 +166,7 @@ int dynmem_new(const struct dynmem_config *config, struct dynmem **ret_dm)
 		return -ENOMEM;
 
 	dm->config = *config;
-	rangeset_init(&dm->ballooned, config->ranges_max);
-	rangeset_init(&dm->collected, config->ranges_max);
-	rangeset_init(&dm->returning, config->ranges_max);
+	dynmem_books_init(&dm->books, config->ranges_max);
 	*ret_dm = dm;
 	return 0;
 }
@@ -201,10 +176,7 @@ struct dynmem *dynmem_free(struct dynmem *dm)
 	if (!dm)
 		return NULL;
 
-	rangeset_fini(&dm->ballooned);
-	rangeset_fini(&dm->collected);
-	rangeset_fini(&dm->returning);
-	free(dm->answers);
+	dynmem_books_fini(&dm->books);
 	free(dm);
 	return NULL;
 }
@@ -213,7 +185,8 @@ int dynmem_open(struct dynmem *dm, uint64_t now_ns)
 {
 	assert(dm->state == DYNMEM_STATE_CLOSED);
 
-	if (dm->take != DYNMEM_TAKE_NONE || dm->return_running || dm->collected.pages > 0)
+	if (dm->take != DYNMEM_TAKE_NONE || dm->hot_add != DYNMEM_HOT_ADD_STAGE_NONE ||
+	    dm->return_running || dm->books.collected.pages > 0)
 		return DYNMEM_BUSY;
 
 	dynmem_set_state(dm, DYNMEM_STATE_VERSION);
@@ -237,355 +210,28 @@ void dynmem_close(struct dynmem *dm)
 	dm->report = DYNMEM_REPORT_NONE;
 	if (dm->take == DYNMEM_TAKE_DUE)
 		dm->take = DYNMEM_TAKE_NONE;
+	if (dm->hot_add != DYNMEM_HOT_ADD_STAGE_RUNNING)
+		dm->hot_add = DYNMEM_HOT_ADD_STAGE_NONE;
+	dm->out_pending = dm->out_again = false;
 	dm->sequence_open = false;
-	dm->answered = 0;
-	dm->n_answers = 0;
+	dynmem_books_lose_host(&dm->books);
 	dm->unballoon_responses = 0;
 	dm->balloon_refusals = 0;
 	dm->hot_add_refusals = 0;
 	dm->hot_add_postponements = 0;
 }
 
-void dynmem_forget(struct dynmem *dm)
+int dynmem_release(struct dynmem *dm)
 {
-	assert(dm->state == DYNMEM_STATE_CLOSED && !dm->return_running);
-
-	rangeset_clear(&dm->ballooned);
-	rangeset_clear(&dm->collected);
-	rangeset_clear(&dm->returning);
+	return dynmem_books_release(&dm->books);
 }
 
-static void fail(struct dynmem *dm, enum dynmem_close_reason reason)
+void dynmem_fail(struct dynmem *dm, enum dynmem_close_reason reason)
 {
 	dynmem_set_state(dm, DYNMEM_STATE_FAILED);
 	dm->hello_due = false;
 	dm->reason = reason;
 	dm->close_due = true;
-}
-
-/* True while requests of the host have a place, and status reports are made. */
-static bool in_service(const struct dynmem *dm)
-{
-	switch (dm->state) {
-	case DYNMEM_STATE_READY:
-	case DYNMEM_STATE_BALLOONING:
-	case DYNMEM_STATE_UNBALLOONING:
-		return true;
-	case DYNMEM_STATE_CLOSED:
-	case DYNMEM_STATE_VERSION:
-	case DYNMEM_STATE_CAPABILITIES:
-	case DYNMEM_STATE_FAILED:
-	case DYNMEM_N_STATES:
-		break;
-	}
-	return false;
-}
-
-static int receive_version_response(struct dynmem *dm, const struct dynmem_frame *frame,
-				    uint64_t now_ns)
-{
-	struct dynmem_version_response response;
-
-	if (dm->state != DYNMEM_STATE_VERSION || dm->hello_due)
-		return unexpected(dm);
-	if (dynmem_decode_version_response(frame, &response))
-		return malformed(dm);
-
-	if (response.accepted) {
-		dm->version = dynmem_versions[dm->attempt];
-		dynmem_set_state(dm, DYNMEM_STATE_CAPABILITIES);
-		dm->hello_due = true;
-		dm->deadline_ns = now_ns + START_BUDGET_NS;
-	} else if (dm->attempt < DYNMEM_N_VERSIONS - 1) {
-		dm->attempt++;
-		dm->hello_due = true;
-	} else {
-		fail(dm, DYNMEM_CLOSE_VERSION_REFUSED);
-	}
-	return 0;
-}
-
-static int receive_capabilities_response(struct dynmem *dm, const struct dynmem_frame *frame,
-					 uint64_t now_ns)
-{
-	struct dynmem_capabilities_response response;
-
-	if (dm->state != DYNMEM_STATE_CAPABILITIES || dm->hello_due)
-		return unexpected(dm);
-	if (dynmem_decode_capabilities_response(frame, &response))
-		return malformed(dm);
-
-	if (!response.accepted) {
-		fail(dm, DYNMEM_CLOSE_CAPABILITIES_REFUSED);
-		return 0;
-	}
-	dynmem_set_state(dm, DYNMEM_STATE_READY);
-	dm->reports_suppressed = response.suppress_reports;
-	dm->next_report_ns = now_ns + dm->config.first_status_ns;
-	return 0;
-}
-
-static int receive_balloon_request(struct dynmem *dm, const struct dynmem_frame *frame,
-				   uint64_t now_ns)
-{
-	uint32_t pages;
-
-	if (!in_service(dm))
-		return unexpected(dm);
-	if (dynmem_decode_balloon_request(frame, &pages))
-		return malformed(dm);
-
-	dm->stats.balloon_requests++;
-	if (dm->state != DYNMEM_STATE_READY) {
-		overlapping(dm);
-		dm->balloon_refusals++;
-		return DYNMEM_UNEXPECTED;
-	}
-	if (pages == 0 || !dm->config.capabilities.balloon) {
-		dm->balloon_refusals++;
-		return 0;
-	}
-
-	dynmem_set_state(dm, DYNMEM_STATE_BALLOONING);
-	dm->take = DYNMEM_TAKE_DUE;
-	dm->take_wanted = pages;
-	dm->take_done = 0;
-	dm->operation = (struct dynmem_operation){
-		.kind = DYNMEM_OPERATION_BALLOON,
-		.asked_pages = pages,
-		.started_ns = now_ns,
-	};
-	return 0;
-}
-
-/*
- * Parts on their way from `ballooned` to `collected`. They go in batches, because adding to a large
- * set costs a pass over it, and a balloon of small pages comes back in very many parts.
- */
-struct collection {
-	struct page_range parts[DYNMEM_RANGES_MAX]; /* in neither set */
-	size_t n;
-	uint64_t pages; /* in `collected` by now */
-};
-
-static void untracked(struct dynmem *dm, uint64_t pages)
-{
-	dm->stats.untracked_pages += pages;
-	add_note(dm, DYNMEM_NOTE_UNTRACKED);
-}
-
-/* Puts the parts into `collected`, or back where they were if that would be too finely cut. */
-static int flush_collection(struct dynmem *dm, struct collection *c)
-{
-	uint64_t pages = page_ranges_count(c->parts, c->n);
-	int r;
-
-	r = page_ranges_normalize(c->parts, c->n, &c->n);
-	assert(r == 0); /* each was removed from a set */
-	r = rangeset_add(&dm->collected, c->parts, c->n);
-	if (r == 0) {
-		c->pages += pages;
-	} else if (r == RANGESET_FULL) {
-		untracked(dm, pages);
-		r = rangeset_add(&dm->ballooned, c->parts, c->n);
-	}
-	assert(r <= 0);
-	c->n = 0;
-	return r;
-}
-
-/* Collects one contiguous part of `ballooned`. */
-static int collect_part(struct dynmem *dm, struct page_range part, struct collection *c)
-{
-	uint64_t removed;
-	int r;
-
-	if (c->n == DYNMEM_RANGES_MAX) {
-		r = flush_collection(dm, c);
-		if (r)
-			return r;
-	}
-	r = rangeset_remove(&dm->ballooned, part, &removed);
-	if (r < 0)
-		return r;
-	if (r > 0)
-		untracked(dm, part.count);
-	else
-		c->parts[c->n++] = part;
-	return 0;
-}
-
-/* Collects whatever of @range is ballooned, and counts what is not. */
-static int collect_range(struct dynmem *dm, struct page_range range, struct collection *c)
-{
-	struct page_range part;
-	uint64_t foreign_pages = range.count;
-	int r;
-
-	while (rangeset_overlap(&dm->ballooned, range, &part)) {
-		r = collect_part(dm, part, c);
-		if (r)
-			return r;
-		foreign_pages -= part.count;
-		range.count -= part.first + part.count - range.first;
-		range.first = part.first + part.count;
-	}
-
-	if (foreign_pages > 0) {
-		dm->stats.foreign_pages += foreign_pages;
-		add_note(dm, DYNMEM_NOTE_FOREIGN);
-	}
-	return 0;
-}
-
-/* Collects all ranges of a request, and writes how many pages they name and how many were ours. */
-static int collect_ranges(struct dynmem *dm, const struct dynmem_ranges *ranges,
-			  uint64_t *ret_asked_pages, uint64_t *ret_collected_pages)
-{
-	struct collection c = {.n = 0};
-	uint64_t asked_pages = 0;
-	int r = 0, flushed;
-
-	for (uint32_t i = 0; r == 0 && i < ranges->n; i++) {
-		struct page_range range = dynmem_range_at(ranges, i);
-
-		asked_pages += range.count;
-		r = collect_range(dm, range, &c);
-	}
-	flushed = flush_collection(dm, &c);
-	if (r)
-		return r;
-	if (flushed)
-		return flushed;
-
-	*ret_asked_pages = asked_pages;
-	*ret_collected_pages = c.pages;
-	return 0;
-}
-
-/* Begins a sequence of unballoon requests, unless it has begun. */
-static void begin_sequence(struct dynmem *dm, uint64_t now_ns)
-{
-	if (dm->state == DYNMEM_STATE_READY) {
-		dynmem_set_state(dm, DYNMEM_STATE_UNBALLOONING);
-		dm->operation = (struct dynmem_operation){
-			.kind = DYNMEM_OPERATION_UNBALLOON,
-			.started_ns = now_ns,
-		};
-	} else if (!dm->sequence_open) {
-		overlapping(dm);
-	}
-	dm->sequence_open = true;
-}
-
-static int receive_unballoon_request(struct dynmem *dm, const struct dynmem_frame *frame,
-				     uint64_t now_ns)
-{
-	struct dynmem_ranges ranges;
-	uint64_t asked_pages, collected_pages;
-	int r;
-
-	if (!in_service(dm))
-		return unexpected(dm);
-	if (dynmem_decode_unballoon_request(frame, &ranges))
-		return malformed(dm);
-	if (ranges.n < ranges.n_claimed) {
-		dm->stats.clipped++;
-		add_note(dm, DYNMEM_NOTE_CLIPPED);
-	}
-
-	begin_sequence(dm, now_ns);
-	r = collect_ranges(dm, &ranges, &asked_pages, &collected_pages);
-	if (r)
-		return r;
-	if (dm->operation.kind == DYNMEM_OPERATION_UNBALLOON) {
-		dm->operation.asked_pages += asked_pages;
-		dm->operation.done_pages += collected_pages;
-		if (!ranges.more && dm->operation.done_pages == 0)
-			dm->operation.ended_ns = now_ns;
-	}
-	if (!ranges.more) {
-		dm->sequence_open = false;
-		dm->unballoon_responses++;
-		dm->stats.unballoon_requests++;
-	}
-	return 0;
-}
-
-/*
- * Linux adds the memory; from user space there is no way that exists everywhere, so the answer is
- * the permanent refusal.
- */
-static int receive_hot_add_request(struct dynmem *dm, const struct dynmem_frame *frame)
-{
-	struct dynmem_hot_add_request request;
-
-	if (!in_service(dm))
-		return unexpected(dm);
-	if (dynmem_decode_hot_add_request(frame, &request))
-		return malformed(dm);
-
-	dm->stats.hot_add_requests++;
-	if (dm->state != DYNMEM_STATE_READY) {
-		overlapping(dm);
-		dm->hot_add_postponements++;
-		return DYNMEM_UNEXPECTED;
-	}
-	dm->hot_add_refusals++;
-	return 0;
-}
-
-static int receive_info(struct dynmem *dm, const struct dynmem_frame *frame)
-{
-	struct dynmem_info info;
-
-	if (!in_service(dm))
-		return unexpected(dm);
-	if (dynmem_decode_info(frame, &info))
-		return malformed(dm);
-
-	if (!info.has_max_pages) {
-		dm->stats.unknown++;
-		add_note(dm, DYNMEM_NOTE_UNKNOWN_INFO);
-		return 0;
-	}
-	dm->has_max_pages = true;
-	dm->max_pages = info.max_pages;
-	return 0;
-}
-
-int dynmem_receive(struct dynmem *dm, const void *msg, size_t len, uint64_t now_ns)
-{
-	struct dynmem_frame frame;
-
-	dm->stats.messages_in++;
-	if (dynmem_decode_frame(msg, len, &frame))
-		return malformed(dm);
-
-	switch ((enum dynmem_message_type)frame.type) {
-	case DYNMEM_VERSION_RESPONSE:
-		return receive_version_response(dm, &frame, now_ns);
-	case DYNMEM_CAPABILITIES_RESPONSE:
-		return receive_capabilities_response(dm, &frame, now_ns);
-	case DYNMEM_BALLOON_REQUEST:
-		return receive_balloon_request(dm, &frame, now_ns);
-	case DYNMEM_UNBALLOON_REQUEST:
-		return receive_unballoon_request(dm, &frame, now_ns);
-	case DYNMEM_HOT_ADD_REQUEST:
-		return receive_hot_add_request(dm, &frame);
-	case DYNMEM_INFO:
-		return receive_info(dm, &frame);
-	case DYNMEM_VERSION_REQUEST:
-	case DYNMEM_CAPABILITIES_REPORT:
-	case DYNMEM_STATUS_REPORT:
-	case DYNMEM_BALLOON_RESPONSE:
-	case DYNMEM_UNBALLOON_RESPONSE:
-	case DYNMEM_HOT_ADD_RESPONSE:
-		return unexpected(dm);
-	case DYNMEM_ERROR:
-		break;
-	}
-	return unknown(dm);
 }
 
 static void tick_report(struct dynmem *dm, uint64_t now_ns)
@@ -609,15 +255,16 @@ void dynmem_tick(struct dynmem *dm, uint64_t now_ns)
 	switch (dm->state) {
 	case DYNMEM_STATE_VERSION:
 		if (now_ns >= dm->deadline_ns)
-			fail(dm, DYNMEM_CLOSE_VERSION_TIMEOUT);
+			dynmem_fail(dm, DYNMEM_CLOSE_VERSION_TIMEOUT);
 		break;
 	case DYNMEM_STATE_CAPABILITIES:
 		if (now_ns >= dm->deadline_ns)
-			fail(dm, DYNMEM_CLOSE_CAPABILITIES_TIMEOUT);
+			dynmem_fail(dm, DYNMEM_CLOSE_CAPABILITIES_TIMEOUT);
 		break;
 	case DYNMEM_STATE_READY:
 	case DYNMEM_STATE_BALLOONING:
 	case DYNMEM_STATE_UNBALLOONING:
+	case DYNMEM_STATE_HOT_ADDING:
 		tick_report(dm, now_ns);
 		break;
 	case DYNMEM_STATE_CLOSED:
@@ -636,6 +283,7 @@ uint64_t dynmem_deadline_ns(const struct dynmem *dm)
 	case DYNMEM_STATE_READY:
 	case DYNMEM_STATE_BALLOONING:
 	case DYNMEM_STATE_UNBALLOONING:
+	case DYNMEM_STATE_HOT_ADDING:
 		return dm->reports_suppressed ? UINT64_MAX : dm->next_report_ns;
 	case DYNMEM_STATE_CLOSED:
 	case DYNMEM_STATE_FAILED:
@@ -654,58 +302,19 @@ void dynmem_set_figures(struct dynmem *dm, const struct dynmem_status_report *fi
 	dm->report = DYNMEM_REPORT_COMPLETE;
 }
 
-/* Makes room for @n more answers. DYNMEM_FULL, -ENOMEM. */
-static int reserve_answers(struct dynmem *dm, size_t n)
-{
-	size_t capacity = dm->answers_capacity ? dm->answers_capacity : DYNMEM_RANGES_MAX;
-	struct page_range *answers;
-
-	if (dm->answered > 0) {
-		dm->n_answers -= dm->answered;
-		memmove(dm->answers, dm->answers + dm->answered,
-			dm->n_answers * sizeof(*answers));
-		dm->answered = 0;
-	}
-
-	if (n > dm->config.ranges_max - dm->n_answers)
-		return DYNMEM_FULL;
-	while (capacity < dm->n_answers + n)
-		capacity *= 2;
-	if (capacity == dm->answers_capacity)
-		return 0;
-
-	answers = reallocarray(dm->answers, capacity, sizeof(*answers));
-	if (!answers)
-		return -ENOMEM;
-	dm->answers = answers;
-	dm->answers_capacity = capacity;
-	return 0;
-}
-
 /* Records a slice: the pages are the host's from here on. */
 static int accept_slice(struct dynmem *dm, const struct page_range *ranges, size_t n)
 {
 	uint64_t pages = page_ranges_count(ranges, n);
-	struct page_range part;
 	int r;
 
 	assert(pages <= dm->take_wanted - dm->take_done);
-	for (size_t i = 0; i < n; i++)
-		if (!dynmem_range_fits(ranges[i]) ||
-		    rangeset_overlap(&dm->collected, ranges[i], &part))
-			return DYNMEM_UNUSABLE;
-
-	r = reserve_answers(dm, n);
-	if (r)
-		return r;
-	r = rangeset_add(&dm->ballooned, ranges, n);
+	r = dynmem_books_take(&dm->books, ranges, n);
 	if (r < 0)
 		return r;
 	if (r > 0)
-		return r == RANGESET_FULL ? DYNMEM_FULL : DYNMEM_UNUSABLE;
+		return r == DYNMEM_BOOKS_FULL ? DYNMEM_FULL : DYNMEM_UNUSABLE;
 
-	for (size_t i = 0; i < n; i++)
-		dm->answers[dm->n_answers++] = ranges[i];
 	dm->take_done += pages;
 	dm->operation.done_pages += pages;
 	dm->stats.pages_taken += pages;
@@ -735,15 +344,35 @@ void dynmem_complete_return(struct dynmem *dm, uint64_t now_ns)
 	assert(dm->return_running);
 
 	dm->return_running = false;
-	dm->stats.pages_returned += dm->returning.pages;
-	rangeset_clear(&dm->returning);
-	if (dm->operation.kind == DYNMEM_OPERATION_UNBALLOON)
+	dm->stats.pages_returned += dm->books.returning.pages;
+	dynmem_books_end_return(&dm->books);
+	if (dm->operation.kind == DYNMEM_OPERATION_UNBALLOON &&
+	    (dm->state == DYNMEM_STATE_UNBALLOONING || dm->operation.ended_ns == 0))
 		dm->operation.ended_ns = now_ns;
+}
+
+void dynmem_complete_hot_add(struct dynmem *dm, uint64_t pages, bool for_good, uint64_t now_ns)
+{
+	assert(dm->hot_add == DYNMEM_HOT_ADD_STAGE_RUNNING);
+	assert(pages <= dm->hot_add_request.range.count);
+
+	dm->hot_add = dm->state == DYNMEM_STATE_HOT_ADDING ? DYNMEM_HOT_ADD_STAGE_COMPLETE
+							   : DYNMEM_HOT_ADD_STAGE_NONE;
+	dm->hot_add_pages = pages;
+	dm->hot_add_for_good = for_good;
+	dm->stats.hot_added_pages += pages;
+	dm->operation.done_pages = pages;
+	dm->operation.ended_ns = now_ns;
 }
 
 const struct rangeset *dynmem_ballooned(const struct dynmem *dm)
 {
-	return &dm->ballooned;
+	return &dm->books.ballooned;
+}
+
+const struct rangeset *dynmem_unreported(const struct dynmem *dm)
+{
+	return &dm->books.unreported;
 }
 
 void dynmem_get_status(const struct dynmem *dm, struct dynmem_status *ret_status)
@@ -754,8 +383,9 @@ void dynmem_get_status(const struct dynmem *dm, struct dynmem_status *ret_status
 		.reports_suppressed = dm->reports_suppressed,
 		.has_max_pages = dm->has_max_pages,
 		.max_pages = dm->max_pages,
-		.ballooned_pages = dm->ballooned.pages,
-		.returning_pages = dm->collected.pages + dm->returning.pages,
+		.ballooned_pages = dm->books.ballooned.pages,
+		.unreported_pages = dm->books.unreported.pages,
+		.returning_pages = dm->books.collected.pages + dm->books.returning.pages,
 		.operation = dm->operation,
 		.stats = dm->stats,
 	};

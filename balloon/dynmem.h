@@ -40,6 +40,7 @@ enum dynmem_state {
 	DYNMEM_STATE_READY,
 	DYNMEM_STATE_BALLOONING,
 	DYNMEM_STATE_UNBALLOONING, /* collecting the messages of a sequence, then giving back */
+	DYNMEM_STATE_HOT_ADDING,
 	DYNMEM_STATE_FAILED,
 	DYNMEM_N_STATES,
 };
@@ -48,6 +49,7 @@ enum dynmem_action_type {
 	DYNMEM_ACTION_SEND,          /* `message`, one packet */
 	DYNMEM_ACTION_TAKE_PAGES,    /* take `pages` out of use, by dynmem_complete_take() */
 	DYNMEM_ACTION_RETURN_PAGES,  /* put `ranges` back into use; then dynmem_complete_return() */
+	DYNMEM_ACTION_HOT_ADD,       /* add the memory of `hot_add`; then dynmem_complete_hot_add() */
 	DYNMEM_ACTION_SAMPLE,        /* read the figures of a report; then dynmem_set_figures() */
 	DYNMEM_ACTION_CLOSE_CHANNEL, /* for `reason`; then dynmem_close() */
 	DYNMEM_ACTION_NOTE,          /* log `note`; each kind comes once per channel */
@@ -69,6 +71,7 @@ enum dynmem_note {
 	DYNMEM_NOTE_FOREIGN,
 	DYNMEM_NOTE_OVERLAP,
 	DYNMEM_NOTE_UNTRACKED,
+	DYNMEM_NOTE_HOT_ADD_RANGE,
 	DYNMEM_N_NOTES,
 };
 
@@ -78,12 +81,15 @@ struct dynmem_action {
 	uint64_t pages;                       /* TAKE_PAGES */
 	const struct page_range *ranges;      /* RETURN_PAGES; until dynmem_complete_return() */
 	size_t n_ranges;
+	struct dynmem_hot_add_request hot_add; /* HOT_ADD; its range is whole alignment units */
+	bool again; /* HOT_ADD: a daemon that died may have added it, or a part; that counts as added */
 	enum dynmem_close_reason reason; /* CLOSE_CHANNEL */
 	enum dynmem_note note;           /* NOTE */
 };
 
 struct dynmem_config {
 	struct dynmem_capabilities capabilities;
+	bool can_hot_add; /* DYNMEM_ACTION_HOT_ADD will be obeyed; else hot-adds are refused for good */
 	uint64_t first_status_ns;  /* from the end of the start-up to the first status report */
 	uint64_t status_period_ns; /* at least 1 */
 	size_t ranges_per_message; /* 1..DYNMEM_RANGES_MAX */
@@ -103,7 +109,10 @@ struct dynmem_stats {
 	uint64_t balloon_requests;
 	uint64_t unballoon_requests; /* whole sequences */
 	uint64_t hot_add_requests;
+	uint64_t hot_add_bad; /* of these: with a range or region that cannot be; refused */
+	uint64_t hot_added_pages;
 	uint64_t pages_taken;
+	uint64_t pages_reused; /* of the balloon of a host that was lost, given to the next one */
 	uint64_t pages_returned;
 	uint64_t status_reports;
 	uint64_t status_dropped; /* due while the one before was still unsent */
@@ -114,6 +123,7 @@ enum dynmem_operation_kind {
 	DYNMEM_OPERATION_NONE,
 	DYNMEM_OPERATION_BALLOON,
 	DYNMEM_OPERATION_UNBALLOON,
+	DYNMEM_OPERATION_HOT_ADD,
 };
 
 /* The running operation, or the last one. */
@@ -132,6 +142,7 @@ struct dynmem_status {
 	bool has_max_pages;
 	uint64_t max_pages;       /* the most the host will ever give, from its info message */
 	uint64_t ballooned_pages; /* the host has them */
+	uint64_t unreported_pages; /* a host that is gone had them; they are still out of use */
 	uint64_t returning_pages; /* the host gave them back; they are not in use yet */
 	struct dynmem_operation operation;
 	struct dynmem_stats stats;
@@ -151,14 +162,18 @@ DEFINE_CLEANUP(dynmem)
 _must_check_ int dynmem_open(struct dynmem *dm, uint64_t now_ns);
 
 /*
- * The channel is gone, in any state. The pages that the host had stay in the set: whether they may
- * be used again depends on the host, so the caller decides, and says so by dynmem_forget(). What
- * the host gave back before is still returned, and running memory work must still be completed.
+ * The channel is gone, in any state, and with it the host's knowledge of its pages
+ * (docs/PROTOCOL-dynmem.md section 11). They stay out of use: they are unreported, and are what
+ * the next balloon request gets first, untouched. What the host gave back before is still
+ * returned, and running memory work must still be completed.
  */
 void dynmem_close(struct dynmem *dm);
 
-/* The state is CLOSED and no return is running: all ballooned pages are in use again. */
-void dynmem_forget(struct dynmem *dm);
+/*
+ * Has all unreported pages put back into use, by DYNMEM_ACTION_RETURN_PAGES, in any state. Only
+ * when a host that had them has certainly forgotten them. -ENOMEM.
+ */
+_must_check_ int dynmem_release(struct dynmem *dm);
 
 /* Takes a message of @len bytes. DYNMEM_MALFORMED, DYNMEM_UNEXPECTED; -ENOMEM. */
 _must_check_ int dynmem_receive(struct dynmem *dm, const void *msg, size_t len, uint64_t now_ns);
@@ -184,11 +199,20 @@ _must_check_ int dynmem_complete_take(struct dynmem *dm, const struct page_range
 /* The pages of the last DYNMEM_ACTION_RETURN_PAGES are in use again. */
 void dynmem_complete_return(struct dynmem *dm, uint64_t now_ns);
 
+/*
+ * The memory of the last DYNMEM_ACTION_HOT_ADD: @pages from the start of its range were added, a
+ * multiple of the alignment. If none: @for_good, or the host may ask again.
+ */
+void dynmem_complete_hot_add(struct dynmem *dm, uint64_t pages, bool for_good, uint64_t now_ns);
+
 /* The next thing to do. Call it only after the last message could be sent. DYNMEM_IDLE. */
 _must_check_ int dynmem_next_action(struct dynmem *dm, struct dynmem_action *ret_action);
 
-/* The pages that the host has; borrowed until the next call that changes @dm. */
+/* The pages that the host has, or will be told that it has; borrowed until @dm changes. */
 const struct rangeset *dynmem_ballooned(const struct dynmem *dm);
+
+/* The pages that a host which is gone had, and that are still out of use; borrowed likewise. */
+const struct rangeset *dynmem_unreported(const struct dynmem *dm);
 
 /* A snapshot of everything that status shows. */
 void dynmem_get_status(const struct dynmem *dm, struct dynmem_status *ret_status);

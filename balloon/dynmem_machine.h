@@ -2,10 +2,12 @@
 #pragma once
 
 #include "balloon/dynmem.h"
+#include "balloon/dynmem_books.h"
 
 /*
- * The inside of the guest's machine, shared by dynmem.c (what comes in) and dynmem_next.c (what
- * goes out). The diagram and the rules are in dynmem.c.
+ * The inside of the guest's machine, shared by dynmem.c (its life), dynmem_receive.c (what comes
+ * in), dynmem_next.c (what goes out) and dynmem_record.c (what outlives it). The diagram and the
+ * rules are in dynmem.c.
  */
 
 /* How far the caller is with taking pages. */
@@ -13,6 +15,13 @@ enum dynmem_take {
 	DYNMEM_TAKE_NONE,
 	DYNMEM_TAKE_DUE,     /* to be handed out by dynmem_next_action() */
 	DYNMEM_TAKE_RUNNING, /* handed out, not finished */
+};
+
+enum dynmem_hot_add_stage {
+	DYNMEM_HOT_ADD_STAGE_NONE,
+	DYNMEM_HOT_ADD_STAGE_DUE,     /* to be handed out by dynmem_next_action() */
+	DYNMEM_HOT_ADD_STAGE_RUNNING, /* handed out, not complete */
+	DYNMEM_HOT_ADD_STAGE_COMPLETE, /* to be answered */
 };
 
 enum dynmem_report_stage {
@@ -34,6 +43,10 @@ struct dynmem {
 	enum dynmem_state state;
 	uint32_t last_trans_id;
 	struct dynmem_message out;
+	bool out_pending; /* handed out; that it was sent is known when the next action is asked for */
+	bool out_again;   /* to be handed out once more, after dynmem_resume() */
+	bool out_placed;  /* a commit has recorded where in the ring it begins: */
+	uint32_t out_position;
 
 	/* start-up */
 	size_t attempt; /* index in dynmem_versions[] */
@@ -50,20 +63,17 @@ struct dynmem {
 	struct dynmem_status_report figures;
 
 	/* memory */
-	struct rangeset ballooned;
-	struct rangeset collected;
-	struct rangeset returning;
+	struct dynmem_books books;
 	enum dynmem_take take;
 	uint64_t take_wanted; /* pages */
 	uint64_t take_done;   /* pages */
-	bool return_running;  /* the pages of `returning` were handed out */
+	bool return_running;  /* the pages of `books.returning` were handed out */
 	bool sequence_open; /* the last unballoon request said "more" */
-
-	/* ranges that were taken and not yet told to the host: [answered, n_answers) */
-	struct page_range *answers;
-	size_t answered;
-	size_t n_answers;
-	size_t answers_capacity;
+	enum dynmem_hot_add_stage hot_add;
+	struct dynmem_hot_add_request hot_add_request;
+	bool hot_add_again;
+	uint64_t hot_add_pages; /* COMPLETE: what came of it */
+	bool hot_add_for_good;
 
 	/* how many of each are owed to the host */
 	uint64_t unballoon_responses;
@@ -81,3 +91,9 @@ struct dynmem {
 
 /* Changes the state as the table of transitions allows, and counts it. */
 void dynmem_set_state(struct dynmem *dm, enum dynmem_state state);
+
+/* Has @note logged, unless it was on this channel. */
+void dynmem_add_note(struct dynmem *dm, enum dynmem_note note);
+
+/* Gives the channel up. */
+void dynmem_fail(struct dynmem *dm, enum dynmem_close_reason reason);

@@ -19,6 +19,8 @@ static int send_message(struct dynmem *dm, struct dynmem_action *action)
 {
 	action->type = DYNMEM_ACTION_SEND;
 	action->message = &dm->out;
+	dm->out_pending = true;
+	dm->out_placed = false;
 	dm->stats.messages_out++;
 	return 0;
 }
@@ -90,9 +92,11 @@ static int next_balloon_refusal(struct dynmem *dm, struct dynmem_action *action)
 	return send_message(dm, action);
 }
 
-/* The balloon operation's last response has been written. */
-static void end_balloon(struct dynmem *dm)
+/* The last response of a balloon or hot-add operation has been written. */
+static void end_operation(struct dynmem *dm)
 {
+	uint64_t pages = dm->books.collected.pages;
+
 	if (!dm->sequence_open && dm->unballoon_responses == 0) {
 		dynmem_set_state(dm, DYNMEM_STATE_READY);
 		return;
@@ -100,25 +104,10 @@ static void end_balloon(struct dynmem *dm)
 	dynmem_set_state(dm, DYNMEM_STATE_UNBALLOONING);
 	dm->operation = (struct dynmem_operation){
 		.kind = DYNMEM_OPERATION_UNBALLOON,
-		.asked_pages = dm->collected.pages,
-		.done_pages = dm->collected.pages,
+		.asked_pages = pages,
+		.done_pages = pages,
 		.started_ns = dm->operation.ended_ns,
 	};
-}
-
-/* Moves the next ranges that fit one message out of the answers. */
-static size_t cut_answers(struct dynmem *dm, struct page_range *ranges)
-{
-	size_t n = 0;
-
-	while (n < dm->config.ranges_per_message && dm->answered < dm->n_answers) {
-		ranges[n++] = dynmem_range_cut(&dm->answers[dm->answered]);
-		if (dm->answers[dm->answered].count == 0)
-			dm->answered++;
-	}
-	if (dm->answered == dm->n_answers)
-		dm->answered = dm->n_answers = 0;
-	return n;
 }
 
 static int next_balloon_response(struct dynmem *dm, struct dynmem_action *action)
@@ -130,19 +119,46 @@ static int next_balloon_response(struct dynmem *dm, struct dynmem_action *action
 	if (dm->take == DYNMEM_TAKE_DUE) {
 		dm->take = DYNMEM_TAKE_RUNNING;
 		action->type = DYNMEM_ACTION_TAKE_PAGES;
-		action->pages = dm->take_wanted;
+		action->pages = dm->take_wanted - dm->take_done;
 		return 0;
 	}
-	if (dm->n_answers == 0 && dm->take != DYNMEM_TAKE_NONE)
+	if (dm->books.untold.pages == 0 && dm->take != DYNMEM_TAKE_NONE)
 		return DYNMEM_IDLE;
 
-	n = cut_answers(dm, ranges);
-	last = dm->take == DYNMEM_TAKE_NONE && dm->n_answers == 0 &&
+	n = dynmem_books_tell(&dm->books, ranges, dm->config.ranges_per_message);
+	last = dm->take == DYNMEM_TAKE_NONE &&
+	       dm->books.in_flight_pages == dm->books.untold.pages &&
 	       (n == 0 || dm->take_done == dm->take_wanted);
 	dynmem_encode_balloon_response(&dm->out, next_trans_id(dm), !last, ranges, n);
 	if (last)
-		end_balloon(dm);
+		end_operation(dm);
 	return send_message(dm, action);
+}
+
+static int next_hot_add_step(struct dynmem *dm, struct dynmem_action *action)
+{
+	struct dynmem_hot_add_response response;
+
+	switch (dm->hot_add) {
+	case DYNMEM_HOT_ADD_STAGE_DUE:
+		dm->hot_add = DYNMEM_HOT_ADD_STAGE_RUNNING;
+		action->type = DYNMEM_ACTION_HOT_ADD;
+		action->hot_add = dm->hot_add_request;
+		action->again = dm->hot_add_again;
+		return 0;
+	case DYNMEM_HOT_ADD_STAGE_COMPLETE:
+		dm->hot_add = DYNMEM_HOT_ADD_STAGE_NONE;
+		response.pages = dm->hot_add_pages;
+		response.result = response.pages > 0 || dm->hot_add_for_good ? DYNMEM_HOT_ADD_DONE
+									     : DYNMEM_HOT_ADD_LATER;
+		dynmem_encode_hot_add_response(&dm->out, next_trans_id(dm), &response);
+		end_operation(dm);
+		return send_message(dm, action);
+	case DYNMEM_HOT_ADD_STAGE_NONE:
+	case DYNMEM_HOT_ADD_STAGE_RUNNING:
+		break;
+	}
+	return DYNMEM_IDLE;
 }
 
 static int next_unballoon_response(struct dynmem *dm, struct dynmem_action *action)
@@ -160,18 +176,13 @@ static int next_unballoon_response(struct dynmem *dm, struct dynmem_action *acti
 /* Puts what was collected back into use; after a close as well, for the host gave it back before. */
 static int next_return(struct dynmem *dm, struct dynmem_action *action)
 {
-	struct rangeset empty = dm->returning;
-
-	if (dm->return_running || dm->collected.pages == 0)
+	if (dm->return_running || !dynmem_books_begin_return(&dm->books))
 		return DYNMEM_IDLE;
 
-	assert(empty.pages == 0);
-	dm->returning = dm->collected;
-	dm->collected = empty;
 	dm->return_running = true;
 	action->type = DYNMEM_ACTION_RETURN_PAGES;
-	action->ranges = dm->returning.ranges;
-	action->n_ranges = dm->returning.n_ranges;
+	action->ranges = dm->books.returning.ranges;
+	action->n_ranges = dm->books.returning.n_ranges;
 	return 0;
 }
 
@@ -215,6 +226,9 @@ static int next_close(struct dynmem *dm, struct dynmem_action *action)
 	return 0;
 }
 
+/* The one of two that has something to do; outside of operations pages are returned any time. */
+#define FIRST_OF(dm, action, next) (next(dm, action) == 0 ? 0 : next_return(dm, action))
+
 /* What the state is about. */
 static int next_state_action(struct dynmem *dm, struct dynmem_action *action)
 {
@@ -223,17 +237,38 @@ static int next_state_action(struct dynmem *dm, struct dynmem_action *action)
 		return next_return(dm, action);
 	case DYNMEM_STATE_VERSION:
 	case DYNMEM_STATE_CAPABILITIES:
-		return next_hello(dm, action);
+		return FIRST_OF(dm, action, next_hello);
 	case DYNMEM_STATE_READY:
-		return next_balloon_refusal(dm, action);
+		return FIRST_OF(dm, action, next_balloon_refusal);
 	case DYNMEM_STATE_BALLOONING:
 		return next_balloon_response(dm, action);
 	case DYNMEM_STATE_UNBALLOONING:
 		return next_unballoon_step(dm, action);
+	case DYNMEM_STATE_HOT_ADDING:
+		return next_hot_add_step(dm, action);
 	case DYNMEM_STATE_FAILED:
-		return next_close(dm, action);
+		return FIRST_OF(dm, action, next_close);
 	case DYNMEM_N_STATES:
 		break;
+	}
+	return DYNMEM_IDLE;
+}
+
+/*
+ * That the caller asks for more means that the last message has gone out. One that dynmem_resume()
+ * found unsent is handed out again instead, as it was.
+ */
+static int next_after_send(struct dynmem *dm, struct dynmem_action *action)
+{
+	if (dm->out_again) {
+		dm->out_again = false;
+		action->type = DYNMEM_ACTION_SEND;
+		action->message = &dm->out;
+		return 0;
+	}
+	if (dm->out_pending) {
+		dm->out_pending = false;
+		dynmem_books_told(&dm->books);
 	}
 	return DYNMEM_IDLE;
 }
@@ -243,7 +278,9 @@ int dynmem_next_action(struct dynmem *dm, struct dynmem_action *ret_action)
 	struct dynmem_action action = {0};
 	int r;
 
-	r = next_note(dm, &action);
+	r = next_after_send(dm, &action);
+	if (r)
+		r = next_note(dm, &action);
 	if (r)
 		r = next_hot_add_response(dm, &action);
 	if (r)

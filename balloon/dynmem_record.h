@@ -25,9 +25,11 @@
  *
  * Nothing else needs a commit; more of them do no harm. `in` is the reader's private position, the
  * one behind the last message that dynmem_receive() has seen, not the ring's published read index,
- * which may lag. `out` is the ring's write index. A message that waits for room has not been
- * written: as long as dynmem_next_action() is not called again, the position of the first commit
- * after it counts.
+ * which may lag. `out` is the ring's write index, and everything that was put into the ring has
+ * been published before the commit (a batch must not be longer than one message). A message that
+ * waits for room has not been written: as long as dynmem_next_action() is not called again, the
+ * position of the first commit after it counts. A commit after dynmem_open() saves a channel on
+ * which nothing was said yet.
  *
  * A new daemon, when the keeper has handed it the area, the pages and perhaps the channel:
  *

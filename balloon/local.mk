@@ -4,9 +4,13 @@ pkglibexec_PROGRAMS += %D%/hvguest-keeper
 
 %C%_libballoon_a_SOURCES = \
 	%D%/dynmem.c %D%/dynmem.h \
+	%D%/dynmem_area.c %D%/dynmem_area.h \
+	%D%/dynmem_books.c %D%/dynmem_books.h \
 	%D%/dynmem_machine.h \
 	%D%/dynmem_next.c \
-	%D%/dynmem_record.h \
+	%D%/dynmem_receive.c \
+	%D%/dynmem_record.c %D%/dynmem_record.h \
+	%D%/dynmem_replay.c \
 	%D%/dynmem_wire.c %D%/dynmem_wire.h \
 	%D%/frames.c %D%/frames.h \
 	%D%/keeper_proto.c %D%/keeper_proto.h \

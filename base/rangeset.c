@@ -57,8 +57,7 @@ static size_t find(const struct rangeset *set, uint64_t page)
 	return low;
 }
 
-/* Makes room for @n ranges in total, which may be over the limit for the length of one call. */
-static int reserve(struct rangeset *set, size_t n)
+int rangeset_reserve(struct rangeset *set, size_t n)
 {
 	size_t capacity = set->capacity;
 	struct page_range *ranges;
@@ -118,7 +117,7 @@ int rangeset_add(struct rangeset *set, const struct page_range *ranges, size_t n
 		return r;
 	if (n_union > set->limit)
 		return RANGESET_FULL;
-	r = reserve(set, set->n_ranges + n);
+	r = rangeset_reserve(set, set->n_ranges + n);
 	if (r)
 		return r;
 
@@ -152,7 +151,7 @@ static int split(struct rangeset *set, size_t i, struct page_range hole)
 
 	if (set->n_ranges >= set->limit)
 		return RANGESET_FULL;
-	r = reserve(set, set->n_ranges + 1);
+	r = rangeset_reserve(set, set->n_ranges + 1);
 	if (r)
 		return r;
 
@@ -235,6 +234,53 @@ bool rangeset_contains(const struct rangeset *set, struct page_range range)
 		return true;
 	return rangeset_overlap(set, range, &part) && part.first == range.first &&
 	       part.count == range.count;
+}
+
+/* Writes what is in @a and not in @b to @ranges, which has room, and returns how many there are. */
+static size_t subtract(const struct rangeset *a, const struct rangeset *b,
+		       struct page_range *ranges)
+{
+	struct page_range rest, part;
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n_ranges; i++) {
+		rest = a->ranges[i];
+		while (rangeset_overlap(b, rest, &part)) {
+			if (part.first > rest.first)
+				ranges[n++] = (struct page_range){rest.first,
+								  part.first - rest.first};
+			rest.count -= range_end(part) - rest.first;
+			rest.first = range_end(part);
+		}
+		if (rest.count > 0)
+			ranges[n++] = rest;
+	}
+	return n;
+}
+
+int rangeset_add_difference(struct rangeset *set, const struct rangeset *a,
+			    const struct rangeset *b)
+{
+	/* Each range of @b cuts at most one range of @a in two. */
+	struct page_range *ranges = calloc(a->n_ranges + b->n_ranges + 1, sizeof(*ranges));
+	int r;
+
+	if (!ranges)
+		return -ENOMEM;
+	r = rangeset_add(set, ranges, subtract(a, b, ranges));
+	free(ranges);
+	return r;
+}
+
+bool rangeset_intersects(const struct rangeset *a, const struct rangeset *b)
+{
+	const struct rangeset *few = a->n_ranges < b->n_ranges ? a : b, *many = few == a ? b : a;
+	struct page_range part;
+
+	for (size_t i = 0; i < few->n_ranges; i++)
+		if (rangeset_overlap(many, few->ranges[i], &part))
+			return true;
+	return false;
 }
 
 static int compare_first(const void *a, const void *b)

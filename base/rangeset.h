@@ -41,6 +41,12 @@ void rangeset_fini(struct rangeset *set);
 void rangeset_clear(struct rangeset *set);
 
 /*
+ * Makes sure that @n ranges in total need no further memory, whatever the limit is. Does nothing if
+ * there is room already. -ENOMEM.
+ */
+_must_check_ int rangeset_reserve(struct rangeset *set, size_t n);
+
+/*
  * Adds @n ranges that page_ranges_normalize() has put in order. All or nothing: on any condition
  * or error the set is as it was. Linear in the size of the set plus @n.
  * RANGESET_OVERLAP, RANGESET_FULL, -ENOMEM.
@@ -63,6 +69,16 @@ bool rangeset_contains(const struct rangeset *set, struct page_range range);
  */
 bool rangeset_overlap(const struct rangeset *set, struct page_range range,
 		      struct page_range *ret_part);
+
+/*
+ * Adds to @set, which should be empty, what is in @a and not in @b. All or nothing.
+ * RANGESET_OVERLAP, RANGESET_FULL, -ENOMEM.
+ */
+_must_check_ int rangeset_add_difference(struct rangeset *set, const struct rangeset *a,
+					 const struct rangeset *b);
+
+/* True if the two sets have a page in common. */
+bool rangeset_intersects(const struct rangeset *a, const struct rangeset *b);
 
 /*
  * Sorts @ranges by page number, drops empty ones and joins neighbours, in place, and writes how

@@ -62,9 +62,13 @@ json_int_t number_of(const json_t *object, const char *key);
 struct size_text bytes_of(const json_t *object, const char *key);
 struct size_text seconds_of(const json_t *object, const char *key);
 
+/* What status says about its memory part. */
+void print_memory(const json_t *m);
+
 /* The verbs. */
 int verb_status(const struct cli *cli);
 int verb_freeze(const struct cli *cli);
+int verb_memory(const struct cli *cli);
 int verb_plan(const struct cli *cli);
 int verb_receipt(const struct cli *cli);
 int verb_receipts(const struct cli *cli);

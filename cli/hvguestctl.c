@@ -53,6 +53,13 @@ static const struct verb verbs[] = {
 		.run = verb_thaw,
 	},
 	{
+		.name = "memory",
+		.operands = "[release]",
+		.n_most = 1,
+		.help = "what the host has; release: use again what a host that is gone had",
+		.run = verb_memory,
+	},
+	{
 		.name = "vmbus",
 		.help = "every VMBus device: its driver, its rings, what hvguestd makes of it",
 		.run = verb_vmbus,

@@ -12,23 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print_memory(const json_t *m)
-{
-	const json_t *pages = json_object_get(m, "pages");
-
-	printf("memory      %s (channel %s, protocol %s)\n", text_of(m, "state"),
-	       text_of(m, "channel"), text_of(m, "version"));
-	if (!pages)
-		return;
-	printf("            committed %s, available %s, floor %s\n",
-	       bytes_of(m, "committed_bytes").text, bytes_of(m, "available_bytes").text,
-	       bytes_of(m, "floor_bytes").text);
-	printf("            ballooned %s (memory blocks %s, 2 MiB pages %s, 4 KiB pages %s)%s\n",
-	       bytes_of(m, "ballooned_bytes").text, bytes_of(pages, "block_bytes").text,
-	       bytes_of(pages, "huge_bytes").text, bytes_of(pages, "small_bytes").text,
-	       json_is_true(json_object_get(pages, "pinned")) ? "" : ", NOT PINNED");
-}
-
 static void print_hotplug(const json_t *h)
 {
 	const json_t *kernel = json_object_get(h, "kernel_balloon");

@@ -53,6 +53,14 @@ static void reply_receipt(struct httpd_request *request, const struct api *api, 
 		httpd_reply_json(request, 200, receipt ?: json_pack("{s:i}", "schema", 1));
 }
 
+/* The next host would be given it first; and it has to be sure that the last one has forgotten it. */
+static void post_memory_release(struct httpd_request *request, void *user)
+{
+	struct api *api = user;
+
+	httpd_reply_json(request, 200, bind_dynmem_release(api->dynmem));
+}
+
 static void get_last_backup(struct httpd_request *request, void *user)
 {
 	reply_receipt(request, user, 1);
@@ -117,11 +125,16 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 		{"/v1/backup/receipts/{n}", get_receipt},
 	};
 
+	int r;
+
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-		int r = httpd_route(httpd, "GET", routes[i].path, routes[i].handle, api);
+		r = httpd_route(httpd, "GET", routes[i].path, routes[i].handle, api);
 
 		if (r)
 			return r;
 	}
+	r = httpd_route(httpd, "POST", "/v1/memory/release", post_memory_release, api);
+	if (r)
+		return r;
 	return bind_manual_add_routes(api->manual, httpd);
 }

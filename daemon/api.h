@@ -18,6 +18,7 @@
  *     GET /v1/backup/receipts       the last receipts, newest first, in short
  *     GET /v1/backup/receipts/{n}   the n-th newest; nothing but the schema if there is none at all
  *     GET /v1/backup/last           the same as .../receipts/1
+ *     POST /v1/memory/release       puts back into use what a host that is gone had of the memory
  *
  * and what daemon/bind_manual.h adds.
  */

@@ -13,9 +13,10 @@
  * floor, never into stalls, and not at all while a backup holds the file systems. A guard in doubt
  * has the next slice wait for a moment.
  *
- * When the channel is lost the host forgets what it took, so the memory is put back into use:
+ * When the channel is lost the host forgets what it took. The memory stays out of use, unreported,
+ * until the next host asks for some, or the administrator releases it. What is under way is ended:
  *
- *     OPEN --close--> DRAINING --(work done, all pages back)--> IDLE --open--> OPEN
+ *     OPEN --close--> DRAINING --(work done, what was given back is in use)--> IDLE --open--> OPEN
  *
  * A channel that opens while the last one is still being drained waits.
  */
@@ -40,7 +41,6 @@ enum work_kind {
 	WORK_TAKE,   /* a slice for the host */
 	WORK_RETURN, /* what the host has given back */
 	WORK_UNDO,   /* a slice that the machine did not accept */
-	WORK_DRAIN,  /* everything that a lost host had */
 	WORK_REVIVE, /* start another keeper */
 	WORK_GUARD,  /* a memory block has come online */
 };
@@ -97,15 +97,26 @@ struct bind_dynmem {
 
 static void step(struct bind_dynmem *b);
 
+/* @pages without up to *@less of them, which becomes less by as many. */
+static uint64_t take_off(uint64_t pages, uint64_t *less)
+{
+	uint64_t n = *less < pages ? *less : pages;
+
+	*less -= n;
+	return pages - n;
+}
+
+/* What the host has: all that is out of use but for what is unreported, which is in the best pages. */
 static struct report_ballooned ballooned(const struct bind_dynmem *b)
 {
 	const struct pages_stats *pages = &b->stats.pages;
+	uint64_t unreported = dynmem_unreported(b->core)->pages;
+	struct report_ballooned r;
 
-	return (struct report_ballooned){
-		.huge_pages = pages->source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE,
-		.small_pages = pages->source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE,
-		.block_pages = b->stats.blocks.blocks * b->stats.blocks.block_pages,
-	};
+	r.block_pages = take_off(b->stats.blocks.blocks * b->stats.blocks.block_pages, &unreported);
+	r.huge_pages = take_off(pages->source[PAGES_HUGE].bytes / DYNMEM_PAGE_SIZE, &unreported);
+	r.small_pages = take_off(pages->source[PAGES_SMALL].bytes / DYNMEM_PAGE_SIZE, &unreported);
+	return r;
 }
 
 static void set_figures(struct bind_dynmem *b)
@@ -114,6 +125,8 @@ static void set_figures(struct bind_dynmem *b)
 	struct dynmem_status_report figures;
 
 	memory_guard_report(b->guard, &taken, b->take_due, &figures);
+	/* It can be given at once, whatever this machine needs. */
+	figures.available_pages += dynmem_unreported(b->core)->pages;
 	dynmem_set_figures(b->core, &figures);
 }
 
@@ -126,7 +139,6 @@ static int ask_sources(struct memory_work *work)
 					   work->n_avoid, work->slice, &work->n_slice);
 	case WORK_RETURN:
 	case WORK_UNDO:
-	case WORK_DRAIN:
 		return memory_sources_return(work->sources, work->ranges, work->n_ranges,
 					     &work->done_pages);
 	case WORK_GUARD:
@@ -193,20 +205,21 @@ static void end_take(struct bind_dynmem *b, const char *why)
 	(void)!dynmem_complete_take(b->core, NULL, 0, true, clock_monotonic_ns());
 }
 
-/* A copy of what the host has, for the worker. */
+/* A copy of what the host has, or a host that is gone had, for the worker. */
 static bool remember_host(struct bind_dynmem *b)
 {
-	const struct rangeset *host = dynmem_ballooned(b->core);
+	const struct rangeset *sets[] = {dynmem_ballooned(b->core), dynmem_unreported(b->core)};
+	size_t n = sets[0]->n_ranges + sets[1]->n_ranges, at = 0;
 	struct page_range *avoid;
 
-	avoid = reallocarray(b->work.avoid, host->n_ranges + 1, sizeof(*avoid));
+	avoid = reallocarray(b->work.avoid, n + 1, sizeof(*avoid));
 	if (!avoid)
 		return false;
-	if (host->n_ranges > 0)
-		memcpy(avoid, host->ranges, host->n_ranges * sizeof(*avoid));
 	b->work.avoid = avoid;
-	b->work.n_avoid = host->n_ranges;
-	return true;
+	for (size_t i = 0; i < 2; i++)
+		for (size_t j = 0; j < sets[i]->n_ranges; j++)
+			avoid[at++] = sets[i]->ranges[j];
+	return page_ranges_normalize(avoid, n, &b->work.n_avoid) == 0;
 }
 
 /* Why no page may be taken, whatever the figures say; NULL: they decide. */
@@ -369,24 +382,15 @@ static void work_done(struct job *job)
 	case WORK_REVIVE:
 		b->revive_due = false;
 		break;
-	case WORK_DRAIN:
-		dynmem_forget(b->core);
-		break;
 	}
 	step(b);
 }
 
 static void start_channel(struct bind_dynmem *b, struct vmbus_port *take_port);
 
-/* Goes on with the drain when the worker is idle. */
-static void drain(struct bind_dynmem *b)
+/* The worker is idle, and nothing is due: what was under way has ended. */
+static void end_drain(struct bind_dynmem *b)
 {
-	const struct rangeset *ballooned = dynmem_ballooned(b->core);
-
-	if (ballooned->pages > 0) {
-		put_back(b, WORK_DRAIN, ballooned->ranges, ballooned->n_ranges);
-		return;
-	}
 	b->draining = false;
 	if (b->has_waiting) {
 		b->has_waiting = false;
@@ -408,7 +412,7 @@ static bool start_work(struct bind_dynmem *b)
 	else if (b->take_due && clock_monotonic_ns() >= b->slice_from_ns)
 		return !take_slice(b);
 	else if (b->draining)
-		drain(b);
+		end_drain(b);
 	return false;
 }
 
@@ -435,6 +439,9 @@ static void perform(struct bind_dynmem *b, const struct dynmem_action *action)
 		b->return_due = true;
 		b->return_ranges = action->ranges;
 		b->n_return_ranges = action->n_ranges;
+		break;
+	case DYNMEM_ACTION_HOT_ADD: /* was not offered to the host */
+		dynmem_complete_hot_add(b->core, 0, true, clock_monotonic_ns());
 		break;
 	case DYNMEM_ACTION_SAMPLE:
 		set_figures(b);
@@ -556,6 +563,10 @@ static void close_channel(void *self, const char *why)
 	b->has_waiting = false;
 	b->link = link_free(b->link);
 	dynmem_close(b->core);
+	if (dynmem_unreported(b->core)->pages > 0)
+		log_notice("memory: the host is gone; %s that it had stay out of use for the next one "
+			   "(hvguestctl memory release puts them back)",
+			   size_format(dynmem_unreported(b->core)->pages * DYNMEM_PAGE_SIZE).text);
 	if (b->take_due && !(b->work.running && b->work.kind == WORK_TAKE))
 		end_take(b, "the channel is gone");
 	b->take_due = false; /* of a slice that is under way, slice_taken() takes note */
@@ -703,6 +714,7 @@ static json_t *operation_status(const struct dynmem_operation *o)
 		[DYNMEM_OPERATION_NONE] = "none",
 		[DYNMEM_OPERATION_BALLOON] = "balloon",
 		[DYNMEM_OPERATION_UNBALLOON] = "unballoon",
+		[DYNMEM_OPERATION_HOT_ADD] = "hot-add",
 	};
 
 	return json_pack("{s:s, s:I, s:I, s:b}", "kind", names[o->kind], "asked_bytes",
@@ -727,6 +739,19 @@ static json_t *keeper_status(const struct bind_dynmem *b)
 			 "overcommit_pages", (json_int_t)b->stats.pages.overcommit_pages);
 }
 
+json_t *bind_dynmem_release(struct bind_dynmem *b)
+{
+	uint64_t pages = dynmem_unreported(b->core)->pages;
+
+	if (dynmem_release(b->core))
+		return NULL;
+	if (pages > 0)
+		log_notice("memory: %s of a host that is gone are put back into use",
+			   size_format(pages * DYNMEM_PAGE_SIZE).text);
+	timer_set(b->timer, 0);
+	return json_pack("{s:i, s:I}", "schema", 1, "released_bytes", bytes(pages));
+}
+
 json_t *bind_dynmem_status(const struct bind_dynmem *b)
 {
 	struct dynmem_status s;
@@ -735,10 +760,11 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 
 	dynmem_get_status(b->core, &s);
 	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
-	status = json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:o, s:o, s:o, s:o}", "channel",
+	status = json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:I, s:o, s:o, s:o, s:o}", "channel",
 			   connection_channel_state(*b->context.connection, b), "state",
 			   dynmem_state_name(s.state), "version", s.version ? version : NULL,
 			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
+			   "unreported_bytes", bytes(s.unreported_pages),
 			   "pages", pages_status(&b->stats), "blocks",
 			   memory_sources_blocks_status(&b->stats), "operation",
 			   operation_status(&s.operation), "counters", counters_status(&s.stats));

@@ -38,6 +38,12 @@ void bind_dynmem_guard_blocks(struct bind_dynmem *b);
 /* For the connection's table. */
 struct service bind_dynmem_service(struct bind_dynmem *b);
 
+/*
+ * Has everything put back into use that a host which is gone had, and answers how much that is.
+ * NULL if there is no memory for it.
+ */
+json_t *bind_dynmem_release(struct bind_dynmem *b);
+
 /* For status: the channel, the machine, the pages and the last figures. */
 json_t *bind_dynmem_status(const struct bind_dynmem *b);
 

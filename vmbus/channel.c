@@ -47,6 +47,9 @@ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 {
 	struct vmbus_packet packet;
 
+	/* What was read before has been dealt with by now; the message that comes has not. */
+	if (!ch->corrupt)
+		give_back_much(ch);
 	for (int n = 0; n < DROPS_PER_CALL && !ch->corrupt; n++) {
 		int r = vmbus_ring_in_read(&ch->in, buf, size, &packet);
 
@@ -59,7 +62,6 @@ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 		} else if (packet.type != VMBUS_PACKET_INBAND) {
 			ch->stats.dropped_type++;
 		} else {
-			give_back_much(ch);
 			ch->stats.packets_in++;
 			ch->stats.bytes_in += packet.payload_size;
 			ret_message->trans_id = packet.trans_id;

@@ -5,12 +5,14 @@
  *
  * Input: steps of u8 kind, u8 argument, u16 length, and that many bytes. Kinds modulo 8: 0 the
  * bytes are received; 1 `length` milliseconds pass; 2 up to 16 actions are done; 3 a slice of at
- * most `argument` pages is taken, the last one if the length is odd; 4 pages are back in use; 5 the
- * channel closes; 6 it opens; 7 the balloon is forgotten. A step that has no place is passed over.
+ * most `argument` pages is taken, the last one if the length is odd; 4 pages are back in use, or
+ * memory was added, or was not if `argument` is odd; 5 the channel closes; 6 it opens; 7 what is
+ * unreported is released. A step that has no place is passed over.
  *
- * Oracles, against a record of all pages that are out of use: the machine knows each of them once;
- * it reports to the host only such pages, and returns to use only such as the host does not have;
- * all messages are well-formed; the deadline is never in the past after a tick.
+ * Oracles, against a record of all pages that are out of use, and one of what the host has been
+ * told and has not given back: the machine knows each page once; it reports only pages that are
+ * out of use; what the host has is in the balloon, at any time, and never returned to use; all
+ * messages are well-formed; the deadline is never in the past after a tick.
  */
 
 #include "tests/fuzz/fuzz.h"
@@ -32,32 +34,42 @@ enum {
 struct guest {
 	struct dynmem *dm;
 	struct rangeset out_of_use;
+	struct rangeset told; /* what the host has, as far as it can know */
 	struct rangeset returning;
 	uint64_t next_pfn;
 	uint64_t now_ns;
 	uint64_t wanted; /* pages; 0 = no pages are being taken */
 	uint64_t taken;
 	bool is_returning;
+	bool is_adding;
+	struct page_range add;
 };
 
 static bool machine_has(const struct guest *g, struct page_range range)
 {
 	struct page_range part;
 
-	return rangeset_overlap(dynmem_ballooned(g->dm), range, &part);
+	return rangeset_overlap(dynmem_ballooned(g->dm), range, &part) ||
+	       rangeset_overlap(dynmem_unreported(g->dm), range, &part);
 }
 
-static void require_known_pages(const struct guest *g, const struct dynmem_frame *frame)
+static void tell_range(struct guest *g, struct page_range range)
+{
+	fuzz_require(rangeset_contains(&g->out_of_use, range));
+	fuzz_require(rangeset_add(&g->told, &range, 1) == 0);
+}
+
+static void tell_pages(struct guest *g, const struct dynmem_frame *frame)
 {
 	struct dynmem_ranges ranges;
 
 	fuzz_require(dynmem_decode_balloon_response(frame, &ranges) == 0);
 	fuzz_require(ranges.n == ranges.n_claimed && ranges.n <= RANGES_PER_MESSAGE);
 	for (uint32_t i = 0; i < ranges.n; i++)
-		fuzz_require(rangeset_contains(&g->out_of_use, dynmem_range_at(&ranges, i)));
+		tell_range(g, dynmem_range_at(&ranges, i));
 }
 
-static void on_send(const struct guest *g, const struct dynmem_message *message)
+static void on_send(struct guest *g, const struct dynmem_message *message)
 {
 	struct dynmem_frame frame;
 
@@ -65,7 +77,7 @@ static void on_send(const struct guest *g, const struct dynmem_message *message)
 	fuzz_require(dynmem_decode_frame(message->bytes, message->size, &frame) == 0);
 	fuzz_require(frame.body_size + DYNMEM_HEADER_SIZE == message->size);
 	if (frame.type == DYNMEM_BALLOON_RESPONSE)
-		require_known_pages(g, &frame);
+		tell_pages(g, &frame);
 }
 
 static void on_return(struct guest *g, const struct dynmem_action *action)
@@ -97,10 +109,16 @@ static void act(struct guest *g)
 		case DYNMEM_ACTION_RETURN_PAGES:
 			on_return(g, &action);
 			break;
+		case DYNMEM_ACTION_HOT_ADD:
+			fuzz_require(!g->is_adding && action.hot_add.range.count > 0);
+			g->is_adding = true;
+			g->add = action.hot_add.range;
+			break;
 		case DYNMEM_ACTION_SAMPLE:
 			dynmem_set_figures(g->dm, &figures);
 			break;
 		case DYNMEM_ACTION_CLOSE_CHANNEL:
+			rangeset_clear(&g->told);
 			dynmem_close(g->dm);
 			break;
 		case DYNMEM_ACTION_NOTE:
@@ -150,21 +168,25 @@ static void complete_return(struct guest *g)
 	dynmem_complete_return(g->dm, g->now_ns);
 }
 
-static enum dynmem_state state_of(const struct guest *g)
+static void complete_hot_add(struct guest *g, uint8_t argument)
 {
-	struct dynmem_status status;
-
-	dynmem_get_status(g->dm, &status);
-	return status.state;
+	if (!g->is_adding)
+		return;
+	g->is_adding = false;
+	dynmem_complete_hot_add(g->dm, argument % 2 ? 0 : g->add.count, argument & 2, g->now_ns);
 }
 
-/* All pages are put back into use at once, also those that the host had given back before. */
-static void forget(struct guest *g)
+static void complete_work(struct guest *g, uint8_t argument)
 {
-	if (state_of(g) != DYNMEM_STATE_CLOSED || g->is_returning)
-		return;
-	rangeset_clear(&g->out_of_use);
-	dynmem_forget(g->dm);
+	complete_return(g);
+	complete_hot_add(g, argument);
+}
+
+/* The host forgets what it has. */
+static void close_channel(struct guest *g)
+{
+	rangeset_clear(&g->told);
+	dynmem_close(g->dm);
 }
 
 static void open_channel(struct guest *g)
@@ -173,7 +195,7 @@ static void open_channel(struct guest *g)
 	bool busy;
 
 	dynmem_get_status(g->dm, &status);
-	busy = g->wanted > 0 || status.returning_pages > 0;
+	busy = g->wanted > 0 || g->is_adding || status.returning_pages > 0;
 	if (status.state == DYNMEM_STATE_CLOSED)
 		fuzz_require(dynmem_open(g->dm, g->now_ns) == (busy ? DYNMEM_BUSY : 0));
 }
@@ -185,12 +207,29 @@ static void let_time_pass(struct guest *g, uint64_t ms)
 	fuzz_require(dynmem_deadline_ns(g->dm) > g->now_ns);
 }
 
+/* What the host gave back by an accepted message, it has no more. */
+static void take_back(struct guest *g, const uint8_t *message, size_t size)
+{
+	struct dynmem_ranges ranges;
+	struct dynmem_frame frame;
+	uint64_t removed;
+
+	if (dynmem_decode_frame(message, size, &frame) != 0 ||
+	    frame.type != DYNMEM_UNBALLOON_REQUEST)
+		return;
+	fuzz_require(dynmem_decode_unballoon_request(&frame, &ranges) == 0);
+	for (uint32_t i = 0; i < ranges.n; i++)
+		fuzz_require(rangeset_remove(&g->told, dynmem_range_at(&ranges, i), &removed) == 0);
+}
+
 static void receive(struct guest *g, const uint8_t *data, size_t size)
 {
 	uint8_t *copy = fuzz_copy(data, size);
 	int r = dynmem_receive(g->dm, copy, size, g->now_ns);
 
 	fuzz_require(r == 0 || r == DYNMEM_MALFORMED || r == DYNMEM_UNEXPECTED);
+	if (r == 0)
+		take_back(g, copy, size);
 	free(copy);
 }
 
@@ -207,17 +246,19 @@ static void step(struct guest *g, uint8_t kind, uint8_t argument, const uint8_t 
 	else if (kind == 3)
 		take_slice(g, argument, size % 2);
 	else if (kind == 4)
-		complete_return(g);
+		complete_work(g, argument);
 	else if (kind == 5)
-		dynmem_close(g->dm);
+		close_channel(g);
 	else if (kind == 6)
 		open_channel(g);
 	else
-		forget(g);
+		fuzz_require(dynmem_release(g->dm) == 0);
 
+	for (size_t i = 0; i < g->told.n_ranges; i++)
+		fuzz_require(rangeset_contains(dynmem_ballooned(g->dm), g->told.ranges[i]));
 	dynmem_get_status(g->dm, &status);
 	fuzz_require(status.ballooned_pages == dynmem_ballooned(g->dm)->pages);
-	fuzz_require(status.ballooned_pages + status.returning_pages == g->out_of_use.pages);
+	fuzz_require(status.ballooned_pages + status.unreported_pages + status.returning_pages == g->out_of_use.pages);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -227,11 +268,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct bytes_reader r;
 
 	dynmem_config_init(&config);
+	config.can_hot_add = true;
 	config.ranges_max = RANGES_OF_MACHINE;
 	config.ranges_per_message = RANGES_PER_MESSAGE;
 	fuzz_require(dynmem_new(&config, &g.dm) == 0);
 	rangeset_init(&g.out_of_use, RANGES_LIMIT);
 	rangeset_init(&g.returning, RANGES_LIMIT);
+	rangeset_init(&g.told, RANGES_LIMIT);
 
 	bytes_reader_init(&r, data, size);
 	while (bytes_left(&r) > 0) {
@@ -248,6 +291,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&g, kind, argument, bytes_get_direct(&r, n), n);
 	}
 
+	rangeset_fini(&g.told);
 	rangeset_fini(&g.returning);
 	rangeset_fini(&g.out_of_use);
 	dynmem_free(g.dm);

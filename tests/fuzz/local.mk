@@ -4,6 +4,7 @@
 FUZZ_TARGETS = \
 	%D%/fuzz-dynmem \
 	%D%/fuzz-dynmem-host \
+	%D%/fuzz-dynmem-record \
 	%D%/fuzz-freezer-record \
 	%D%/fuzz-ic \
 	%D%/fuzz-keeper \
@@ -32,6 +33,10 @@ endif
 %C%_fuzz_dynmem_host_SOURCES = %D%/fuzz-dynmem-host.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a
 %C%_fuzz_dynmem_host_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_dynmem_record_SOURCES = %D%/fuzz-dynmem-record.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_dynmem_record_LDADD = balloon/libballoon.a base/libbase.a
+%C%_fuzz_dynmem_record_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_freezer_record_SOURCES = %D%/fuzz-freezer-record.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_freezer_record_LDADD = fsfreeze/libfsfreeze.a base/libbase.a

@@ -4,11 +4,17 @@ if HAVE_CRITERION
 
 SCENARIO_TESTS = \
 	%D%/test-dynmem \
+	%D%/test-dynmem-restart \
 	%D%/test-vss
 
 check_PROGRAMS += $(SCENARIO_TESTS)
 TESTS += $(SCENARIO_TESTS)
 
+DYNMEM_WORLD = %D%/dynmem-world.c %D%/dynmem-world.h
+
+%C%_test_dynmem_SOURCES = %D%/test-dynmem.c $(DYNMEM_WORLD)
+%C%_test_dynmem_restart_SOURCES = %D%/test-dynmem-restart.c $(DYNMEM_WORLD)
+%C%_test_dynmem_restart_LDADD = $(%C%_test_dynmem_LDADD)
 %C%_test_dynmem_LDADD = \
 	host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_LDADD = \

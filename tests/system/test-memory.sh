@@ -59,6 +59,14 @@ all_back() {
         [ "$(held)" = 0 ]
 }
 
+# The host is gone; what it had is out of use, held, and said to be so.
+is_kept() {
+    local kept seen
+    kept=$(guest_value one .memory.unreported_bytes)
+    seen=$(guest_value one '.memory | "\(.ballooned_bytes) \(.pages.small_bytes)"')
+    [ "$seen" = "0 $kept" ] && [ "$(held "$one_pid")" = "$kept" ]
+}
+
 # With so large a buffer nothing is ever taken by demand.
 serve() {
     start_host --startup ${startup_mib}M --minimum 256M --first-action 0 --spacing 0 --buffer 2000
@@ -189,7 +197,7 @@ for round in 1 2 3 4; do
     sleep "0.$((round - 1))"
     diag "rescinded at $(guest_value one '.memory.ballooned_bytes / 1048576') MiB"
     host rescind one dynmem >/dev/null
-    check "rescinded, round $round: all memory is back" soon all_back
+    check "rescinded, round $round: what was taken stays out of use" soon is_kept
     is "... and the host forgets" "$(host_value one .memory.ballooned_bytes)" 0
     host offer one dynmem >/dev/null
 done
@@ -203,12 +211,21 @@ is "the host saw no mistake" "$(host_value one .memory.violations)" 0
 assign 1G
 agree "1 GiB is taken" 1024
 murder "$host_pid"
-check "a host that is killed: the guest has all its memory again" soon all_back
+check "a host that is killed: what it had stays out of use" soon is_kept
+is "... all of it" "$(guest_value one .memory.unreported_bytes)" $((1024 * mib))
+check "... until it is released" eval 'guest one memory release | grep -qx "1 GiB are put back into use."'
+check "... and then the guest has all its memory again" soon all_back
 serve
 check "a new host finds the guest" soon ready one
 agree "... with nothing taken" 0
 assign 1G
 agree "... and can take" 1024
+murder "$host_pid"
+check "a host that is killed again: the guest keeps what it had" soon is_kept
+serve
+soon ready one
+assign 512M
+agree "... and gives it to the next one, and some more" 1536
 murder "$one_pid"
 check "a guest that is killed is missed" soon eval '! host status one'
 start_guest one --huge-pages no

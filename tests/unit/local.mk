@@ -1,6 +1,6 @@
 # A unit test is one program for one source file; it links the archive that holds the file, and base.
 
-EXTRA_DIST += tests/lsan.supp %D%/logged.h %D%/rings.h %D%/tree.h
+EXTRA_DIST += tests/lsan.supp %D%/dynmem.h %D%/logged.h %D%/rings.h %D%/tree.h
 
 # Without Criterion, so that they can run under ThreadSanitizer: ./quickstart test does that.
 TSAN_TESTS = \
@@ -28,7 +28,10 @@ UNIT_TESTS = \
 	%D%/test-devices \
 	%D%/test-discover \
 	%D%/test-dynmem \
+	%D%/test-dynmem-area \
 	%D%/test-dynmem-host \
+	%D%/test-dynmem-record \
+	%D%/test-dynmem-states \
 	%D%/test-dynmem-wire \
 	%D%/test-extents \
 	%D%/test-fdpass \
@@ -97,6 +100,9 @@ TESTS += $(UNIT_TESTS)
 %C%_test_devices_LDADD = fsfreeze/libfsfreeze_sys.a $(CRITERION_LIBS)
 %C%_test_discover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_area_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_record_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_states_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_extents_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
