@@ -44,6 +44,18 @@ static void print_backup(const json_t *b)
 		printf("            last: %s\n", text_of(json_object_get(b, "last"), "result"));
 }
 
+static void print_shutdown(const json_t *s)
+{
+	const json_t *last = json_object_get(s, "last");
+
+	printf("shutdown    channel %s, protocol %s%s\n", text_of(s, "channel"), text_of(s, "version"),
+	       json_is_true(json_object_get(s, "dry_run")) ? "; nothing would be done, this is a lab" : "");
+	if (json_is_object(last))
+		printf("            the host asked for %s%s: %s\n", text_of(last, "kind"),
+		       json_is_true(json_object_get(last, "running")) ? ", under way" : "",
+		       text_of(last, "text"));
+}
+
 static int status_code(const json_t *status)
 {
 	const json_t *host = json_object_get(status, "host");
@@ -68,6 +80,7 @@ static void print_status(const json_t *status)
 	printf("heartbeat   %" JSON_INTEGER_FORMAT " answered (channel %s, protocol %s)\n",
 	       number_of(heartbeat, "answered"), text_of(heartbeat, "channel"),
 	       text_of(heartbeat, "version"));
+	print_shutdown(json_object_get(status, "shutdown"));
 	print_memory(json_object_get(status, "memory"));
 	print_hotplug(json_object_get(status, "hotplug"));
 	print_backup(json_object_get(status, "backup"));

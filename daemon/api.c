@@ -31,11 +31,12 @@ static void get_status(struct httpd_request *request, void *user)
 
 	json_object_set_new(backup, "last", last ?: json_null());
 	httpd_reply_json(request, 200,
-			 json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", 1,
+			 json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", 1,
 				   "program", "hvguestd", "version", PACKAGE_VERSION, "name",
 				   api->config->name, "host", connection_status(*api->connection),
 				   "missing_capabilities", missing_list(api), "heartbeat",
-				   bind_heartbeat_status(api->heartbeat), "memory",
+				   bind_heartbeat_status(api->heartbeat), "shutdown",
+				   bind_shutdown_status(api->shutdown), "memory",
 				   bind_dynmem_status(api->dynmem), "hotplug",
 				   bind_hotplug_status(api->hotplug), "backup",
 				   backup));

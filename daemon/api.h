@@ -6,6 +6,7 @@
 #include "daemon/bind_heartbeat.h"
 #include "daemon/bind_hotplug.h"
 #include "daemon/bind_manual.h"
+#include "daemon/bind_shutdown.h"
 #include "daemon/bind_vss.h"
 #include "daemon/receipts.h"
 
@@ -28,6 +29,7 @@ struct api {
 	const struct config *config;
 	struct connection *const *connection; /* NULL inside: there is none */
 	struct bind_heartbeat *heartbeat;
+	struct bind_shutdown *shutdown;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct bind_vss *vss;

@@ -120,6 +120,7 @@ static bool add_takeover(struct config *c, const char *value)
 		{"heartbeat", CONFIG_HEARTBEAT},
 		{"vss", CONFIG_VSS},
 		{"dynmem", CONFIG_DYNMEM},
+		{"shutdown", CONFIG_SHUTDOWN},
 		{NULL, 0},
 	};
 
@@ -297,6 +298,11 @@ static bool set_prepare_timeout(struct config *c, const char *value)
 	return set_seconds(&c->prepare_timeout_ns, value, 600) && c->prepare_timeout_ns > 0;
 }
 
+static bool set_shutdown_command(struct config *c, const char *value)
+{
+	return *value == '/' && strlen(value) < 256 && set_text(&c->shutdown_command, value);
+}
+
 static bool set_memory(struct config *c, const char *value)
 {
 	return set_bool(&c->memory, value);
@@ -396,7 +402,7 @@ static const struct setting settings[] = {
 	{"lab", "socket", "lab", "SOCKET", "connect to the lab host (hvhost serve) at SOCKET", set_lab,
 	 NULL},
 	{"vmbus", "takeover", "takeover", "SERVICE[,SERVICE...]",
-	 "without a lab host, take the VMBus devices of these services (heartbeat, vss, dynmem) from "
+	 "without a lab host, take the VMBus devices of these services (heartbeat, vss, dynmem, shutdown) from "
 	 "the kernel's drivers (default: none)",
 	 add_takeover, forget_takeover},
 	{"vmbus", "vss_device", "vss-device", "PATH",
@@ -438,6 +444,10 @@ static const struct setting settings[] = {
 	 set_prepare_timeout, NULL},
 	{"backup", "receipts", "receipts", "NUMBER",
 	 "how many receipts of backups are kept, 0 to 1000 (default: 20)", set_receipts, NULL},
+	{"shutdown", "command", "shutdown-command", "PROGRAM",
+	 "takes this machine down, called with poweroff, reboot or hibernate, and force (default: "
+	 "systemctl or shutdown; with a lab host nothing)",
+	 set_shutdown_command, NULL},
 	{"memory", "enabled", "memory", "yes|no", "take part in dynamic memory (default: yes)",
 	 set_memory, NULL},
 	{"memory", "report_delay", "report-delay", "SECONDS",
@@ -741,6 +751,7 @@ void config_fini(struct config *config)
 	free(config->name);
 	free(config->run_dir);
 	free(config->lab_socket);
+	free(config->shutdown_command);
 	free(config->freezer);
 	free(config->hook_dir);
 	free(config->state_dir);

@@ -25,6 +25,7 @@ enum config_service {
 	CONFIG_HEARTBEAT = 1,
 	CONFIG_VSS = 2,
 	CONFIG_DYNMEM = 4,
+	CONFIG_SHUTDOWN = 8,
 };
 
 struct config {
@@ -59,6 +60,8 @@ struct config {
 	uint64_t prepare_timeout_ns; /* of all that comes before the freeze */
 
 	unsigned n_receipts;         /* so many are kept */
+
+	char *shutdown_command; /* takes the machine down; NULL: the init's own, in a lab nothing */
 
 	/* [memory] */
 	bool memory;               /* take part in dynamic memory */

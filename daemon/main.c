@@ -36,11 +36,12 @@ struct daemon {
 	struct jobs *jobs;
 	struct session *session;
 	struct bind_heartbeat *heartbeat;
+	struct bind_shutdown *shutdown;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
 	struct api api;
-	struct service services[3];
+	struct service services[4];
 	struct takeover_config takeover;
 	struct connection *connection;
 	struct event *signals[2];
@@ -127,6 +128,7 @@ static int open_api(struct daemon *d)
 	d->api.config = &d->config;
 	d->api.connection = &d->connection;
 	d->api.heartbeat = d->heartbeat;
+	d->api.shutdown = d->shutdown;
 	d->api.dynmem = d->dynmem;
 	d->api.hotplug = d->hotplug;
 	d->api.vss = d->vss;
@@ -196,6 +198,9 @@ static int open_services(struct daemon *d)
 	r = bind_heartbeat_new(d->base, &d->connection, &d->heartbeat);
 	if (r)
 		return fail("heartbeat", r);
+	r = bind_shutdown_new(d->base, &d->config, &d->connection, d->snapshot, &d->shutdown);
+	if (r)
+		return fail("shutdown", r);
 	r = bind_dynmem_new(&context, &d->dynmem);
 	if (r)
 		return fail("dynamic memory", r);
@@ -211,6 +216,8 @@ static int open_services(struct daemon *d)
 
 	if (serves(&d->config, CONFIG_HEARTBEAT))
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
+	if (serves(&d->config, CONFIG_SHUTDOWN))
+		d->services[n++] = bind_shutdown_service(d->shutdown);
 	if (serves(&d->config, CONFIG_VSS))
 		d->services[n++] = bind_vss_service(d->vss);
 	if (serves_memory(&d->config))
@@ -304,6 +311,7 @@ static void stop(struct daemon *d, bool in_order)
 	d->jobs = jobs_free(d->jobs);
 	d->dynmem = bind_dynmem_free(d->dynmem);
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);
+	d->shutdown = bind_shutdown_free(d->shutdown);
 	if (in_order)
 		session_end(d->session);
 	d->session = session_free(d->session);

@@ -310,6 +310,12 @@ void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool w
 	}
 }
 
+void snapshot_abort(struct snapshot *s, const char *why)
+{
+	cancel_next(s);
+	snapshot_thaw(s, s->now.self, why, false);
+}
+
 void snapshot_stop(struct snapshot *s)
 {
 	struct timeval limit = {.tv_sec = STOP_TIMEOUT_S};
@@ -317,8 +323,7 @@ void snapshot_stop(struct snapshot *s)
 
 	s->problem = "hvguestd ends";
 	tell_change(s);
-	cancel_next(s);
-	snapshot_thaw(s, s->now.self, "thawed because hvguestd stops", false);
+	snapshot_abort(s, "thawed because hvguestd stops");
 	if (s->phase == PHASE_IDLE)
 		return;
 	(void)event_base_loopexit(s->base, &limit);

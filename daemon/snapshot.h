@@ -82,6 +82,9 @@ void snapshot_stop(struct snapshot *s);
  */
 void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool wanted);
 
+/* The machine goes down: thaws what anybody has frozen; @why as for snapshot_thaw(). */
+void snapshot_abort(struct snapshot *s, const char *why);
+
 /* Why nothing can be frozen at the moment; NULL: it can. */
 const char *snapshot_problem(const struct snapshot *s);
 

@@ -40,6 +40,8 @@ struct arguments {
 	const char *directory;
 	const char *since;
 	bool keep_base, verify, no_snapshot;
+	bool force;
+	const char *reason;
 	const char *images[IMAGES_MAX];
 	int n_images;
 };
@@ -47,6 +49,7 @@ struct arguments {
 enum {
 	TAKES_BACKUP = 1,
 	TAKES_MEMORY = 2,
+	TAKES_POWER = 4,
 };
 
 static const struct option all_options[] = {
@@ -55,7 +58,8 @@ static const struct option all_options[] = {
 	{"assign", required_argument, NULL, 'm'}, {"image", required_argument, NULL, 'i'},
 	{"to", required_argument, NULL, 't'},     {"since", required_argument, NULL, 's'},
 	{"keep-base", no_argument, NULL, 'k'},    {"verify", no_argument, NULL, 'v'},
-	{"no-snapshot", no_argument, NULL, 'n'},  {NULL, 0, NULL, 0},
+	{"no-snapshot", no_argument, NULL, 'n'},  {"force", no_argument, NULL, 'f'},
+	{"reason", required_argument, NULL, 'w'}, {NULL, 0, NULL, 0},
 };
 
 static void print_usage(const char *usage, int takes)
@@ -65,6 +69,9 @@ static void print_usage(const char *usage, int takes)
 	       "  --run-dir DIR   folder of the host's sockets (default: " HVHOST_RUN_DIR ")\n"
 	       "  --api SOCKET    the host's API (default: api.sock in that folder)\n",
 	       usage);
+	if (takes & TAKES_POWER)
+		puts("  --force         whatever in the guest objects to it\n"
+		     "  --reason TEXT   for the guest's log");
 	if (takes & TAKES_BACKUP)
 		puts("  --image FILE    an image to copy; may be given again\n"
 		     "  --to DIR        where the copies go, each under its image's name\n"
@@ -119,6 +126,12 @@ static bool take_option(struct arguments *a, int option, int takes)
 	case 'n':
 		a->no_snapshot = true;
 		return takes & TAKES_BACKUP;
+	case 'f':
+		a->force = true;
+		return takes & TAKES_POWER;
+	case 'w':
+		a->reason = optarg;
+		return takes & TAKES_POWER;
 	case 'i':
 		if (a->n_images == IMAGES_MAX)
 			return false;
@@ -306,6 +319,69 @@ int verb_memory(int argc, char **argv)
 	return ask_and_print(&a, "POST", path, body, print_memory);
 }
 
+/* Asks until the guest has answered, or it is known that it will not. */
+static int follow_shutdown(const struct arguments *a, const char *path, const char *kind)
+{
+	char state[16] = "asked";
+	json_t *guest;
+	int r;
+
+	while (!strcmp(state, "asked")) {
+		r = ask(&a->to, "GET", path, NULL, TIMEOUT_MS, &guest);
+		if (r)
+			return r;
+		snprintf(state, sizeof(state), "%s", text_of(json_object_get(guest, "shutdown"), "state"));
+		json_decref(guest);
+		usleep(POLL_US);
+	}
+	if (a->json)
+		printf("{\"schema\": 1, \"kind\": \"%s\", \"state\": \"%s\"}\n", kind, state);
+	else
+		printf("%s: %s\n", kind, state);
+	return strcmp(state, "accepted") == 0 ? EXIT_OK : EXIT_ERROR;
+}
+
+static int change_power(int argc, char **argv, const char *kind)
+{
+	_cleanup_free_ char *path = NULL, *guest = NULL, *api = NULL;
+	struct arguments a;
+	char usage[80];
+	json_t *answer;
+	int r;
+
+	snprintf(usage, sizeof(usage), "%s GUEST [--force] [--reason TEXT] [--json]", argv[0]);
+	r = parse(argc, argv, usage, TAKES_POWER, 1, 1, &a);
+	api = a.api;
+	if (r >= 0)
+		return r;
+	path = guest_path(a.positional[0], "/shutdown");
+	guest = guest_path(a.positional[0], "");
+	if (!path || !guest)
+		return EXIT_ERROR;
+	r = ask(&a.to, "POST", path,
+		json_pack("{s:s, s:b, s:s*}", "kind", kind, "force", a.force, "reason", a.reason),
+		TIMEOUT_MS, &answer);
+	if (r)
+		return r;
+	json_decref(answer);
+	return follow_shutdown(&a, guest, kind);
+}
+
+int verb_shutdown(int argc, char **argv)
+{
+	return change_power(argc, argv, "poweroff");
+}
+
+int verb_reboot(int argc, char **argv)
+{
+	return change_power(argc, argv, "reboot");
+}
+
+int verb_hibernate(int argc, char **argv)
+{
+	return change_power(argc, argv, "hibernate");
+}
+
 static int print_service(const json_t *answer)
 {
 	printf("%s: %s\n", text_of(answer, "service"), text_of(answer, "state"));
@@ -330,12 +406,12 @@ static int change_service(int argc, char **argv, const char *usage, const char *
 
 int verb_rescind(int argc, char **argv)
 {
-	return change_service(argc, argv, "rescind GUEST heartbeat|dynmem|vss [--json]", "/rescind");
+	return change_service(argc, argv, "rescind GUEST heartbeat|dynmem|vss|shutdown [--json]", "/rescind");
 }
 
 int verb_offer(int argc, char **argv)
 {
-	return change_service(argc, argv, "offer GUEST heartbeat|dynmem|vss [--json]", "/offer");
+	return change_service(argc, argv, "offer GUEST heartbeat|dynmem|vss|shutdown [--json]", "/offer");
 }
 
 static void print_image(const json_t *image)

@@ -19,6 +19,7 @@ enum guest_channel {
 	CHANNEL_HEARTBEAT,
 	CHANNEL_DYNMEM,
 	CHANNEL_VSS,
+	CHANNEL_SHUTDOWN,
 	N_CHANNELS,
 };
 
@@ -26,6 +27,7 @@ static const struct vmbus_guid *const classes[] = {
 	[CHANNEL_HEARTBEAT] = &vmbus_class_heartbeat,
 	[CHANNEL_DYNMEM] = &vmbus_class_dynmem,
 	[CHANNEL_VSS] = &vmbus_class_vss,
+	[CHANNEL_SHUTDOWN] = &vmbus_class_shutdown,
 };
 
 struct guest {
@@ -36,6 +38,7 @@ struct guest {
 	struct guest_heartbeat *heartbeat;
 	struct guest_memory *memory;
 	struct guest_backup *backup;
+	struct guest_shutdown *shutdown;
 };
 
 static enum guest_channel channel_of(const struct vmbus_guid *class_id)
@@ -88,6 +91,9 @@ static int add_services(struct guest *g, const struct guest_config *config)
 	r = guest_memory_new(&context, config->settings, &g->memory);
 	if (r)
 		return r;
+	r = guest_shutdown_new(&context, &g->shutdown);
+	if (r)
+		return r;
 	return guest_backup_new(&context, &config->workers, &g->backup);
 }
 
@@ -118,6 +124,7 @@ struct guest *guest_free(struct guest *g)
 	(void)guest_heartbeat_free(g->heartbeat);
 	(void)guest_memory_free(g->memory);
 	(void)guest_backup_free(g->backup);
+	(void)guest_shutdown_free(g->shutdown);
 	free(g->name);
 	free(g);
 	return NULL;
@@ -136,6 +143,11 @@ struct guest_memory *guest_memory_of(struct guest *g)
 struct guest_backup *guest_backup_of(struct guest *g)
 {
 	return g->backup;
+}
+
+struct guest_shutdown *guest_shutdown_of(struct guest *g)
+{
+	return g->shutdown;
 }
 
 void guest_offer_all(struct guest *g)
@@ -182,6 +194,9 @@ void guest_channel_opened(struct guest *g, const struct vmbus_guid *class_id,
 	case CHANNEL_VSS:
 		guest_backup_open(g->backup, take_port);
 		break;
+	case CHANNEL_SHUTDOWN:
+		guest_shutdown_open(g->shutdown, take_port);
+		break;
 	case N_CHANNELS:
 		vmbus_port_fini(take_port);
 		break;
@@ -201,6 +216,9 @@ void guest_channel_closed(struct guest *g, const struct vmbus_guid *class_id)
 	case CHANNEL_VSS:
 		guest_backup_close(g->backup);
 		break;
+	case CHANNEL_SHUTDOWN:
+		guest_shutdown_close(g->shutdown);
+		break;
 	case N_CHANNELS:
 		break;
 	}
@@ -208,8 +226,9 @@ void guest_channel_closed(struct guest *g, const struct vmbus_guid *class_id)
 
 json_t *guest_status(const struct guest *g)
 {
-	return json_pack("{s:s, s:I, s:o, s:o, s:o}", "name", g->name, "machine_memory_bytes",
+	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "name", g->name, "machine_memory_bytes",
 			 (json_int_t)(g->memory_pages * VMBUS_PAGE_SIZE), "heartbeat",
 			 guest_heartbeat_status(g->heartbeat), "memory",
-			 guest_memory_status(g->memory), "backup", guest_backup_status(g->backup));
+			 guest_memory_status(g->memory), "backup", guest_backup_status(g->backup),
+			 "shutdown", guest_shutdown_status(g->shutdown));
 }

@@ -5,6 +5,7 @@
 #include "host/guest_backup.h"
 #include "host/guest_heartbeat.h"
 #include "host/guest_memory.h"
+#include "host/guest_shutdown.h"
 #include "host/lab.h"
 
 /*
@@ -32,6 +33,7 @@ DEFINE_CLEANUP(guest)
 const char *guest_name(const struct guest *g);
 struct guest_memory *guest_memory_of(struct guest *g);
 struct guest_backup *guest_backup_of(struct guest *g);
+struct guest_shutdown *guest_shutdown_of(struct guest *g);
 
 /* Offers the channels of all services. */
 void guest_offer_all(struct guest *g);

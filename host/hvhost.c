@@ -22,6 +22,9 @@ static const struct verb {
 	{"status", "show the guests, or one of them", verb_status},
 	{"backup", "copy disk images of a guest while its file systems are frozen", verb_backup},
 	{"memory", "assign memory to a guest, by hand or by its demand", verb_memory},
+	{"shutdown", "ask a guest to power off", verb_shutdown},
+	{"reboot", "ask a guest to restart", verb_reboot},
+	{"hibernate", "ask a guest to hibernate", verb_hibernate},
 	{"rescind", "take a service's channel away from a guest", verb_rescind},
 	{"offer", "offer a rescinded channel again", verb_offer},
 };

@@ -4,6 +4,7 @@ PURE_ARCHIVES += %D%/libhost.a
 %C%_libhost_a_SOURCES = \
 	%D%/dynmem_host.c %D%/dynmem_host.h \
 	%D%/heartbeat_host.c %D%/heartbeat_host.h \
+	%D%/shutdown_host.c %D%/shutdown_host.h \
 	%D%/vss_host.c %D%/vss_host.h
 
 %C%_libhost_sys_a_SOURCES = \
@@ -13,6 +14,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/guest_heartbeat.c %D%/guest_heartbeat.h \
 	%D%/guest_memory.c %D%/guest_memory.h \
 	%D%/guest_service.h \
+	%D%/guest_shutdown.c %D%/guest_shutdown.h \
 	%D%/ic_client.c %D%/ic_client.h \
 	%D%/image.c %D%/image.h \
 	%D%/lab.c %D%/lab.h

@@ -14,6 +14,7 @@
 #include "base/usage.h"
 #include "host/guest.h"
 #include "host/verbs.h"
+#include "services/shutdown_wire.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -338,6 +339,53 @@ static void post_backup(struct httpd_request *request, void *user)
 	start_backup(h, g, request, backup);
 }
 
+static void reply_shutdown(struct httpd_request *request, struct guest *g, uint32_t flags,
+			   const char *text)
+{
+	switch (guest_shutdown_ask(guest_shutdown_of(g), flags, text)) {
+	case 0:
+		reply(request, 202, guest_shutdown_status(guest_shutdown_of(g)));
+		return;
+	case GUEST_SHUTDOWN_RUNNING:
+		httpd_reply_error(request, 409, "the guest has not answered the last request yet",
+				  "wait for it, a minute at most");
+		return;
+	case GUEST_SHUTDOWN_UNKNOWN:
+		httpd_reply_error(request, 409, "the guest's version of shutdown has no such request",
+				  NULL);
+		return;
+	default:
+		httpd_reply_error(request, 409, "the guest takes no requests to go down",
+				  "hvguestctl status in the guest says why");
+	}
+}
+
+static void post_shutdown(struct httpd_request *request, void *user)
+{
+	struct host *h = user;
+	struct guest *g = requested_guest(h, request);
+	const json_t *body;
+	const char *kind, *text;
+	uint32_t flags = 0;
+
+	if (!g)
+		return;
+	body = httpd_request_body(request);
+	kind = json_string_value(json_object_get(body, "kind"));
+	text = json_string_value(json_object_get(body, "reason"));
+	if (kind && !strcmp(kind, "reboot"))
+		flags |= SHUTDOWN_FLAG_RESTART;
+	else if (kind && !strcmp(kind, "hibernate"))
+		flags |= SHUTDOWN_FLAG_HIBERNATE;
+	else if (!kind || strcmp(kind, "poweroff") != 0) {
+		httpd_reply_error(request, 400, "'kind' must be poweroff, reboot or hibernate", NULL);
+		return;
+	}
+	if (json_is_true(json_object_get(body, "force")))
+		flags |= SHUTDOWN_FLAG_FORCE;
+	reply_shutdown(request, g, flags, text ? text : "");
+}
+
 static void get_backup(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
@@ -361,6 +409,7 @@ static const struct {
 	{"GET", "/v1/guests/{name}", get_guest},
 	{"POST", "/v1/guests/{name}/memory", post_memory},
 	{"POST", "/v1/guests/{name}/backup", post_backup},
+	{"POST", "/v1/guests/{name}/shutdown", post_shutdown},
 	{"POST", "/v1/guests/{name}/rescind", post_rescind},
 	{"POST", "/v1/guests/{name}/offer", post_offer},
 	{"GET", "/v1/backups/{id}", get_backup},

@@ -15,5 +15,8 @@ int verb_serve(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_backup(int argc, char **argv);
 int verb_memory(int argc, char **argv);
+int verb_shutdown(int argc, char **argv);
+int verb_reboot(int argc, char **argv);
+int verb_hibernate(int argc, char **argv);
 int verb_rescind(int argc, char **argv);
 int verb_offer(int argc, char **argv);

@@ -20,6 +20,7 @@ enum {
 extern const struct vmbus_guid vmbus_class_heartbeat;
 extern const struct vmbus_guid vmbus_class_vss;
 extern const struct vmbus_guid vmbus_class_dynmem;
+extern const struct vmbus_guid vmbus_class_shutdown;
 
 /* True if all 16 bytes are the same. */
 bool vmbus_guid_equal(const struct vmbus_guid *a, const struct vmbus_guid *b);
@@ -30,5 +31,5 @@ void vmbus_guid_format(const struct vmbus_guid *guid, char ret_text[VMBUS_GUID_T
 /* Reads it, in either case, with or without braces, and nothing else. False: it is no GUID. */
 bool vmbus_guid_parse(const char *text, struct vmbus_guid *ret_guid);
 
-/* "heartbeat", "vss", "dynmem", or what else is known by name; else "unknown". */
+/* "heartbeat", "vss", "dynmem", "shutdown", or what else is known by name; else "unknown". */
 const char *vmbus_class_name(const struct vmbus_guid *class_id);

@@ -46,6 +46,7 @@ struct ic_header {
 static const struct ic_version frameworks_all[] = {{3, 0}, {1, 0}};
 static const struct ic_version frameworks_vss[] = {{3, 0}};
 static const struct ic_version versions_heartbeat[] = {{3, 0}, {1, 0}};
+static const struct ic_version versions_shutdown[] = {{3, 2}, {3, 1}, {3, 0}, {1, 0}};
 static const struct ic_version versions_vss[] = {{5, 0}};
 
 #define N_ELEMENTS(a) (sizeof(a) / sizeof((a)[0]))
@@ -57,6 +58,15 @@ const struct ic_service ic_service_heartbeat = {
 	.n_frameworks = N_ELEMENTS(frameworks_all),
 	.versions = versions_heartbeat,
 	.n_versions = N_ELEMENTS(versions_heartbeat),
+};
+
+const struct ic_service ic_service_shutdown = {
+	.name = "shutdown",
+	.type = IC_SHUTDOWN,
+	.frameworks = frameworks_all,
+	.n_frameworks = N_ELEMENTS(frameworks_all),
+	.versions = versions_shutdown,
+	.n_versions = N_ELEMENTS(versions_shutdown),
 };
 
 const struct ic_service ic_service_vss = {

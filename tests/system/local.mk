@@ -35,6 +35,7 @@ SYSTEM_TESTS = \
 	%D%/test-reoffer.sh \
 	%D%/test-rogue.sh \
 	%D%/test-silent.sh \
+	%D%/test-shutdown.sh \
 	%D%/test-tap.sh \
 	%D%/test-vmbus.sh
 

@@ -70,6 +70,7 @@ UNIT_TESTS = \
 	%D%/test-ring-model \
 	%D%/test-rules \
 	%D%/test-shm-wire \
+	%D%/test-shutdown \
 	%D%/test-size \
 	%D%/test-source \
 	%D%/test-survey \
@@ -144,6 +145,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_ring_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_rules_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_shutdown_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)

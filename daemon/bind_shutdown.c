@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Shutdown, bound to the world.
+ *
+ * The host is answered first. A moment later, so that the answer has been read, file systems that
+ * are held for a backup are thawed, for a machine that is frozen does not go down; and when nothing
+ * is frozen any more the command is started that takes the machine down:
+ *
+ *     with systemd    systemctl poweroff, reboot or hibernate, which asks logind; whoever inhibits
+ *                     that (a running upgrade, say) is respected, unless the host forces it
+ *     else            shutdown -h or -r now, the init's own
+ *     configured      the command, with "poweroff", "reboot" or "hibernate", and "force" if it is
+ *
+ * With a lab host nothing is done unless a command is configured: the guest is this whole machine,
+ * and who tries the lab does not want to lose it.
+ *
+ * A command that fails is said, with its words, and then the host may ask again.
+ */
+
+#include "daemon/bind_shutdown.h"
+
+#include "base/clock.h"
+#include "base/jobs.h"
+#include "daemon/ic_channel.h"
+#include "quiesce/hook_process.h"
+#include "services/shutdown.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ANSWER_NS     UINT64_C(200000000) /* for the host to read the answer */
+#define THAW_CHECK_NS UINT64_C(50000000)
+
+struct bind_shutdown {
+	struct event_base *base;
+	const struct config *config;
+	struct connection *const *connection;
+	struct snapshot *snapshot;
+	struct ic_channel channel;
+	struct shutdown core;
+	struct event *timer;
+	struct hook_process process;
+	struct event *ended; /* of the process */
+};
+
+static const char *const verbs[] = {
+	[SHUTDOWN_POWER_OFF] = "poweroff",
+	[SHUTDOWN_REBOOT] = "reboot",
+	[SHUTDOWN_HIBERNATE] = "hibernate",
+};
+
+static bool is_dry_run(const struct config *config)
+{
+	return config->lab_socket && !config->shutdown_command;
+}
+
+static void on_ended(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_shutdown *b = user;
+	int status;
+
+	(void)fd;
+	(void)what;
+	if (!hook_process_reap(&b->process, &status))
+		return;
+	event_free(b->ended);
+	b->ended = NULL;
+	if (status == 0)
+		log_notice("shutdown: %s is under way", shutdown_kind_name(b->core.last.kind));
+	else
+		log_error("shutdown: the command for %s failed with status %d: %.*s",
+			  shutdown_kind_name(b->core.last.kind), status,
+			  (int)strcspn(b->process.output, "\n"), b->process.output);
+	/* A machine that hibernated is here again, and one that was inhibited may be asked again. */
+	if (status != 0 || b->core.last.kind == SHUTDOWN_HIBERNATE)
+		shutdown_ended(&b->core);
+}
+
+enum {
+	WORD_SIZE = 256,
+	WORDS_MAX = 3,
+};
+
+/* The words of the command for the last request; an empty one ends it. */
+static void make_command(const struct bind_shutdown *b, char words[WORDS_MAX][WORD_SIZE])
+{
+	const struct shutdown_request *last = &b->core.last;
+	const char *command[WORDS_MAX] = {"/sbin/shutdown",
+					  last->kind == SHUTDOWN_REBOOT ? "-r" : "-h", "now"};
+
+	if (b->config->shutdown_command) {
+		command[0] = b->config->shutdown_command;
+		command[1] = verbs[last->kind];
+		command[2] = last->force ? "force" : "";
+	} else if (access("/run/systemd/system", F_OK) == 0) {
+		command[0] = "/bin/systemctl";
+		command[1] = verbs[last->kind];
+		command[2] = last->force ? "--ignore-inhibitors" : "--check-inhibitors=yes";
+	}
+	for (size_t i = 0; i < WORDS_MAX; i++)
+		snprintf(words[i], WORD_SIZE, "%s", command[i]);
+}
+
+static int run_command(struct bind_shutdown *b)
+{
+	char *environment[] = {
+		(char[]){"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
+	char words[WORDS_MAX][WORD_SIZE], *argv[WORDS_MAX + 1] = {NULL};
+	int r;
+
+	make_command(b, words);
+	for (size_t i = 0; i < WORDS_MAX && words[i][0] != '\0'; i++)
+		argv[i] = words[i];
+	r = hook_process_start(&b->process, argv, environment);
+	if (r)
+		return r;
+	b->ended = event_new(b->base, b->process.pid_fd, EV_READ | EV_PERSIST, on_ended, b);
+	if (b->ended && event_add(b->ended, NULL) == 0)
+		return 0;
+	hook_process_leave(&b->process);
+	return -ENOMEM;
+}
+
+/* The answer has been read: thaws, then goes down. */
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_shutdown *b = user;
+	int r;
+
+	(void)fd;
+	(void)what;
+	if (snapshot_is_holding(b->snapshot)) {
+		snapshot_abort(b->snapshot, "thawed because the machine goes down");
+		timer_set(b->timer, clock_monotonic_ns() + THAW_CHECK_NS);
+		return;
+	}
+	if (b->ended)
+		return;
+	if (is_dry_run(b->config)) {
+		log_notice("shutdown: nothing is done, because this is a lab; shutdown_command would be run");
+		shutdown_ended(&b->core);
+		return;
+	}
+	r = run_command(b);
+	if (r) {
+		log_error("shutdown: the command cannot be run: %s", strerror(-r));
+		shutdown_ended(&b->core);
+	}
+}
+
+static void on_request(void *self, uint8_t *message, size_t size)
+{
+	struct bind_shutdown *b = self;
+	const struct ic_version version = b->channel.ic.version;
+	const struct shutdown_request *last = &b->core.last;
+	int r = shutdown_receive(&b->core, message, size, version.major, version.minor);
+
+	ic_channel_answer(&b->channel, r == 0 || r == SHUTDOWN_REPEATED ? IC_S_OK : IC_E_FAIL);
+	if (r == SHUTDOWN_REPEATED)
+		return;
+	if (r) {
+		log_warning("shutdown: refused what the host asked: %s", shutdown_condition_text(r));
+		return;
+	}
+	log_notice("shutdown: the host asks for %s%s, reason 0x%08x%s%s",
+		   shutdown_kind_name(last->kind), last->force ? ", whoever objects" : "",
+		   last->reason, last->text[0] ? ": " : "", last->text);
+	timer_set(b->timer, clock_monotonic_ns() + ANSWER_NS);
+}
+
+static void on_void(void *self)
+{
+	(void)self; /* Every request is answered at once. */
+}
+
+static void on_corrupt(void *self)
+{
+	struct bind_shutdown *b = self;
+
+	connection_close_channel(*b->connection, b, true);
+}
+
+static const struct ic_channel_user channel_ops = {
+	.on_request = on_request,
+	.on_negotiated = on_void,
+	.on_overtaken = on_void,
+	.on_corrupt = on_corrupt,
+};
+
+/* A device that is bound to uio keeps the kernel from hibernating: Linux drivers/hv/vmbus_drv.c. */
+static bool can_hibernate(const struct config *config)
+{
+	char states[64] = "";
+	FILE *file;
+	bool can;
+
+	if (!config->lab_socket)
+		return false;
+	if (config->shutdown_command)
+		return true;
+	file = fopen("/sys/power/state", "re");
+	can = file && fgets(states, sizeof(states), file) && strstr(states, "disk");
+	if (file)
+		(void)fclose(file);
+	return can;
+}
+
+int bind_shutdown_new(struct event_base *base, const struct config *config,
+		      struct connection *const *connection, struct snapshot *snapshot,
+		      struct bind_shutdown **ret_binding)
+{
+	_cleanup_(cleanup_bind_shutdownp) struct bind_shutdown *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return -ENOMEM;
+	b->base = base;
+	b->config = config;
+	b->connection = connection;
+	b->snapshot = snapshot;
+	ic_channel_init(&b->channel, &ic_service_shutdown, &channel_ops, b);
+	shutdown_init(&b->core, can_hibernate(config));
+	hook_process_init(&b->process);
+	b->timer = event_new(base, -1, 0, on_timer, b);
+	if (!b->timer)
+		return -ENOMEM;
+
+	*ret_binding = steal_ptr(b);
+	return 0;
+}
+
+struct bind_shutdown *bind_shutdown_free(struct bind_shutdown *b)
+{
+	if (!b)
+		return NULL;
+	ic_channel_close(&b->channel);
+	if (b->ended)
+		event_free(b->ended);
+	hook_process_leave(&b->process);
+	if (b->timer)
+		event_free(b->timer);
+	free(b);
+	return NULL;
+}
+
+static void open_channel(void *self, struct vmbus_port *take_port)
+{
+	struct bind_shutdown *b = self;
+
+	if (ic_channel_open(&b->channel, b->base, take_port))
+		connection_close_channel(*b->connection, b, true);
+}
+
+static void close_channel(void *self, const char *why)
+{
+	struct bind_shutdown *b = self;
+
+	(void)why;
+	ic_channel_close(&b->channel);
+}
+
+struct service bind_shutdown_service(struct bind_shutdown *b)
+{
+	return (struct service){
+		.name = "shutdown",
+		.class_id = &vmbus_class_shutdown,
+		.self = b,
+		.open = open_channel,
+		.close = close_channel,
+	};
+}
+
+static json_t *last_request(const struct shutdown *core)
+{
+	const struct shutdown_request *last = &core->last;
+
+	if (!core->has_last)
+		return json_null();
+	return json_pack("{s:s, s:b, s:I, s:s, s:b}", "kind", shutdown_kind_name(last->kind), "force",
+			 last->force, "reason", (json_int_t)last->reason, "text", last->text,
+			 "running", core->is_running);
+}
+
+json_t *bind_shutdown_status(const struct bind_shutdown *b)
+{
+	char version[16];
+
+	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:o}", "channel",
+			 connection_channel_state(*b->connection, b), "version",
+			 ic_channel_version(&b->channel, version), "dry_run", is_dry_run(b->config),
+			 "requests", (json_int_t)b->core.requests, "refused",
+			 (json_int_t)(b->core.refused + b->core.malformed), "last",
+			 last_request(&b->core));
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Shutdown, guest's end.
+ *
+ * The host asks once and waits for an answer, which has to come before anything is done: once the
+ * machine goes down nobody is left to give it. A request that repeats what is under way succeeds
+ * and does nothing, so that a host that asks again (after a restore, say) is not told of a failure.
+ * One that wants something else meanwhile takes the place of the first.
+ *
+ * Bits that the agreed version does not have must be zero. Linux refuses what it does not know, and
+ * so does this: a machine that powers off because of a misread flag is worse than one that does not.
+ *
+ * The text is shown in logs, so nothing but printable ASCII is taken from it.
+ */
+
+#include "services/shutdown.h"
+
+#include "base/bytes.h"
+
+static const struct {
+	const char *name;
+	uint32_t flag;
+} kinds[] = {
+	[SHUTDOWN_POWER_OFF] = {"power off", 0},
+	[SHUTDOWN_REBOOT] = {"reboot", SHUTDOWN_FLAG_RESTART},
+	[SHUTDOWN_HIBERNATE] = {"hibernate", SHUTDOWN_FLAG_HIBERNATE},
+};
+
+void shutdown_init(struct shutdown *shutdown, bool can_hibernate)
+{
+	*shutdown = (struct shutdown){.can_hibernate = can_hibernate};
+}
+
+/* The flags that a service version has. */
+static uint32_t known_flags(uint16_t major, uint16_t minor)
+{
+	uint32_t flags = SHUTDOWN_FLAG_FORCE;
+
+	if (major > 3 || (major == 3 && minor >= 1))
+		flags |= SHUTDOWN_FLAG_RESTART;
+	if (major > 3 || (major == 3 && minor >= 2))
+		flags |= SHUTDOWN_FLAG_HIBERNATE;
+	return flags;
+}
+
+static void copy_text(char *target, const uint8_t *source)
+{
+	size_t n = 0;
+
+	for (; n < SHUTDOWN_TEXT_SIZE && source[n] != 0; n++)
+		target[n] = source[n] >= ' ' && source[n] <= '~' ? (char)source[n] : '?';
+	target[n] = '\0';
+}
+
+static int decode(const void *message, size_t len, uint32_t known, struct shutdown_request *ret_request)
+{
+	struct shutdown_request request = {0};
+	struct bytes_reader in;
+	const uint8_t *text;
+	uint32_t flags;
+
+	bytes_reader_init(&in, message, len);
+	request.reason = bytes_get_u32(&in);
+	request.timeout_seconds = bytes_get_u32(&in);
+	flags = bytes_get_u32(&in);
+	text = bytes_get_direct(&in, SHUTDOWN_TEXT_SIZE);
+	if (!bytes_reader_ok(&in))
+		return SHUTDOWN_MALFORMED;
+	if (flags & ~known)
+		return SHUTDOWN_UNKNOWN;
+
+	request.force = flags & SHUTDOWN_FLAG_FORCE;
+	flags &= ~(uint32_t)SHUTDOWN_FLAG_FORCE;
+	while (request.kind < SHUTDOWN_N_KINDS && kinds[request.kind].flag != flags)
+		request.kind++;
+	if (request.kind == SHUTDOWN_N_KINDS)
+		return SHUTDOWN_UNKNOWN;
+	copy_text(request.text, text);
+	*ret_request = request;
+	return 0;
+}
+
+static int accept_request(struct shutdown *s, const struct shutdown_request *request)
+{
+	if (request->kind == SHUTDOWN_HIBERNATE && !s->can_hibernate)
+		return SHUTDOWN_IMPOSSIBLE;
+	if (s->is_running && s->last.kind == request->kind)
+		return SHUTDOWN_REPEATED;
+	s->last = *request;
+	s->has_last = true;
+	s->is_running = true;
+	s->requests++;
+	return 0;
+}
+
+int shutdown_receive(struct shutdown *shutdown, const void *message, size_t len, uint16_t major,
+		     uint16_t minor)
+{
+	struct shutdown_request request;
+	int r = decode(message, len, known_flags(major, minor), &request);
+
+	if (r == SHUTDOWN_MALFORMED) {
+		shutdown->malformed++;
+		return r;
+	}
+	if (r == 0)
+		r = accept_request(shutdown, &request);
+	if (r != 0 && r != SHUTDOWN_REPEATED)
+		shutdown->refused++;
+	return r;
+}
+
+void shutdown_ended(struct shutdown *shutdown)
+{
+	shutdown->is_running = false;
+}
+
+const char *shutdown_kind_name(enum shutdown_kind kind)
+{
+	return kinds[kind].name;
+}
+
+const char *shutdown_condition_text(int r)
+{
+	switch (r) {
+	case SHUTDOWN_MALFORMED:
+		return "the request is too short";
+	case SHUTDOWN_UNKNOWN:
+		return "the request has flags that are not defined";
+	case SHUTDOWN_IMPOSSIBLE:
+		return "this machine cannot hibernate";
+	case SHUTDOWN_REPEATED:
+		return "the same is under way already";
+	}
+	return "none";
+}
