@@ -64,6 +64,19 @@ static void print_hooks(const json_t *hooks)
 	}
 }
 
+static void print_clients(const json_t *clients)
+{
+	const json_t *c;
+	size_t i;
+
+	if (json_array_size(clients) > 0)
+		printf("  %-28s %-8s %-12s %10s  %s\n", "CLIENT", "UID", "ANSWER", "TOOK", "WHY");
+	json_array_foreach(clients, i, c)
+		printf("  %-28s %-8" JSON_INTEGER_FORMAT " %-12s %10s  %s\n", text_of(c, "name"),
+		       number_of(c, "uid"), text_of(c, "outcome"), micro_of(c, "duration_us").text,
+		       text_of(c, "reason"));
+}
+
 static void print_receipt(const json_t *receipt)
 {
 	if (!json_object_get(receipt, "result")) {
@@ -78,6 +91,7 @@ static void print_receipt(const json_t *receipt)
 	       micro_of(receipt, "window_us").text);
 	print_file_systems(json_object_get(receipt, "file_systems"));
 	print_hooks(json_object_get(receipt, "hooks"));
+	print_clients(json_object_get(receipt, "clients"));
 }
 
 int verb_receipt(const struct cli *cli)

@@ -68,6 +68,7 @@ void print_memory(const json_t *m);
 /* The verbs. */
 int verb_status(const struct cli *cli);
 int verb_freeze(const struct cli *cli);
+int verb_notify(const struct cli *cli);
 int verb_memory(const struct cli *cli);
 int verb_plan(const struct cli *cli);
 int verb_receipt(const struct cli *cli);

@@ -53,6 +53,17 @@ static const struct verb verbs[] = {
 		.run = verb_thaw,
 	},
 	{
+		.name = "notify",
+		.operands = "-- COMMAND...",
+		.n_required = 1,
+		.n_most = 64,
+		.help = "stay, and run COMMAND with freeze before a freeze and with thaw or abort after",
+		.options = {{"name", "NAME", "as the receipt names it"},
+			    {"hold", "SECONDS", "how long COMMAND may take (default: 10)"},
+			    {"required", NULL, "no freeze without it; only root's"}},
+		.run = verb_notify,
+	},
+	{
 		.name = "memory",
 		.operands = "[release]",
 		.n_most = 1,

@@ -4,6 +4,7 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/backup.c \
 	%D%/cli.h \
 	%D%/hvguestctl.c \
+	%D%/notify.c \
 	%D%/memory.c \
 	%D%/plan.c \
 	%D%/show.c \

@@ -251,6 +251,11 @@ static bool set_hook_dir(struct config *c, const char *value)
 	return *value == '/' && set_text(&c->hook_dir, value);
 }
 
+static bool set_notify_hold(struct config *c, const char *value)
+{
+	return set_seconds(&c->notify_hold_ns, value, 120);
+}
+
 static bool set_state_dir(struct config *c, const char *value)
 {
 	return *value == '/' && set_text(&c->state_dir, value);
@@ -442,6 +447,9 @@ static const struct setting settings[] = {
 	{"backup", "prepare_timeout", "prepare-timeout", "SECONDS",
 	 "the longest that hooks may put off a freeze in all, 1 to 600 (default: 60)",
 	 set_prepare_timeout, NULL},
+	{"backup", "notify_hold", "notify-hold", "SECONDS",
+	 "the longest that a program on the notify socket may put off a freeze, 0 to 120 (default: 10)",
+	 set_notify_hold, NULL},
 	{"backup", "receipts", "receipts", "NUMBER",
 	 "how many receipts of backups are kept, 0 to 1000 (default: 20)", set_receipts, NULL},
 	{"shutdown", "command", "shutdown-command", "PROGRAM",
@@ -608,6 +616,7 @@ static int set_defaults(struct config *config)
 	config->hook_dir = strdup(HVGUEST_SYSCONFDIR "/freeze-hook.d");
 	config->hook_timeout_ns = 30 * NS_PER_SECOND;
 	config->prepare_timeout_ns = 60 * NS_PER_SECOND;
+	config->notify_hold_ns = 10 * NS_PER_SECOND;
 	config->n_receipts = 20;
 	config->vss_device = strdup("/dev/vmbus/hv_vss");
 	config->memory = true;

@@ -59,6 +59,7 @@ struct config {
 	uint64_t hook_timeout_ns;    /* of each run of a hook */
 	uint64_t prepare_timeout_ns; /* of all that comes before the freeze */
 
+	uint64_t notify_hold_ns;     /* the longest that a program may put a freeze off */
 	unsigned n_receipts;         /* so many are kept */
 
 	char *shutdown_command; /* takes the machine down; NULL: the init's own, in a lab nothing */

@@ -231,9 +231,10 @@ static json_t *keys_of(const json_t *receipt)
 	return keys;
 }
 
-void receipt_complete(json_t *receipt, json_t *take_hooks, bool held)
+void receipt_complete(json_t *receipt, json_t *take_hooks, json_t *take_clients, bool held)
 {
 	json_object_set_new(receipt, "hooks", take_hooks);
+	json_object_set_new(receipt, "clients", take_clients);
 	if (held && json_is_true(json_object_get(receipt, "consistent")))
 		json_object_set_new(receipt, "class", json_string("application"));
 	json_object_set_new(receipt, "keys", keys_of(receipt));

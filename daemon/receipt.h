@@ -34,7 +34,7 @@ struct receipt_facts {
 json_t *receipt_new(const struct receipt_facts *facts);
 
 /*
- * Adds @take_hooks, and "keys": the receipt in short, as texts with names for a key-value exchange.
+ * Adds @take_hooks, @take_clients, and "keys": the receipt in short, as texts with names for a key-value exchange.
  * @held: there were applications to hold, and all of them did.
  */
-void receipt_complete(json_t *receipt, json_t *take_hooks, bool held);
+void receipt_complete(json_t *receipt, json_t *take_hooks, json_t *take_clients, bool held);

@@ -232,16 +232,30 @@ json_t *receipts_list(const struct receipts *r)
 	return list;
 }
 
+/* Makes @path, and what is missing above it; changes it meanwhile. */
+static int make_folders(char *path)
+{
+	for (char *p = path + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return negative_errno();
+		*p = '/';
+	}
+	return mkdir(path, 0755) < 0 && errno != EEXIST ? negative_errno() : 0;
+}
+
 static int open_folder(struct receipts *r)
 {
 	char path[PATH_MAX];
+	int error;
 
-	if (mkdir(r->config->state_dir, 0755) < 0 && errno != EEXIST)
-		return negative_errno();
 	if (snprintf(path, sizeof(path), "%s/receipts", r->config->state_dir) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		return negative_errno();
+	error = make_folders(path);
+	if (error)
+		return error;
 	r->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return r->folder_fd < 0 ? negative_errno() : 0;
 }

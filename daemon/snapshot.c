@@ -12,8 +12,8 @@
  *       +------------- RETURNING <---------------+-----------------+------------------+
  *         all are back
  *
- * The plan (fsfreeze/plan) says what to freeze and in which order, the freezer does it, hooks are
- * called before and after; this file carries between them, and keeps two promises. Before the first
+ * The plan (fsfreeze/plan) says what to freeze and in which order, the freezer does it, hooks and
+ * the clients of the notify socket are told before and after; this file carries between them, and keeps two promises. Before the first
  * file system is frozen everything that is needed is open, no hook runs, and the log writes to
  * memory only; from then until the last is thawed nothing here starts a program or writes to a
  * disk. And whatever ends a freeze (whoever asked for it, the deadline, a killed freezer), its user
@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "daemon/bind_hooks.h"
+#include "daemon/bind_notify.h"
 #include "daemon/freeze_set.h"
 #include "daemon/receipt.h"
 #include "daemon/receipts.h"
@@ -97,6 +98,7 @@ struct snapshot {
 	struct event *respawn;
 	enum phase phase;
 	struct bind_hooks *hooks;
+	struct bind_notify *notify;
 	struct wish now;
 	struct wish last; /* of the one that is over but for its hooks */
 	struct wish next; /* waits until they are back */
@@ -144,6 +146,14 @@ static void work_release(struct work *work)
 
 static void begin(struct snapshot *s, const struct wish *wish);
 
+/* There were applications to hold, and all of them did. */
+static bool applications_held(const struct snapshot *s)
+{
+	size_t n = bind_hooks_count(s->hooks) + bind_notify_count(s->notify);
+
+	return n > 0 && bind_hooks_count_failed(s->hooks) + bind_notify_count_failed(s->notify) == 0;
+}
+
 /* All hooks are back: the end. */
 static void on_back(void *self)
 {
@@ -155,8 +165,7 @@ static void on_back(void *self)
 		return;
 	if (s->work.receipt) {
 		receipt_complete(s->work.receipt, bind_hooks_report(s->hooks),
-				 bind_hooks_count(s->hooks) > 0 &&
-					 bind_hooks_count_failed(s->hooks) == 0);
+				 bind_notify_report(s->notify), applications_held(s));
 		if (s->receipts)
 			receipts_add(s->receipts, steal_ptr(s->work.receipt));
 	}
@@ -202,6 +211,7 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 	set_phase(s, PHASE_RETURNING);
 	if (was.user)
 		was.user->on_thawed(was.self, end, whole, result);
+	bind_notify_back(s->notify, consistent ? NOTIFY_THAW : NOTIFY_ABORT);
 	bind_hooks_back(s->hooks, consistent ? HOOK_THAW : HOOK_ABORT);
 }
 
@@ -227,8 +237,8 @@ static void nothing_frozen(struct snapshot *s, const char *why)
 	finish(s, SNAPSHOT_END_FAILED, result, false, false);
 }
 
-/* All hooks hold, or one does not. */
-static void on_ready(void *self, const char *why)
+/* All that were to be told of the freeze hold, or one that must does not. */
+static void on_clients_ready(void *self, const char *why)
 {
 	struct snapshot *s = self;
 
@@ -240,6 +250,19 @@ static void on_ready(void *self, const char *why)
 	}
 	if (why)
 		nothing_frozen(s, why);
+}
+
+/* All hooks hold, or one does not. */
+static void on_hooks_ready(void *self, const char *why)
+{
+	struct snapshot *s = self;
+
+	if (s->phase != PHASE_PREPARING)
+		return;
+	if (why)
+		nothing_frozen(s, why);
+	else
+		bind_notify_freeze(s->notify);
 }
 
 /* Begins, unless it is plain already that nothing can be frozen: then no hook is called. */
@@ -519,14 +542,19 @@ static int set_up(struct snapshot *s)
 }
 
 static const struct bind_hooks_user hooks_ops = {
-	.on_ready = on_ready,
+	.on_ready = on_hooks_ready,
 	.on_back = on_back,
+};
+
+static const struct bind_notify_user notify_ops = {
+	.on_ready = on_clients_ready,
 };
 
 static int open_hooks(struct snapshot *s)
 {
 	int r = bind_hooks_new(s->base, s->config, &hooks_ops, s, &s->hooks);
 
+	r = r ?: bind_notify_new(s->base, s->config, &notify_ops, s, &s->notify);
 	if (r)
 		return r;
 	set_phase(s, PHASE_RETURNING);
@@ -563,6 +591,7 @@ struct snapshot *snapshot_free(struct snapshot *s)
 	if (s->respawn)
 		event_free(s->respawn);
 	s->freezer = freezer_client_free(s->freezer);
+	s->notify = bind_notify_free(s->notify);
 	s->hooks = bind_hooks_free(s->hooks);
 	work_release(&s->work);
 	log_release();

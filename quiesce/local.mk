@@ -3,7 +3,11 @@ PURE_ARCHIVES += %D%/libquiesce.a
 
 %C%_libquiesce_a_SOURCES = \
 	%D%/hook_names.c %D%/hook_names.h \
-	%D%/hook_sequence.c %D%/hook_sequence.h
+	%D%/hook_sequence.c %D%/hook_sequence.h \
+	%D%/notify.c %D%/notify.h
+
+# For other programs.
+include_HEADERS += %D%/hvguest_notify.h
 
 %C%_libquiesce_sys_a_SOURCES = \
 	%D%/hook_list.c %D%/hook_list.h \

@@ -3,6 +3,7 @@
 check_PROGRAMS += \
 	%D%/freezer-driver \
 	%D%/memeater \
+	%D%/notify-client \
 	%D%/recorder \
 	%D%/rogue \
 	%D%/vss-device
@@ -29,6 +30,7 @@ SYSTEM_TESTS = \
 	%D%/test-incremental.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
+	%D%/test-notify.sh \
 	%D%/test-plan.sh \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \

@@ -61,6 +61,7 @@ UNIT_TESTS = \
 	%D%/test-meminfo \
 	%D%/test-onliner \
 	%D%/test-overcommit \
+	%D%/test-notify \
 	%D%/test-pages \
 	%D%/test-pin \
 	%D%/test-plan \
@@ -136,6 +137,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_meminfo_LDADD = policy/libpolicy_sys.a policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_onliner_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_overcommit_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
+%C%_test_notify_LDADD = quiesce/libquiesce.a $(CRITERION_LIBS)
 %C%_test_pages_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_pin_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_plan_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
