@@ -293,6 +293,13 @@ uint64_t dynmem_deadline_ns(const struct dynmem *dm)
 	return UINT64_MAX;
 }
 
+/* The delay of the first report stands: a beat that is further away than a period is that. */
+void dynmem_report_soon(struct dynmem *dm, uint64_t now_ns)
+{
+	if (dm->next_report_ns > now_ns && dm->next_report_ns - now_ns <= dm->config.status_period_ns)
+		dm->next_report_ns = now_ns;
+}
+
 void dynmem_set_figures(struct dynmem *dm, const struct dynmem_status_report *figures)
 {
 	if (dm->report != DYNMEM_REPORT_SAMPLING)

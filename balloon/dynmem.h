@@ -184,6 +184,12 @@ void dynmem_tick(struct dynmem *dm, uint64_t now_ns);
 /* When to call dynmem_tick() at the latest; UINT64_MAX = there is no need. */
 uint64_t dynmem_deadline_ns(const struct dynmem *dm);
 
+/*
+ * The machine is suddenly short of memory: the next status report is due now, if the reports have
+ * begun. The caller sees to it that this does not happen all the time.
+ */
+void dynmem_report_soon(struct dynmem *dm, uint64_t now_ns);
+
 /* The figures that DYNMEM_ACTION_SAMPLE asked for. Ignored if none were. */
 void dynmem_set_figures(struct dynmem *dm, const struct dynmem_status_report *figures);
 

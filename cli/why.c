@@ -61,6 +61,11 @@ static void print_why(const json_t *answer)
 	       bytes_of(report, "available_bytes").text);
 	printf("            need %s: %s\n", bytes_of(report, "need_bytes").text,
 	       text_of(report, "need"));
+	printf("            %" JSON_INTEGER_FORMAT " reports were made at once, because tasks began to wait%s\n",
+	       number_of(report, "urgent"),
+	       json_is_true(json_object_get(report, "sees_stalls"))
+		       ? ""
+		       : "; this kernel does not tell when they do");
 	print_request(json_object_get(memory, "last_request"));
 }
 

@@ -598,6 +598,14 @@ static void read_alignment(uint8_t *alignment)
 		(void)!memhotplug_align_code(block_bytes, alignment);
 }
 
+static void on_stall(void *user)
+{
+	struct bind_dynmem *b = user;
+
+	dynmem_report_soon(b->core, clock_monotonic_ns());
+	timer_set(b->timer, 0);
+}
+
 static void open_reclaim(struct bind_dynmem *b)
 {
 	int r = reclaim_new(RECLAIM_PATH, &b->work.reclaim);
@@ -622,7 +630,7 @@ static int set_up(struct bind_dynmem *b)
 	r = dynmem_new(&config, &b->core);
 	if (r)
 		return r;
-	r = memory_guard_new(b->context.config, &b->guard);
+	r = memory_guard_new(b->context.base, b->context.config, on_stall, b, &b->guard);
 	if (r)
 		return r;
 	if (b->context.config->reclaim)

@@ -6,6 +6,9 @@
  * work on, and what they said last, so that it can be asked for afterwards: `hvguestctl why` shows
  * the inputs, the rule and the outcome, and what would have changed it.
  *
+ * A second is long for a machine that runs out of memory, so when tasks begin to wait the report is
+ * made at once; a trigger of the kernel tells, and nobody has to look.
+ *
  * A machine in need is said once when it begins and once when it is over, not each second.
  */
 
@@ -14,6 +17,7 @@
 #include "base/clock.h"
 #include "base/size.h"
 #include "policy/meminfo.h"
+#include "policy/stall_trigger.h"
 
 #include <stdlib.h>
 
@@ -23,6 +27,11 @@ struct memory_guard {
 	struct floor_rule rule;
 	struct guard guard;
 	struct meminfo *meminfo;
+	struct stall_trigger *trigger; /* NULL: this kernel has none */
+	struct event *stalled;
+	void (*on_stall)(void *user);
+	void *user;
+	uint64_t stalls; /* times that it was called */
 
 	struct memory_figures figures; /* the last that were read */
 	struct report report;          /* composed of them */
@@ -40,7 +49,32 @@ struct memory_guard {
 	} request; /* the last */
 };
 
-int memory_guard_new(const struct config *config, struct memory_guard **ret_guard)
+static void on_trigger(evutil_socket_t fd, short what, void *user)
+{
+	struct memory_guard *guard = user;
+
+	(void)fd;
+	(void)what;
+	if (!stall_trigger_take(guard->trigger))
+		return;
+	guard->stalls++;
+	guard->on_stall(guard->user);
+}
+
+/* A machine without the trigger reports once a second all the same. */
+static int open_trigger(struct memory_guard *guard, struct event_base *base)
+{
+	int r = stall_trigger_new(STALL_TRIGGER_PATH, &guard->trigger);
+
+	if (r)
+		return r < 0 ? r : 0;
+	guard->stalled = event_new(base, stall_trigger_fd(guard->trigger), EV_READ | EV_PERSIST,
+				   on_trigger, guard);
+	return guard->stalled && event_add(guard->stalled, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+int memory_guard_new(struct event_base *base, const struct config *config,
+		     void (*on_stall)(void *user), void *user, struct memory_guard **ret_guard)
 {
 	_cleanup_(cleanup_memory_guardp) struct memory_guard *guard = calloc(1, sizeof(*guard));
 	struct guard_config guard_config;
@@ -52,7 +86,12 @@ int memory_guard_new(const struct config *config, struct memory_guard **ret_guar
 	guard_config.stall_percent = config->stall_limit_percent;
 	guard_init(&guard->guard, &guard_config);
 	guard->rule = config->floor;
+	guard->on_stall = on_stall;
+	guard->user = user;
 	r = meminfo_new("/proc", &guard->meminfo);
+	if (r)
+		return r;
+	r = open_trigger(guard, base);
 	if (r)
 		return r;
 
@@ -64,6 +103,9 @@ struct memory_guard *memory_guard_free(struct memory_guard *guard)
 {
 	if (!guard)
 		return NULL;
+	if (guard->stalled)
+		event_free(guard->stalled);
+	(void)stall_trigger_free(guard->trigger);
 	(void)meminfo_free(guard->meminfo);
 	free(guard);
 	return NULL;
@@ -193,11 +235,12 @@ static json_t *report_why(const struct memory_guard *guard)
 {
 	const struct report *r = &guard->report;
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:s}", "rule",
+	return json_pack("{s:s, s:I, s:I, s:I, s:s, s:b, s:I}", "rule",
 			 "committed = Committed_AS + balloon outside of it + floor + need",
 			 "committed_bytes", bytes(r->committed_pages), "available_bytes",
 			 bytes(r->available_pages), "need_bytes", bytes(r->need_pages), "need",
-			 report_need_text(guard->need));
+			 report_need_text(guard->need), "sees_stalls", guard->trigger != NULL,
+			 "urgent", (json_int_t)guard->stalls);
 }
 
 static json_t *floor_why(const struct memory_guard *guard)

@@ -7,6 +7,7 @@
 #include "policy/guard.h"
 #include "policy/report.h"
 
+#include <event2/event.h>
 #include <jansson.h>
 
 /*
@@ -15,8 +16,13 @@
 
 struct memory_guard;
 
-/* Negative errno: /proc cannot be read. */
-_must_check_ int memory_guard_new(const struct config *config, struct memory_guard **ret_guard);
+/*
+ * @on_stall is called from the event loop when tasks begin to wait for memory, twice a second at
+ * most; not at all where the kernel does not tell. Negative errno: /proc cannot be read.
+ */
+_must_check_ int memory_guard_new(struct event_base *base, const struct config *config,
+				  void (*on_stall)(void *user), void *user,
+				  struct memory_guard **ret_guard);
 struct memory_guard *memory_guard_free(struct memory_guard *guard);
 DEFINE_CLEANUP(memory_guard)
 

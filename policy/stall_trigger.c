@@ -7,17 +7,20 @@
  * than that within a window, at most once for each. Between two reports a second is long for a
  * machine that runs out of memory; with the trigger nobody has to look ten times a second instead.
  *
- * Two traps. The kernel overwrites the last byte of what is written to it, so the text is written
+ * Three traps. The kernel overwrites the last byte of what is written to it, so the text is written
  * with its end. And a window of half a second is given to who has CAP_SYS_RESOURCE; others get
- * multiples of two seconds, which is tried next (Linux kernel/sched/psi.c, psi_trigger_create()).
+ * multiples of two seconds, which is tried next (Linux kernel/sched/psi.c, psi_trigger_create());
+ * these come seconds late. And looking takes the event away (psi_trigger_poll()).
  *
  * Event loops wait for what can be read, and POLLPRI is not that. An epoll descriptor can be waited
- * for like any other, and waits itself for whatever it is told.
+ * for like any other, and waits itself for whatever it is told. By the third trap it has looked when
+ * the loop wakes up: that it woke up is the event.
  */
 
 #include "policy/stall_trigger.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -28,7 +31,7 @@ struct stall_trigger {
 };
 
 /* In microseconds: waiting, window. The most exact first. */
-static const char *const thresholds[] = {"some 50000 500000", "some 200000 2000000"};
+static const char *const thresholds[] = {"some 50000 500000", "some 100000 2000000"};
 
 static bool set_threshold(int fd)
 {
@@ -82,11 +85,9 @@ int stall_trigger_fd(const struct stall_trigger *trigger)
 
 bool stall_trigger_take(struct stall_trigger *trigger)
 {
-	struct epoll_event event;
+	struct pollfd pressure = {.fd = trigger->pressure_fd, .events = POLLPRI};
 
-	if (epoll_wait(trigger->epoll_fd, &event, 1, 0) != 1)
-		return false;
-	if (!(event.events & EPOLLERR))
+	if (poll(&pressure, 1, 0) < 1 || !(pressure.revents & POLLERR))
 		return true;
 	(void)epoll_ctl(trigger->epoll_fd, EPOLL_CTL_DEL, trigger->pressure_fd, NULL);
 	return false;

@@ -24,11 +24,12 @@ _must_check_ int stall_trigger_new(const char *path, struct stall_trigger **ret_
 struct stall_trigger *stall_trigger_free(struct stall_trigger *trigger);
 DEFINE_CLEANUP(stall_trigger)
 
-/* Readable when there is something to take; owned by the trigger. */
+/* Readable when tasks wait for memory; owned by the trigger. */
 int stall_trigger_fd(const struct stall_trigger *trigger);
 
 /*
- * True if tasks waited for memory for a tenth of the last half second or more, once for each time
- * that it was so. False also when the kernel has ended the trigger; it does not come back.
+ * To be called whenever the descriptor was readable. True: tasks waited for memory for a tenth of the
+ * last half second or more; without CAP_SYS_RESOURCE for a twentieth of two seconds, a while ago.
+ * False: the kernel has ended the trigger; it does not come back.
  */
 bool stall_trigger_take(struct stall_trigger *trigger);

@@ -115,6 +115,7 @@ else
         assign 3G
         check "a request gets nothing while tasks wait for memory" soon ended "tasks wait for memory"
         is "... not a page" "$(guest_value one .memory.ballooned_bytes)" 0
+        check "reports are made when tasks begin to wait" soon eval '[ "$(why .report.urgent)" -gt 0 ]'
         stop "$thrash_pid"
         ends "it ends" "$one_pid"
         start_guest one --stall-limit 0

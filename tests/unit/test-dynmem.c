@@ -131,6 +131,27 @@ Test(dynmem, a_status_report_is_sampled_and_sent_once_a_second)
 	dynmem_free(dm);
 }
 
+Test(dynmem, a_report_can_be_wanted_at_once_but_not_before_the_first)
+{
+	struct dynmem *dm = new_machine(510, 64);
+	uint64_t first_ns = START_MS * MS;
+
+	start(dm);
+	dynmem_report_soon(dm, first_ns - 2 * S);
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), first_ns));
+	dynmem_tick(dm, first_ns);
+	expect_action(dm, DYNMEM_ACTION_SAMPLE);
+	dynmem_set_figures(dm, &(struct dynmem_status_report){.available_pages = 1});
+	expect_action(dm, DYNMEM_ACTION_SEND);
+
+	dynmem_report_soon(dm, first_ns + S / 3);
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), first_ns + S / 3));
+	dynmem_tick(dm, first_ns + S / 3);
+	expect_action(dm, DYNMEM_ACTION_SAMPLE);
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), first_ns + S / 3 + S));
+	dynmem_free(dm);
+}
+
 Test(dynmem, a_report_that_cannot_be_sent_makes_the_next_ones_drop)
 {
 	struct dynmem_status_report figures = {.available_pages = 1};
