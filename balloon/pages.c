@@ -152,11 +152,19 @@ static int adopt_chunk(struct pages *pages, uint32_t number)
 	return 0;
 }
 
-static int adopt_all(struct pages *pages)
+/* The first place from @i on that has ever been written. To read the others would fill them. */
+static uint32_t next_written(int fd, uint32_t i)
+{
+	off_t at = lseek(fd, (off_t)(i * sizeof(struct ledger_chunk)), SEEK_DATA);
+
+	return at < 0 ? LEDGER_CHUNKS_MAX : (uint32_t)((size_t)at / sizeof(struct ledger_chunk));
+}
+
+static int adopt_all(struct pages *pages, int fd)
 {
 	int r;
 
-	for (uint32_t i = 0; i < LEDGER_CHUNKS_MAX; i++) {
+	for (uint32_t i = next_written(fd, 0); i < LEDGER_CHUNKS_MAX; i = next_written(fd, i + 1)) {
 		struct ledger_chunk *ledger = &pages->ledger->chunks[i];
 		uint32_t state = atomic_load(&ledger->state);
 
@@ -242,7 +250,7 @@ int pages_new(const struct pages_config *config, const struct pages_memory *memo
 	}
 	pages->stats.pinned = pages->context.pin;
 	r = map_ledger(pages, memory->ledger_fd);
-	r = r ? r : adopt_all(pages);
+	r = r ? r : adopt_all(pages, memory->ledger_fd);
 	if (r)
 		return r;
 

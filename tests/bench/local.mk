@@ -2,10 +2,13 @@
 # of each; both print lines and leave a JSON file. `make check` only shows that they work.
 
 check_LIBRARIES = %D%/libbench.a
-BENCHES = %D%/bench-blocks %D%/bench-freeze %D%/bench-ring
+BENCHES = %D%/bench-daemon %D%/bench-freeze %D%/bench-pages %D%/bench-ring
 check_PROGRAMS += $(BENCHES)
 
 %C%_libbench_a_SOURCES = %D%/bench.c %D%/bench.h
+
+%C%_bench_daemon_SOURCES = %D%/bench-daemon.c
+%C%_bench_daemon_LDADD = %D%/libbench.a
 
 %C%_bench_freeze_SOURCES = \
 	%D%/bench-freeze.c \
@@ -14,10 +17,13 @@ check_PROGRAMS += $(BENCHES)
 %C%_bench_freeze_LDADD = %D%/libbench.a host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 
+%C%_bench_pages_SOURCES = %D%/bench-pages.c
+%C%_bench_pages_LDADD = %D%/libbench.a balloon/libballoon_sys.a balloon/libballoon.a \
+	memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a \
+	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+
 %C%_bench_ring_SOURCES = %D%/bench-ring.c %D%/standin/hv_ring.c %D%/standin/hv_ring.h
 %C%_bench_ring_LDADD = %D%/libbench.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
-
-%C%_bench_blocks_LDADD = %D%/libbench.a memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a
 
 # Preloaded into a stock daemon: plain, whatever the rest is built with.
 %D%/hv_vss_device.so: %D%/standin/hv_vss_device.c
