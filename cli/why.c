@@ -45,6 +45,22 @@ static void print_request(const json_t *request)
 	       number_of(request, "stall_limit_percent"), number_of(request, "stall_seen_percent"));
 }
 
+static void print_blocks(const json_t *b)
+{
+	printf("source      %s\n", json_object_get(b, "reason") ? text_of(b, "reason")
+							     : "nothing was taken yet");
+	if (json_object_get(b, "problem"))
+		printf("            no memory blocks: %s\n", text_of(b, "problem"));
+	if (number_of(b, "taken") > 0)
+		printf("            memory blocks of %s: %" JSON_INTEGER_FORMAT " held, %" JSON_INTEGER_FORMAT
+		       " ever taken, %" JSON_INTEGER_FORMAT " refused, %" JSON_INTEGER_FORMAT
+		       " gave no memory in time\n",
+		       bytes_of(b, "block_bytes").text, number_of(b, "held"), number_of(b, "taken"),
+		       number_of(b, "refused"), number_of(b, "timed_out"));
+	if (json_object_get(b, "last_failure"))
+		printf("            the last one that failed: %s\n", text_of(b, "last_failure"));
+}
+
 static void print_why(const json_t *answer)
 {
 	const json_t *memory = json_object_get(answer, "memory");
@@ -67,6 +83,7 @@ static void print_why(const json_t *answer)
 		       ? ""
 		       : "; this kernel does not tell when they do");
 	print_request(json_object_get(memory, "last_request"));
+	print_blocks(json_object_get(memory, "blocks"));
 }
 
 int verb_why(const struct cli *cli)

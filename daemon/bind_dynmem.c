@@ -784,5 +784,9 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 
 json_t *bind_dynmem_why(const struct bind_dynmem *b)
 {
-	return memory_guard_why(b->guard);
+	json_t *why = memory_guard_why(b->guard);
+
+	if (why)
+		json_object_set_new(why, "blocks", memory_sources_blocks_status(&b->stats));
+	return why;
 }

@@ -37,10 +37,8 @@ _must_check_ int adder_new(const struct adder_config *config, struct adder **ret
 struct adder *adder_free(struct adder *adder);
 DEFINE_CLEANUP(adder)
 
-/* The method that adder_new() has found. */
+/* What was found; and its name: "none", "probe", "dax". */
 enum adder_method adder_method(const struct adder *adder);
-
-/* "none", "probe", "dax". */
 const char *adder_method_name(enum adder_method method);
 
 /*

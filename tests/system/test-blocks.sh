@@ -93,7 +93,7 @@ soon ready one || bail_out "the guest is not ready: $(cat "$run/one.log")"
 assign 1G
 agree "1 GiB is taken" 1024
 is "by default no block is touched" "$(offline)" ""
-check "... and the guest says why" eval 'blocks reason | grep -q "switched off"'
+check "... and the guest says why" eval 'guest one why | grep -q "memory blocks are switched off"'
 ends "the guest ends" "$one_pid"
 
 # --- taking
