@@ -8,6 +8,11 @@
  * can be explained: the same errno means different things for `online` and for `offline`. The
  * file `removable` is left alone: it is 1 for every block by now, and `valid_zones` is what tells.
  *
+ * `valid_zones` is read of online blocks only. The kernel announces a block before it knows which
+ * node it belongs to, and to read the possible zones of one in that state is a NULL pointer in the
+ * kernel (seen in Linux 6.1, drivers/base/memory.c, valid_zones_show()). A write to `state` waits
+ * until the adding has ended.
+ *
  * Offlining is the one operation here that may never end: the kernel goes on for as long as there
  * are pages that look movable, holds its hotplug lock meanwhile, and listens only to signals of
  * the thread that writes (Linux mm/memory_hotplug.c, offline_pages()). So that thread has a timer
@@ -126,25 +131,6 @@ static enum block_zone parse_zone(const char *name)
 	return strcmp(name, "DMA") == 0 ? BLOCK_ZONE_DMA32 : BLOCK_ZONE_OTHER;
 }
 
-/* "Normal", "none", or for an offline block "Normal Movable", the default first. */
-static void parse_zones(char *text, struct block *block)
-{
-	char *save = NULL;
-	bool first = true;
-
-	for (char *p = strtok_r(text, " ", &save); p; p = strtok_r(NULL, " ", &save)) {
-		enum block_zone zone = parse_zone(p);
-
-		if (first)
-			block->zone = zone;
-		first = false;
-		if (zone == BLOCK_ZONE_MOVABLE)
-			block->may_be_movable = true;
-		else if (zone != BLOCK_ZONE_NONE)
-			block->may_be_kernel = true;
-	}
-}
-
 /* What cannot be read is as little as can be said of a block. @name is not longer than is_block(). */
 static struct block look_at(int dir_fd, const char *name, uint64_t number)
 {
@@ -159,8 +145,8 @@ static struct block look_at(int dir_fd, const char *name, uint64_t number)
 	if (read_text(dir_fd, path, text) == 0)
 		block.state = parse_state(text);
 	snprintf(path, sizeof(path), "%s/valid_zones", name);
-	if (read_text(dir_fd, path, text) == 0)
-		parse_zones(text, &block);
+	if (block.state == BLOCK_ONLINE && read_text(dir_fd, path, text) == 0)
+		block.zone = parse_zone(text);
 	return block;
 }
 
@@ -262,6 +248,23 @@ int block_read(const char *dir, uint64_t number, struct block *ret_block)
 		return BLOCKS_GONE;
 	*ret_block = look_at(dir_fd, name, number);
 	return 0;
+}
+
+bool block_read_choices(const char *dir, uint64_t number, bool *ret_kernel, bool *ret_movable)
+{
+	_cleanup_close_ int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[TEXT_SIZE], text[TEXT_SIZE], *save = NULL;
+
+	snprintf(path, sizeof(path), "memory%llu/valid_zones", (unsigned long long)number);
+	if (dir_fd < 0 || read_text(dir_fd, path, text))
+		return false;
+	*ret_kernel = *ret_movable = false;
+	/* "Normal Movable" or one of them, the default first. */
+	for (char *p = strtok_r(text, " ", &save); p; p = strtok_r(NULL, " ", &save)) {
+		*ret_movable |= strcmp(p, "Movable") == 0;
+		*ret_kernel |= strcmp(p, "Movable") != 0 && strcmp(p, "none") != 0;
+	}
+	return true;
 }
 
 /* What sysfs says to a write, where it means the same for both directions; else 0. */

@@ -51,9 +51,7 @@ enum block_online {
 struct block {
 	uint64_t number; /* N of memoryN: its address in units of the block size */
 	enum block_state state;
-	enum block_zone zone;     /* online: where it is; offline: where it would go by default */
-	bool may_be_kernel;       /* offline: which zones are possible */
-	bool may_be_movable;
+	enum block_zone zone; /* where it is; NONE for one that is not online */
 };
 
 struct blocks {
@@ -77,6 +75,12 @@ const struct block *blocks_find(const struct blocks *blocks, uint64_t number);
 
 /* Reads one block anew. BLOCKS_GONE. */
 _must_check_ int block_read(const char *dir, uint64_t number, struct block *ret_block);
+
+/*
+ * Which zones an offline block could be brought online in. Only for blocks whose adding has ended
+ * for certain, such as one that was written to: see blocks.c. False: it cannot be read.
+ */
+bool block_read_choices(const char *dir, uint64_t number, bool *ret_kernel, bool *ret_movable);
 
 /*
  * Brings a block online. It may take as long as the kernel's lock on memory hotplug is held.

@@ -9,6 +9,9 @@
  * is: to move it would mean to take it offline again. It is said, though, that policy wanted
  * otherwise, and what to change.
  *
+ * What zones a block could be in is not asked before it is written to (blocks.c says why). So an
+ * automatic choice that is not possible is found out by trying.
+ *
  * For the automatic policy the zones are measured anew for each block, because each changes them.
  */
 
@@ -56,27 +59,21 @@ static enum block_online choose_auto(const struct onliner_config *config)
 		       : BLOCK_ONLINE_KERNEL;
 }
 
-static enum block_online choose(const struct onliner_config *config, const struct block *block)
+static enum block_online choose(const struct onliner_config *config)
 {
-	enum block_online how = BLOCK_ONLINE_DEFAULT;
-
 	switch (config->policy) {
 	case HOTADD_KERNEL:
 		return BLOCK_ONLINE_KERNEL;
 	case HOTADD_MOVABLE:
 		return BLOCK_ONLINE_MOVABLE;
 	case HOTADD_AUTO:
-		how = choose_auto(config);
-		break;
+		return choose_auto(config);
 	case HOTADD_OFF:
 	case HOTADD_ONLINE:
 	case HOTADD_N_POLICIES:
 		break;
 	}
-	/* What was measured is a wish; where a block cannot go, the kernel knows better. */
-	if (how == BLOCK_ONLINE_MOVABLE && !block->may_be_movable)
-		return BLOCK_ONLINE_DEFAULT;
-	return how;
+	return BLOCK_ONLINE_DEFAULT;
 }
 
 static bool is_as_wanted(enum hotadd_policy policy, enum block_zone zone)
@@ -105,15 +102,19 @@ static void explain_online(const struct onliner_config *config, struct onliner_r
 			 block_zone_name(result->zone));
 }
 
-static void explain_failure(const struct block *block, enum block_online how, int condition,
-			    struct onliner_result *result)
+static void explain_failure(const struct onliner_config *config, uint64_t number,
+			    enum block_online how, int condition, struct onliner_result *result)
 {
+	bool kernel = true, movable = true;
+
 	result->outcome = ONLINER_FAILED;
-	if (condition == BLOCKS_UNFIT && how == BLOCK_ONLINE_MOVABLE && !block->may_be_movable)
+	if (condition == BLOCKS_UNFIT)
+		(void)block_read_choices(config->dir, number, &kernel, &movable);
+	if (how == BLOCK_ONLINE_MOVABLE && !movable)
 		snprintf(result->text, sizeof(result->text),
 			 "it cannot be in zone Movable: there is memory of the kernel behind it; use the "
 			 "policy 'online' or 'auto'");
-	else if (condition == BLOCKS_UNFIT && how == BLOCK_ONLINE_KERNEL && !block->may_be_kernel)
+	else if (how == BLOCK_ONLINE_KERNEL && !kernel)
 		snprintf(result->text, sizeof(result->text),
 			 "it cannot be in a zone of the kernel; use the policy 'online' or 'auto'");
 	else
@@ -121,23 +122,27 @@ static void explain_failure(const struct block *block, enum block_online how, in
 			 blocks_condition_text(condition));
 }
 
-static void bring(const struct onliner_config *config, const struct block *block,
+static void bring(const struct onliner_config *config, uint64_t number,
 		  struct onliner_result *result)
 {
-	enum block_online how = choose(config, block);
+	enum block_online how = choose(config);
 	struct block now;
 	int r;
 
-	r = block_online(config->dir, block->number, how);
+	r = block_online(config->dir, number, how);
+	if (r == BLOCKS_UNFIT && config->policy == HOTADD_AUTO) {
+		how = BLOCK_ONLINE_DEFAULT;
+		r = block_online(config->dir, number, how);
+	}
 	if (r == BLOCKS_GONE) {
 		result->outcome = ONLINER_GONE;
 		return;
 	}
 	if (r && r != BLOCKS_ALREADY) {
-		explain_failure(block, how, r, result);
+		explain_failure(config, number, how, r, result);
 		return;
 	}
-	if (block_read(config->dir, block->number, &now) == 0)
+	if (block_read(config->dir, number, &now) == 0)
 		result->zone = now.zone;
 	if (r)
 		explain_online(config, result);
@@ -157,7 +162,7 @@ void onliner_bring(const struct onliner_config *config, uint64_t number,
 	} else if (config->policy == HOTADD_OFF) {
 		result.outcome = ONLINER_LEFT;
 	} else {
-		bring(config, &block, &result);
+		bring(config, number, &result);
 	}
 	*ret_result = result;
 }

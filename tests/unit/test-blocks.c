@@ -48,14 +48,14 @@ static void fill(void)
 Test(blocks, a_tree_of_blocks_is_listed_by_number)
 {
 	static const struct block want[] = {
-		{0, BLOCK_ONLINE, BLOCK_ZONE_NONE, false, false},
-		{1, BLOCK_OFFLINE, BLOCK_ZONE_NORMAL, true, true},
-		{4, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false},
-		{5, BLOCK_UNSETTLED, BLOCK_ZONE_NONE, false, false},
-		{6, BLOCK_OFFLINE, BLOCK_ZONE_MOVABLE, true, true},
-		{7, BLOCK_ONLINE, BLOCK_ZONE_DMA32, true, false},
-		{8, BLOCK_ONLINE, BLOCK_ZONE_OTHER, true, false},
-		{33, BLOCK_ONLINE, BLOCK_ZONE_MOVABLE, false, true},
+		{0, BLOCK_ONLINE, BLOCK_ZONE_NONE},
+		{1, BLOCK_OFFLINE, BLOCK_ZONE_NONE},
+		{4, BLOCK_UNSETTLED, BLOCK_ZONE_NONE},
+		{5, BLOCK_UNSETTLED, BLOCK_ZONE_NONE},
+		{6, BLOCK_OFFLINE, BLOCK_ZONE_NONE},
+		{7, BLOCK_ONLINE, BLOCK_ZONE_DMA32},
+		{8, BLOCK_ONLINE, BLOCK_ZONE_OTHER},
+		{33, BLOCK_ONLINE, BLOCK_ZONE_MOVABLE},
 	};
 	struct blocks blocks;
 
@@ -70,9 +70,6 @@ Test(blocks, a_tree_of_blocks_is_listed_by_number)
 		cr_expect(eq(u64, got->number, want[i].number));
 		cr_expect(eq(int, got->state, want[i].state), "memory%lu", got->number);
 		cr_expect(eq(int, got->zone, want[i].zone), "memory%lu", got->number);
-		cr_expect(eq(int, got->may_be_kernel, want[i].may_be_kernel), "memory%lu", got->number);
-		cr_expect(eq(int, got->may_be_movable, want[i].may_be_movable), "memory%lu",
-			  got->number);
 	}
 	cr_expect(eq(sz, blocks_count(&blocks, BLOCK_ONLINE), 4));
 	cr_expect(eq(sz, blocks_count(&blocks, BLOCK_OFFLINE), 2));
@@ -80,6 +77,20 @@ Test(blocks, a_tree_of_blocks_is_listed_by_number)
 	cr_expect(eq(int, blocks_find(&blocks, 34) == NULL, 1));
 	blocks_fini(&blocks);
 	cr_expect(eq(int, blocks_find(&blocks, 33) == NULL, 1));
+}
+
+Test(blocks, the_zones_that_a_block_could_be_in_are_read_when_asked_for)
+{
+	bool kernel, movable;
+
+	fill();
+	cr_assert(block_read_choices(tree, 1, &kernel, &movable));
+	cr_expect(kernel && movable);
+	cr_assert(block_read_choices(tree, 33, &kernel, &movable));
+	cr_expect(movable && !kernel);
+	cr_assert(block_read_choices(tree, 0, &kernel, &movable));
+	cr_expect(not(kernel || movable));
+	cr_expect(not(block_read_choices(tree, 2, &kernel, &movable)));
 }
 
 Test(blocks, a_block_size_that_is_no_power_of_two_is_bad)

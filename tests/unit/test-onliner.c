@@ -57,7 +57,6 @@ Test(onliner, each_policy_has_its_word)
 		{HOTADD_AUTO, 0, "Normal Movable\n", "online_movable", ONLINER_ONLINED},
 		{HOTADD_AUTO, 2900, "Normal Movable\n", "online_movable", ONLINER_ONLINED},
 		{HOTADD_AUTO, 3000, "Normal Movable\n", "online_kernel", ONLINER_ONLINED},
-		{HOTADD_AUTO, 0, "Normal\n", "online", ONLINER_ONLINED},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -3,6 +3,7 @@
 VM_TESTS = \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-uio.sh \
+	%D%/hotplug.sh \
 	%D%/takeover.sh \
 	%D%/uio-refused.sh \
 	%D%/unit.sh
