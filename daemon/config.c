@@ -240,6 +240,13 @@ static bool set_expedite(struct config *c, const char *value)
 	return set_bool(&c->expedite, value);
 }
 
+static bool set_freeze_mounts(struct config *c, const char *value)
+{
+	c->freeze_mounts = strcmp(value, "init") == 0 ? MOUNTS_OF_INIT : MOUNTS_OF_SELF;
+	c->freeze_mounts_said = true;
+	return c->freeze_mounts == MOUNTS_OF_INIT || strcmp(value, "own") == 0;
+}
+
 static bool set_freeze_policy(struct config *c, const char *value)
 {
 	c->freeze_strict = strcmp(value, "strict") == 0;
@@ -423,6 +430,10 @@ static const struct setting settings[] = {
 	{"backup", "freeze_exclude", "freeze-exclude", "RULE[,RULE...]",
 	 "freeze nothing that a rule names: path:GLOB, type:GLOB, label:GLOB or device:GLOB",
 	 add_exclude, forget_exclude},
+	{"backup", "freeze_mounts", "freeze-mounts", "init|own",
+	 "whose mounts: those of process 1 and of all containers, or of hvguestd only (default: "
+	 "init; own with a lab host)",
+	 set_freeze_mounts, NULL},
 	{"backup", "freeze_policy", "freeze-policy", "strict|best-effort",
 	 "what becomes of the rest if a file system cannot be frozen: nothing is frozen, or all that "
 	 "can be (default: best-effort)",
@@ -733,6 +744,8 @@ static int load(int argc, char **argv, struct config *config)
 		config->report_delay_ns = config->lab_socket ? 0 : REPORT_DELAY_NS;
 	if (!config->expedite_said)
 		config->expedite = !config->lab_socket;
+	if (!config->freeze_mounts_said)
+		config->freeze_mounts = config->lab_socket ? MOUNTS_OF_SELF : MOUNTS_OF_INIT;
 	if (!config->lab_socket && config->n_freeze_roots == 0)
 		config->freeze_all = true;
 	r = choose_state_dir(config);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "fsfreeze/mounts.h"
 #include "fsfreeze/rules.h"
 #include "memhotplug/hotadd.h"
 #include "policy/floor.h"
@@ -51,6 +52,8 @@ struct config {
 		struct freeze_rule rules[CONFIG_RULES_MAX];
 		size_t n;
 	} freeze_include, freeze_exclude;
+	enum mounts_of freeze_mounts;
+	bool freeze_mounts_said;    /* by the user */
 	bool freeze_strict;         /* freeze nothing if not everything can be frozen */
 	bool expedite;              /* turn rcu_expedited on while file systems are being frozen */
 	bool expedite_said;         /* by the user */

@@ -37,7 +37,7 @@ static int make_plan(struct freeze_set *set, const struct config *config)
 	struct freeze_table table;
 	int r;
 
-	r = mounts_new(&set->mounts);
+	r = mounts_new(config->freeze_mounts, &set->mounts);
 	if (r == 0 && (name_labels(&config->freeze_include) || name_labels(&config->freeze_exclude)))
 		r = mounts_read_labels(set->mounts);
 	if (r)
@@ -81,7 +81,7 @@ const char *freeze_set_open(struct freeze_set *set)
 
 		if (entry->verdict != FREEZE_VERDICT_FREEZE)
 			continue;
-		r = mounts_open_entry(entry, &set->fds[i]);
+		r = mounts_open_entry(set->mounts, entry, &set->fds[i]);
 		if (r < 0)
 			return strerror(-r);
 		set->given[i] = r == 0;

@@ -495,6 +495,7 @@ static int start_freezer(struct snapshot *s)
 		.run_dir = s->config->run_dir,
 		.options = (s->config->expedite ? FREEZER_OPTION_EXPEDITE : 0) |
 			   (s->config->freeze_strict ? FREEZER_OPTION_STRICT : 0),
+		.whose = s->config->freeze_mounts,
 	};
 	int r;
 

@@ -316,7 +316,7 @@ int freezer_client_new(const struct freezer_client_config *config,
 	r = take_record(c, config->run_dir, lock_timeout_ns);
 	r = r ?: move_high(&c->record_fd);
 	r = r ?: open_knob(c, config->kernel_dir ?: "/sys/kernel");
-	r = r ?: freezer_recover(c->record, c->rcu_fd, &c->recovered, &c->n_recovered);
+	r = r ?: freezer_recover(c->record, c->rcu_fd, config->whose, &c->recovered, &c->n_recovered);
 	r = r ?: hold_life(c);
 	r = r ?: open_events(c);
 	r = r ?: spawn(c);

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "fsfreeze/freezer_proto.h"
+#include "fsfreeze/mounts.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,6 +42,7 @@ struct freezer_client_config {
 	const char *run_dir; /* on a tmpfs; the record is kept there */
 	uint64_t lock_timeout_ns; /* wait for a predecessor's freezer; 0 = 5 s */
 	uint32_t options;         /* enum freezer_option, for every freeze */
+	enum mounts_of whose;     /* mounts to look for what a predecessor left frozen */
 	const char *kernel_dir;   /* where rcu_expedited is; NULL = /sys/kernel */
 };
 

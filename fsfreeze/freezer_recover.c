@@ -145,7 +145,7 @@ static int open_recorded(const struct mounts *mounts, const struct freezer_entry
 			if (mount->device == entry->device &&
 			    (mount->mount_id == entry->mount_id) == same_mount &&
 			    strcmp(mount->type, entry->type) == 0)
-				r = mounts_open(mount, ret_fd);
+				r = mounts_open(mounts, mount, ret_fd);
 		}
 	}
 	return r;
@@ -168,8 +168,8 @@ static void recover_entry(const struct mounts *mounts, struct freezer_entry *ent
 }
 
 /* Thaws what is in doubt, in the order in which it would have been thawed. */
-static int recover_entries(struct freezer_record *record, struct freezer_result **ret_results,
-			   size_t *ret_n)
+static int recover_entries(struct freezer_record *record, enum mounts_of whose,
+			   struct freezer_result **ret_results, size_t *ret_n)
 {
 	_cleanup_(cleanup_mountsp) struct mounts *mounts = NULL;
 	_cleanup_free_ struct freezer_result *results = NULL;
@@ -179,7 +179,7 @@ static int recover_entries(struct freezer_record *record, struct freezer_result 
 	results = calloc(record->n_entries + 1, sizeof(*results));
 	if (!results)
 		return -ENOMEM;
-	r = mounts_new(&mounts);
+	r = mounts_new(whose, &mounts);
 	if (r)
 		return r;
 	for (size_t i = record->n_entries; i-- > 0;) {
@@ -196,8 +196,8 @@ static int recover_entries(struct freezer_record *record, struct freezer_result 
 	return 0;
 }
 
-int freezer_recover(struct freezer_record *record, int rcu_fd, struct freezer_result **ret_results,
-		    size_t *ret_n)
+int freezer_recover(struct freezer_record *record, int rcu_fd, enum mounts_of whose,
+		    struct freezer_result **ret_results, size_t *ret_n)
 {
 	struct freezer_result *results = NULL;
 	char boot_id[FREEZER_BOOT_ID_SIZE];
@@ -208,7 +208,7 @@ int freezer_recover(struct freezer_record *record, int rcu_fd, struct freezer_re
 	if (r)
 		return r;
 	if (freezer_record_check(record, boot_id) == 0) {
-		r = recover_entries(record, &results, &n);
+		r = recover_entries(record, whose, &results, &n);
 		rcu_restore(record, rcu_fd);
 		if (r)
 			return r;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "fsfreeze/freezer_proto.h"
+#include "fsfreeze/mounts.h"
 
 /*
  * Taking over the record from a predecessor, and thawing what it left frozen.
@@ -23,9 +24,9 @@ _must_check_ int freezer_recover_open(const char *run_dir, uint64_t lock_timeout
 				      struct freezer_record **ret_record);
 
 /*
- * Thaws all that @record leaves in doubt, turns the knob back (@rcu_fd: of rcu_open()) if it says
+ * Thaws all that @record leaves in doubt, found among the mounts of @whose, turns the knob back (@rcu_fd: of rcu_open()) if it says
  * so, and begins it anew. *ret_results (to be freed, may be
  * NULL) says what became of each: THAWED, or FROZEN with an error if it could not be reached.
  */
-_must_check_ int freezer_recover(struct freezer_record *record, int rcu_fd,
+_must_check_ int freezer_recover(struct freezer_record *record, int rcu_fd, enum mounts_of whose,
 				 struct freezer_result **ret_results, size_t *ret_n);

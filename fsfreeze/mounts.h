@@ -6,7 +6,7 @@
 #include "fsfreeze/plan.h"
 
 /*
- * The mount table of this process, and opening what it lists.
+ * The mount table, and opening what it lists.
  */
 
 /* The conditions of mounts_open() and mounts_open_entry(). */
@@ -14,16 +14,31 @@ enum {
 	MOUNTS_VANISHED = 1, /* the path does not lead to that mount (any more) */
 };
 
+/* Whose mounts. */
+enum mounts_of {
+	MOUNTS_OF_SELF, /* of this process's mount namespace, and of no other */
+	MOUNTS_OF_INIT, /* of process 1's, and what is mounted in other namespaces only */
+};
+
+/* A mount namespace. */
+struct mounts_namespace {
+	uint64_t id;
+	char root[32]; /* goes before its paths */
+	struct libmnt_table *table; /* owns the strings of its mounts, but for labels */
+};
+
 struct mounts {
-	struct freeze_mount *entries; /* in mount order */
+	struct freeze_mount *entries; /* in mount order, one namespace after the other */
+	uint32_t *spaces;             /* for each of the entries: index of its namespace */
 	size_t n_entries;
 	struct freeze_link *links;
 	size_t n_links;
-	struct libmnt_table *table; /* owns the strings, but for labels */
+	struct mounts_namespace *namespaces;
+	size_t n_namespaces;
 };
 
-/* Reads /proc/self/mountinfo, and from sysfs what keeps its data on what. */
-_must_check_ int mounts_new(struct mounts **ret_mounts);
+/* Reads mountinfo, and from sysfs what keeps its data on what. */
+_must_check_ int mounts_new(enum mounts_of whose, struct mounts **ret_mounts);
 
 /*
  * Asks each file system that has a disk for its label; those that have none, or cannot be asked,
@@ -39,13 +54,15 @@ struct mounts *mounts_free(struct mounts *mounts);
 DEFINE_CLEANUP(mounts)
 
 /*
- * Opens the directory or file on which @mount sits, for reading only and without setting off an
- * automount, and proves that the descriptor is on that mount. MOUNTS_VANISHED.
+ * Opens the directory or file on which @mount, one of @mounts, sits, for reading only and without
+ * setting off an automount, and proves that the descriptor is on that mount. MOUNTS_VANISHED.
  */
-_must_check_ int mounts_open(const struct freeze_mount *mount, int *ret_fd);
+_must_check_ int mounts_open(const struct mounts *mounts, const struct freeze_mount *mount,
+			     int *ret_fd);
 
 /*
- * Opens a file system of a plan: by its chosen mount, else by any other mount of it.
- * MOUNTS_VANISHED.
+ * Opens a file system of a plan that was made of @mounts: by its chosen mount, else by any other
+ * mount of it. MOUNTS_VANISHED.
  */
-_must_check_ int mounts_open_entry(const struct freeze_plan_entry *entry, int *ret_fd);
+_must_check_ int mounts_open_entry(const struct mounts *mounts,
+				   const struct freeze_plan_entry *entry, int *ret_fd);

@@ -14,6 +14,9 @@
  * level of its own, the last. Within a level the youngest is first, which nothing depends on.
  * Thawing is the exact reverse, level by level.
  *
+ * Namespaces. A file system that is mounted only in the mount namespace of some container is one
+ * like any other, but its path is the container's: no allowed root means it, and its / is not ours.
+ *
  * Permission. Freezing through any mount stops the whole file system, so one allowed mount is not
  * enough: a directory of the root file system, bound to a place below an allowed root, would stop
  * the machine. A superblock is allowed if the whole of it is mounted at or below an allowed root,
@@ -75,12 +78,12 @@ static bool path_is_below(const char *path, const char *root)
 	return strncmp(path, root, len) == 0 && (path[len] == '\0' || path[len] == '/');
 }
 
-static bool rules_allow(const struct freeze_rules *rules, const char *path)
+static bool rules_allow(const struct freeze_rules *rules, const struct freeze_mount *mount)
 {
 	if (rules->all)
 		return true;
-	for (size_t i = 0; i < rules->n_roots; i++)
-		if (path_is_below(path, rules->roots[i]))
+	for (size_t i = 0; i < rules->n_roots && !mount->is_elsewhere; i++)
+		if (path_is_below(mount->target, rules->roots[i]))
 			return true;
 	return false;
 }
@@ -95,7 +98,7 @@ static bool rules_valid(const struct freeze_rules *rules)
 
 static bool is_root_target(const struct freeze_mount *mount)
 {
-	return strcmp(mount->target, "/") == 0;
+	return strcmp(mount->target, "/") == 0 && !mount->is_elsewhere;
 }
 
 static bool entry_is_root(const struct freeze_plan_entry *entry)
@@ -115,7 +118,7 @@ static const char *why_not_allowed(const struct freeze_plan_entry *entry,
 
 	for (size_t i = 0; i < entry->n_mounts; i++) {
 		const struct freeze_mount *mount = entry->mounts[i];
-		bool allowed = rules_allow(rules, mount->target);
+		bool allowed = rules_allow(rules, mount);
 
 		if (is_root_target(mount) && !allowed)
 			return "it is mounted at /, which is not allowed";
@@ -193,7 +196,7 @@ static const struct freeze_mount *choose_mount(const struct freeze_plan_entry *e
 
 	for (size_t i = 0; i < entry->n_mounts; i++) {
 		const struct freeze_mount *mount = entry->mounts[i];
-		int score = 2 * rules_allow(rules, mount->target) + mount->is_fs_root;
+		int score = 2 * rules_allow(rules, mount) + mount->is_fs_root;
 
 		if (score > best_score) {
 			best = mount;

@@ -36,6 +36,7 @@ struct freeze_mount {
 	bool is_fs_root;   /* the mount shows the whole file system, not a directory of it */
 	bool is_pseudo;    /* the type has no disk */
 	bool is_network;   /* the data is kept on another machine */
+	bool is_elsewhere; /* in another mount namespace: the path means nothing in this one */
 };
 
 /* All mounts, in the order in which they were mounted, and what keeps its data on what. */

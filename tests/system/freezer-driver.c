@@ -60,7 +60,7 @@ static int plan_mounts(struct driver *d, const char *const *roots, size_t n_root
 	struct freeze_table table;
 	int r;
 
-	r = mounts_new(&d->mounts);
+	r = mounts_new(MOUNTS_OF_SELF, &d->mounts);
 	if (r)
 		return r;
 	table = mounts_table(d->mounts);
@@ -72,7 +72,7 @@ static void open_entry(struct driver *d, const struct freeze_plan_entry *entry)
 	const struct freeze_mount *mount = entry->mount;
 	int fd, r;
 
-	r = mounts_open_entry(entry, &fd);
+	r = mounts_open_entry(d->mounts, entry, &fd);
 	if (r) {
 		printf("open %s %s %d\n", mount->target,
 		       r == MOUNTS_VANISHED ? "VANISHED" : "ERROR", r);

@@ -81,6 +81,51 @@ refuse "exit code 1 if nothing may be frozen" 1 guest one plan
 check "and the reason" grep -q "freeze_roots (--freeze-roots) allows none" <(guest one plan)
 refuse "a rule that is none is refused" 2 "$hvguestd" --freeze-exclude size:1
 
+# A machine in the machine: process 1 of a PID namespace, a container that has an image of its own
+# mounted, and hvguestd in a mount namespace from which what it should see is gone. Freezes nothing
+# but what the rules include by their full paths.
+in_namespaces() {
+    image_make ext4 "$run/pod.img" && mkdir "$run/pod" || return 1
+    cat >"$run/init" <<END
+unshare -m --propagation private bash -c 'mount -o loop "$run/pod.img" "$run/pod" && exec sleep 100' &
+until grep -q "$run/pod" /proc/\$!/mountinfo; do sleep 0.05; done
+unshare -m --propagation private bash -c 'umount "$data/alone" && exec "\$@"' daemon \\
+    "$hvguestd" --lab "$run/host/lab.sock" --run-dir "$run/two" --name two --freezer "$freezer" \\
+    --memory no --freeze-mounts init --freeze-roots all \\
+    --freeze-include "path:$data/alone,path:$run/pod" 2>"$run/two.log" &
+wait
+END
+    mkdir "$run/two"
+    unshare --pid --fork --kill-child --mount-proc --mount --propagation private \
+        bash "$run/init" >>"$run/init.log" 2>&1 &
+    init_pid=$!
+    on_exit murder "$init_pid"
+}
+
+plan_of_two() {
+    guest two plan --json | jq -r ".file_systems[] | select(.target == \"$1\") | .verdict"
+}
+
+write_alone() {
+    rm -f "$run/wrote"
+    (dd if=/dev/zero of="$data/alone/probe" bs=4k count=1 conv=fsync && : >"$run/wrote") >/dev/null 2>&1 &
+}
+
+in_namespaces
+check "namespaces: hvguestd starts" soon test -S "$run/two/api.sock"
+is "namespaces: process 1's mount, which hvguestd does not see" "$(plan_of_two "$data/alone")" freeze
+is "namespaces: a mount of a container only" "$(plan_of_two "$run/pod")" freeze
+is "namespaces: a file system of both is there once" "$(plan_of_two "$data/outer")" excluded
+check "namespaces: freeze" guest two freeze
+write_alone
+sleep 0.3
+check "namespaces: what hvguestd does not see is frozen" test ! -e "$run/wrote"
+check "namespaces: thaw" guest two thaw
+check "namespaces: it is thawed" soon test -e "$run/wrote"
+is "namespaces: the container's was frozen too" \
+    "$(guest two receipt --json | jq -r ".file_systems[] | select(.target == \"$run/pod\") | .state")" frozen
+murder "$init_pid"
+
 stop "$one_pid"
 no_reports
 done_testing

@@ -370,3 +370,17 @@ Test(plan, a_directory_bound_to_an_excluded_path_does_not_exclude_the_whole)
 	mounts[0].target = "/home";
 	expect_plan(mounts, 2, &rules, "/home excluded; ");
 }
+
+Test(plan, no_allowed_path_means_what_is_mounted_in_another_namespace)
+{
+	const char *const roots[] = {"/srv", "/"};
+	const struct freeze_rules srv = {.roots = roots, .n_roots = 1};
+	struct freeze_mount mounts[] = {disk("/srv", "ext4", 1), disk("/srv/a", "xfs", 2)};
+
+	mounts[1].is_elsewhere = true;
+	expect_plan(mounts, 2, &srv, "/srv/a not-allowed; /srv freeze; ");
+	expect_plan(mounts, 2, &allow_all, "/srv/a freeze; /srv freeze; ");
+	/* A container's / is not frozen last, for it is not the machine's. */
+	mounts[1].target = "/";
+	expect_plan(mounts, 2, &allow_all, "/ freeze; /srv freeze; ");
+}
