@@ -243,7 +243,7 @@ else
 	strace -f -y -s 0 -o "$work/trace" -p "$helper_pid" 2>"$work/strace.log" &
 	strace_pid=$!
 	for ((i = 0; i < 500; i++)); do
-		[ "$(grep -c attached "$work/strace.log")" -lt "$(ls "/proc/$helper_pid/task" | wc -l)" ] || break
+		! grep -q attached "$work/strace.log" || break
 		sleep 0.02
 	done
 	alive
