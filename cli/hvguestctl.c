@@ -68,6 +68,8 @@ static const struct verb verbs[] = {
 		.operands = "[release]",
 		.n_most = 1,
 		.help = "what the host has; release: use again what a host that is gone had",
+		.options = {{"verify", NULL, "look at every page that the host has: exit code 3 if one is "
+					     "not ours any more"}},
 		.run = verb_memory,
 	},
 	{

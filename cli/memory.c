@@ -15,6 +15,7 @@
 
 enum {
 	RELEASE_TIMEOUT_MS = 10000,
+	VERIFY_TIMEOUT_MS = 60000,
 };
 
 void print_memory(const json_t *m)
@@ -47,8 +48,25 @@ static void print_released(const json_t *answer)
 	printf("%s are put back into use.\n", bytes_of(answer, "released_bytes").text);
 }
 
+static void print_verified(const json_t *answer)
+{
+	printf("%s: the host has %s; held %s, looked at %s, moved %s, missing %s\n",
+	       json_is_true(json_object_get(answer, "ours")) ? "all ours" : "NOT ALL OURS",
+	       bytes_of(answer, "ballooned_bytes").text, bytes_of(answer, "held_bytes").text,
+	       bytes_of(answer, "looked_at_bytes").text, bytes_of(answer, "moved_bytes").text,
+	       bytes_of(answer, "missing_bytes").text);
+}
+
+static int verified_code(const json_t *answer)
+{
+	return json_is_true(json_object_get(answer, "ours")) ? EXIT_OK : EXIT_DEGRADED;
+}
+
 int verb_memory(const struct cli *cli)
 {
+	if (cli->values[0] && cli->n_operands == 0)
+		return cli_do(cli, "POST", "/v1/memory/verify", NULL, VERIFY_TIMEOUT_MS,
+			      print_verified, verified_code);
 	if (cli->n_operands == 0)
 		return cli_show(cli, "/v1/status", print_memory_of, NULL);
 	if (!strcmp(cli->operands[0], "release"))

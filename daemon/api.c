@@ -62,6 +62,26 @@ static void post_memory_release(struct httpd_request *request, void *user)
 	httpd_reply_json(request, 200, bind_dynmem_release(api->dynmem));
 }
 
+static void on_verified(void *user, json_t *take_answer)
+{
+	struct httpd_request *request = user;
+
+	if (take_answer)
+		httpd_reply_json(request, 200, take_answer);
+	else
+		httpd_reply_error(request, 500, "the memory that the host has could not be looked at",
+				  "see the log of hvguestd");
+}
+
+static void post_memory_verify(struct httpd_request *request, void *user)
+{
+	struct api *api = user;
+
+	if (!bind_dynmem_verify(api->dynmem, on_verified, request))
+		httpd_reply_error(request, 409, "memory is not served, or is being verified already",
+				  "hvguestctl status says what is served");
+}
+
 static void get_last_backup(struct httpd_request *request, void *user)
 {
 	reply_receipt(request, user, 1);
@@ -135,6 +155,9 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 			return r;
 	}
 	r = httpd_route(httpd, "POST", "/v1/memory/release", post_memory_release, api);
+	if (r)
+		return r;
+	r = httpd_route(httpd, "POST", "/v1/memory/verify", post_memory_verify, api);
 	if (r)
 		return r;
 	return bind_manual_add_routes(api->manual, httpd);

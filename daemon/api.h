@@ -14,6 +14,7 @@
  * hvguestd's API: JSON over HTTP on a Unix socket. Schema 1:
  *
  *     GET /v1/status        everything the daemon does and sees
+ *     POST /v1/memory/verify   whether all that the host has is still ours, page by page
  *     GET /v1/vmbus         every VMBus device of this machine, and the channels of the services
  *     GET /v1/backup/plan           what would be frozen now, and why not the rest
  *     GET /v1/backup/receipts       the last receipts, newest first, in short

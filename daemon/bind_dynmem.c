@@ -23,55 +23,27 @@
 
 #include "daemon/bind_dynmem.h"
 
-#include "balloon/dynmem.h"
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/dynmem_session.h"
+#include "daemon/dynmem_status.h"
 #include "daemon/memory_guard.h"
+#include "daemon/memory_work.h"
 #include "memhotplug/align.h"
 #include "memhotplug/blocks.h"
-#include "policy/reclaim.h"
 #include "vmbus/link.h"
 
 #include <fcntl.h>
 #include <string.h>
 
-enum work_kind {
-	WORK_TAKE,   /* a slice for the host */
-	WORK_RETURN, /* what the host has given back */
-	WORK_UNDO,   /* a slice that the machine did not accept */
-	WORK_REVIVE, /* start another keeper */
-	WORK_GUARD,  /* a memory block has come online */
-};
-
-/* What the worker is given, and what it answers. */
-struct memory_work {
-	struct job job;
-	bool running;
-	enum work_kind kind;
-	struct keeper_client *keeper;
-	struct memory_sources *sources;
-
-	uint64_t want_pages;             /* TAKE */
-	struct reclaim *reclaim;         /* NULL: nothing is reclaimed in advance */
-	uint64_t reclaim_bytes;          /* TAKE: to be made free first */
-	struct page_range *avoid;        /* TAKE: what the host has, in order */
-	size_t n_avoid;
-	const struct page_range *ranges; /* others: to be put back */
-	size_t n_ranges;
-
-	int result;
-	uint64_t done_pages;
-	size_t n_slice;
-	struct page_range slice[KEEPER_RANGES_MAX]; /* TAKE */
-	bool revived;                         /* the keeper had died, and there is another */
-	struct memory_sources_stats stats;    /* afterwards */
-};
-
 struct bind_dynmem {
 	struct bind_dynmem_context context;
+	struct dynmem_config core_config;
 	struct dynmem *core;
+	uint32_t kept_in; /* where the last hvguestd stopped reading */
+	bool resumable;   /* what it left can be gone on with, and that was not done yet */
 	struct link *link;
 	struct vmbus_port waiting; /* opened, but the last channel is still being drained */
 	bool has_waiting;
@@ -85,6 +57,9 @@ struct bind_dynmem {
 	const char *problem; /* why no pages can be given; NULL: they can */
 	struct memory_work work;
 	struct memory_sources_stats stats; /* after the last work */
+	bool verify_due;
+	void (*verified)(void *user, json_t *take_answer);
+	void *verified_user;
 	bool guard_due;  /* a block of the host's may be online */
 	bool take_due;   /* wanted_pages, of which taken_pages are had */
 	uint64_t wanted_pages;
@@ -96,6 +71,16 @@ struct bind_dynmem {
 };
 
 static void step(struct bind_dynmem *b);
+
+/* Records the state of now, for a successor: before the host can see anything that follows from it. */
+static void commit(struct bind_dynmem *b)
+{
+	struct dynmem_positions positions = {0};
+
+	if (b->link)
+		link_positions(b->link, &positions.in, &positions.out);
+	dynmem_commit(b->core, &positions);
+}
 
 /* @pages without up to *@less of them, which becomes less by as many. */
 static uint64_t take_off(uint64_t pages, uint64_t *less)
@@ -130,52 +115,6 @@ static void set_figures(struct bind_dynmem *b)
 	dynmem_set_figures(b->core, &figures);
 }
 
-/* The next three are in the worker's thread. */
-static int ask_sources(struct memory_work *work)
-{
-	switch (work->kind) {
-	case WORK_TAKE:
-		return memory_sources_take(work->sources, work->want_pages, work->avoid,
-					   work->n_avoid, work->slice, &work->n_slice);
-	case WORK_RETURN:
-	case WORK_UNDO:
-		return memory_sources_return(work->sources, work->ranges, work->n_ranges,
-					     &work->done_pages);
-	case WORK_GUARD:
-		memory_sources_guard(work->sources);
-		return 0;
-	case WORK_REVIVE:
-		break;
-	}
-	return MEMORY_SOURCES_LOST;
-}
-
-/* A dead keeper is replaced first; what it had not finished is asked for again. */
-static int work_with_keeper(struct memory_work *work)
-{
-	int r = ask_sources(work);
-
-	if (r != MEMORY_SOURCES_LOST)
-		return r;
-	r = keeper_client_revive(work->keeper);
-	work->revived = r == 0;
-	if (r || work->kind == WORK_REVIVE)
-		return r > 0 ? -ECHILD : r;
-	r = ask_sources(work);
-	return r == MEMORY_SOURCES_LOST ? -ECHILD : r;
-}
-
-static void run_work(struct worker_job *job)
-{
-	struct memory_work *work = container_of(job, struct memory_work, job.work);
-
-	if (work->kind == WORK_TAKE && work->reclaim_bytes > 0)
-		(void)!reclaim_ask(work->reclaim, work->reclaim_bytes);
-	work->revived = false;
-	work->result = work_with_keeper(work);
-	memory_sources_get_stats(work->sources, &work->stats);
-}
-
 static bool submit(struct bind_dynmem *b, enum work_kind kind)
 {
 	b->work.kind = kind;
@@ -205,23 +144,6 @@ static void end_take(struct bind_dynmem *b, const char *why)
 	(void)!dynmem_complete_take(b->core, NULL, 0, true, clock_monotonic_ns());
 }
 
-/* A copy of what the host has, or a host that is gone had, for the worker. */
-static bool remember_host(struct bind_dynmem *b)
-{
-	const struct rangeset *sets[] = {dynmem_ballooned(b->core), dynmem_unreported(b->core)};
-	size_t n = sets[0]->n_ranges + sets[1]->n_ranges, at = 0;
-	struct page_range *avoid;
-
-	avoid = reallocarray(b->work.avoid, n + 1, sizeof(*avoid));
-	if (!avoid)
-		return false;
-	b->work.avoid = avoid;
-	for (size_t i = 0; i < 2; i++)
-		for (size_t j = 0; j < sets[i]->n_ranges; j++)
-			avoid[at++] = sets[i]->ranges[j];
-	return page_ranges_normalize(avoid, n, &b->work.n_avoid) == 0;
-}
-
 /* Why no page may be taken, whatever the figures say; NULL: they decide. */
 static const char *refusal(const struct bind_dynmem *b)
 {
@@ -239,7 +161,9 @@ static bool submit_slice(struct bind_dynmem *b, uint64_t pages)
 	b->work.reclaim_bytes = 0;
 	if (b->work.reclaim && memory_guard_is_tight(b->guard, 2 * slice_bytes))
 		b->work.reclaim_bytes = slice_bytes;
-	return remember_host(b) && submit(b, WORK_TAKE);
+	if (memory_work_avoid(&b->work, dynmem_ballooned(b->core), dynmem_unreported(b->core)))
+		return false;
+	return submit(b, WORK_TAKE);
 }
 
 /* False if no more can be taken: the take has ended. */
@@ -330,6 +254,29 @@ static int watch_keeper(struct bind_dynmem *b)
 	return b->keeper_died && event_add(b->keeper_died, NULL) == 0 ? 0 : -ENOMEM;
 }
 
+/*
+ * Pages had moved before the new keeper could hold them: this machine uses what the host has. There
+ * is no message for that; only a closed channel makes a host forget. What is held becomes unreported.
+ */
+static void start_anew(struct bind_dynmem *b, uint64_t lost_pages)
+{
+	struct dynmem_session session;
+
+	log_error("memory: %s that the host has had moved before the new keeper could hold them; "
+		  "closing the channel, so that it forgets them",
+		  size_format(lost_pages * DYNMEM_PAGE_SIZE).text);
+	connection_close_channel(*b->context.connection, b, true);
+	commit(b);
+	if (dynmem_session_open(&b->core_config, b->context.session, &session)) {
+		log_error("memory: what is held cannot be listed: no memory until hvguestd is restarted");
+		b->problem = "the new keeper does not say what it holds";
+		return;
+	}
+	(void)dynmem_free(b->core);
+	b->core = session.core;
+	b->return_due = false;
+}
+
 /* Another keeper holds what the last one held. */
 static void keeper_revived(struct bind_dynmem *b)
 {
@@ -339,9 +286,7 @@ static void keeper_revived(struct bind_dynmem *b)
 	if (watch_keeper(b))
 		log_error("memory: the end of the keeper cannot be watched: no memory");
 	if (lost_pages > 0)
-		log_error("memory: %s had moved before the new keeper could hold them: this machine uses "
-			  "what the host has. Restart this guest, or have the host give all memory back",
-			  size_format(lost_pages * DYNMEM_PAGE_SIZE).text);
+		start_anew(b, lost_pages);
 	else
 		log_notice("memory: process %d holds everything that was held, where it was",
 			   (int)keeper_client_pid(b->work.keeper));
@@ -359,6 +304,34 @@ static void tell_result(struct bind_dynmem *b)
 	else
 		log_error("memory: putting pages back into use: %s; trying again later",
 			  strerror(-b->work.result));
+}
+
+static json_int_t bytes(uint64_t pages)
+{
+	return pages * DYNMEM_PAGE_SIZE;
+}
+
+/* Compares what is held in fact with what the host has. */
+static void tell_verified(struct bind_dynmem *b)
+{
+	const struct memory_work *w = &b->work;
+	const struct rangeset *host = dynmem_ballooned(b->core);
+	uint64_t missing;
+	json_t *answer = NULL;
+
+	if (w->result == 0) {
+		missing = dynmem_session_missing(host, w->held, w->n_slice) +
+			  dynmem_session_missing(dynmem_unreported(b->core), w->held, w->n_slice);
+		answer = json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "schema", 1, "ours",
+				   missing == 0 && w->moved_pages == 0, "ballooned_bytes",
+				   bytes(host->pages), "unreported_bytes",
+				   bytes(dynmem_unreported(b->core)->pages), "held_bytes",
+				   bytes(page_ranges_count(w->held, w->n_slice)), "looked_at_bytes",
+				   bytes(w->done_pages), "moved_bytes", bytes(w->moved_pages),
+				   "missing_bytes", bytes(missing));
+	}
+	b->verified(b->verified_user, answer);
+	b->verified = NULL;
 }
 
 static void work_done(struct job *job)
@@ -381,6 +354,9 @@ static void work_done(struct job *job)
 		break;
 	case WORK_REVIVE:
 		b->revive_due = false;
+		break;
+	case WORK_VERIFY:
+		tell_verified(b);
 		break;
 	}
 	step(b);
@@ -413,11 +389,14 @@ static bool start_work(struct bind_dynmem *b)
 		return !take_slice(b);
 	else if (b->draining)
 		end_drain(b);
+	else if (b->verify_due)
+		b->verify_due = !submit(b, WORK_VERIFY);
 	return false;
 }
 
 static void send_message(struct bind_dynmem *b, const struct dynmem_message *message)
 {
+	commit(b);
 	if (b->link && link_send(b->link, 0, message->bytes, message->size) == LINK_BUSY)
 		log_error("memory: a message was made while the last one still waits");
 }
@@ -494,6 +473,7 @@ static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans
 	r = dynmem_receive(b->core, message, size, clock_monotonic_ns());
 	if (r < 0)
 		log_error("memory: a message is lost: %s", strerror(-r));
+	commit(b);
 	step(b);
 }
 
@@ -553,15 +533,9 @@ static void open_channel(void *self, struct vmbus_port *take_port)
 	b->has_waiting = true;
 }
 
-static void close_channel(void *self, const char *why)
+/* The host is gone, and has forgotten what it had. */
+static void end_channel(struct bind_dynmem *b)
 {
-	struct bind_dynmem *b = self;
-
-	(void)why;
-	if (b->has_waiting)
-		vmbus_port_fini(&b->waiting);
-	b->has_waiting = false;
-	b->link = link_free(b->link);
 	dynmem_close(b->core);
 	if (dynmem_unreported(b->core)->pages > 0)
 		log_notice("memory: the host is gone; %s that it had stay out of use for the next one "
@@ -573,6 +547,49 @@ static void close_channel(void *self, const char *why)
 	b->draining = true;
 	timer_set(b->timer, 0);
 }
+
+/* Goes on with the channel of a dead predecessor, where it was. */
+static bool resume_channel(void *self, struct vmbus_port *take_port)
+{
+	struct bind_dynmem *b = self;
+	uint32_t in, out;
+
+	if (!b->resumable || vmbus_channel_resume(&take_port->channel, b->kept_in)) {
+		vmbus_port_fini(take_port);
+		return false;
+	}
+	if (link_new(b->context.base, take_port, &link_ops, b, &b->link))
+		return false;
+	link_positions(b->link, &in, &out);
+	dynmem_resume(b->core, out, clock_monotonic_ns());
+	b->resumable = false;
+	timer_set(b->timer, 0);
+	return true;
+}
+
+void bind_dynmem_begin(struct bind_dynmem *b)
+{
+	struct dynmem_status status;
+
+	b->resumable = false;
+	dynmem_get_status(b->core, &status);
+	if (b->link || status.state == DYNMEM_STATE_CLOSED)
+		return;
+	end_channel(b);
+}
+
+static void close_channel(void *self, const char *why)
+{
+	struct bind_dynmem *b = self;
+
+	(void)why;
+	if (b->has_waiting)
+		vmbus_port_fini(&b->waiting);
+	b->has_waiting = false;
+	b->link = link_free(b->link);
+	end_channel(b);
+}
+
 
 static int open_keeper(struct bind_dynmem *b)
 {
@@ -620,16 +637,20 @@ static void open_reclaim(struct bind_dynmem *b)
 
 static int set_up(struct bind_dynmem *b)
 {
-	struct dynmem_config config;
+	struct dynmem_config *config = &b->core_config;
+	struct dynmem_session session;
 	int r;
 
-	dynmem_config_init(&config);
-	config.capabilities.hot_add = false;
-	read_alignment(&config.capabilities.hot_add_alignment);
-	config.first_status_ns = b->context.config->report_delay_ns;
-	r = dynmem_new(&config, &b->core);
+	dynmem_config_init(config);
+	config->capabilities.hot_add = false;
+	read_alignment(&config->capabilities.hot_add_alignment);
+	config->first_status_ns = b->context.config->report_delay_ns;
+	r = dynmem_session_open(config, b->context.session, &session);
 	if (r)
 		return r;
+	b->core = session.core;
+	b->kept_in = session.in;
+	b->resumable = session.resumable;
 	r = memory_guard_new(b->context.base, b->context.config, on_stall, b, &b->guard);
 	if (r)
 		return r;
@@ -650,8 +671,7 @@ int bind_dynmem_new(const struct bind_dynmem_context *context, struct bind_dynme
 		return -ENOMEM;
 	b->context = *context;
 	b->keeper_fd = -1;
-	b->work.job.work.run = run_work;
-	b->work.job.done = work_done;
+	memory_work_init(&b->work, work_done);
 	r = set_up(b);
 	if (r)
 		return r;
@@ -664,6 +684,8 @@ struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b)
 {
 	if (!b)
 		return NULL;
+	if (b->verified)
+		b->verified(b->verified_user, NULL);
 	(void)link_free(b->link);
 	if (b->has_waiting)
 		vmbus_port_fini(&b->waiting);
@@ -672,7 +694,7 @@ struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b)
 	(void)memory_guard_free(b->guard);
 	(void)reclaim_free(b->work.reclaim);
 	unwatch_keeper(b);
-	free(b->work.avoid);
+	memory_work_fini(&b->work);
 	(void)dynmem_free(b->core);
 	free(b);
 	return NULL;
@@ -694,57 +716,26 @@ struct service bind_dynmem_service(struct bind_dynmem *b)
 		.self = b,
 		.open = open_channel,
 		.close = close_channel,
+		.resume = resume_channel,
 	};
-}
-
-static json_int_t bytes(uint64_t pages)
-{
-	return pages * DYNMEM_PAGE_SIZE;
-}
-
-static json_t *pages_status(const struct memory_sources_stats *sources)
-{
-	const struct block_source_stats *blocks = &sources->blocks;
-	const struct pages_stats *s = &sources->pages;
-
-	return json_pack("{s:I, s:I, s:I, s:I, s:b, s:I}", "huge_bytes",
-			 (json_int_t)s->source[PAGES_HUGE].bytes, "small_bytes",
-			 (json_int_t)s->source[PAGES_SMALL].bytes, "block_bytes",
-			 bytes(blocks->blocks * blocks->block_pages), "remembered_bytes",
-			 bytes(s->source[PAGES_HUGE].remembered_pages +
-			       s->source[PAGES_SMALL].remembered_pages + blocks->remembered_pages),
-			 "pinned", s->pinned, "foreign_pages", (json_int_t)s->foreign_pages);
-}
-
-static json_t *operation_status(const struct dynmem_operation *o)
-{
-	static const char *const names[] = {
-		[DYNMEM_OPERATION_NONE] = "none",
-		[DYNMEM_OPERATION_BALLOON] = "balloon",
-		[DYNMEM_OPERATION_UNBALLOON] = "unballoon",
-		[DYNMEM_OPERATION_HOT_ADD] = "hot-add",
-	};
-
-	return json_pack("{s:s, s:I, s:I, s:b}", "kind", names[o->kind], "asked_bytes",
-			 bytes(o->asked_pages), "done_bytes", bytes(o->done_pages), "running",
-			 o->kind != DYNMEM_OPERATION_NONE && o->ended_ns == 0);
-}
-
-static json_t *counters_status(const struct dynmem_stats *s)
-{
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "status_reports",
-			 (json_int_t)s->status_reports, "balloon_requests",
-			 (json_int_t)s->balloon_requests, "unballoon_requests",
-			 (json_int_t)s->unballoon_requests, "hot_add_requests",
-			 (json_int_t)s->hot_add_requests, "malformed", (json_int_t)s->malformed,
-			 "unexpected", (json_int_t)(s->unexpected + s->unknown), "foreign_pages",
-			 (json_int_t)s->foreign_pages);
 }
 
 static json_t *keeper_status(const struct bind_dynmem *b)
 {
 	return json_pack("{s:I, s:I}", "pid", (json_int_t)keeper_client_pid(b->work.keeper),
 			 "overcommit_pages", (json_int_t)b->stats.pages.overcommit_pages);
+}
+
+bool bind_dynmem_verify(struct bind_dynmem *b, void (*done)(void *user, json_t *take_answer),
+			void *user)
+{
+	if (b->verified || !b->work.sources)
+		return false;
+	b->verified = done;
+	b->verified_user = user;
+	b->verify_due = true;
+	timer_set(b->timer, 0);
+	return true;
 }
 
 json_t *bind_dynmem_release(struct bind_dynmem *b)
@@ -773,9 +764,9 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 			   dynmem_state_name(s.state), "version", s.version ? version : NULL,
 			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
 			   "unreported_bytes", bytes(s.unreported_pages),
-			   "pages", pages_status(&b->stats), "blocks",
+			   "pages", dynmem_status_pages(&b->stats), "blocks",
 			   memory_sources_blocks_status(&b->stats), "operation",
-			   operation_status(&s.operation), "counters", counters_status(&s.stats));
+			   dynmem_status_operation(&s.operation), "counters", dynmem_status_counters(&s.stats));
 	if (status && b->work.keeper)
 		json_object_set_new(status, "keeper", keeper_status(b));
 	memory_guard_add_status(b->guard, status);

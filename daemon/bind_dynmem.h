@@ -35,8 +35,22 @@ DEFINE_CLEANUP(bind_dynmem)
 /* A memory block of this machine has come online: the host's must not stay so. */
 void bind_dynmem_guard_blocks(struct bind_dynmem *b);
 
+/*
+ * The connection has had its chance to go on with a predecessor's channel. If it did not, the host
+ * has forgotten what it had.
+ */
+void bind_dynmem_begin(struct bind_dynmem *b);
+
 /* For the connection's table. */
 struct service bind_dynmem_service(struct bind_dynmem *b);
+
+/*
+ * Has every frame that is out of use looked at again, and compared with what the host has; then calls
+ * @done with the answer (NULL: it could not be found out). False: there is nothing to look at, or
+ * somebody is looking already.
+ */
+bool bind_dynmem_verify(struct bind_dynmem *b, void (*done)(void *user, json_t *take_answer),
+			void *user);
 
 /*
  * Has everything put back into use that a host which is gone had, and answers how much that is.

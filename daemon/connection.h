@@ -14,7 +14,8 @@
  * There are two kinds of host: daemon/lab_host.h and daemon/uio_host.h.
  */
 
-/* A service, as the connection sees it. Every open() is followed by one close(). */
+/* A service, as the connection sees it. Every open(), and resume() that went well, is followed
+ * by one close(). */
 struct service {
 	const char *name;
 	const struct vmbus_guid *class_id;
@@ -23,6 +24,11 @@ struct service {
 	void (*open)(void *self, struct vmbus_port *take_port);
 	/* The channel is gone: rescinded, or the host is lost. @why is for people. */
 	void (*close)(void *self, const char *why);
+	/*
+	 * Goes on with the channel of a predecessor, instead of open(); false if it must be opened
+	 * anew. The port is the service's in any case. NULL: no channel outlives the daemon.
+	 */
+	bool (*resume)(void *self, struct vmbus_port *take_port);
 };
 
 struct connection;

@@ -13,6 +13,10 @@
  * is tried again after a pause that doubles, up to a minute. When the host is lost every service is
  * told at once, in the order of the table, and the search for a host begins anew.
  *
+ * The connection and the channel of dynamic memory outlive the daemon, with the keeper
+ * (daemon/kept.c). A successor begins in CONNECTED, with the slots that its predecessor had; the
+ * channels of the other services are closed and opened anew.
+ *
  * What a host can repeat as often as it likes is logged once.
  */
 
@@ -24,6 +28,7 @@
 #include "base/log.h"
 #include "vmbus/transport_shm.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,6 +67,9 @@ struct lab_host {
 	const char *name;
 	const struct service *services;
 	size_t n_services;
+	struct kept *kept;
+	char peer[KEPT_PEER_SIZE]; /* which host this is, for the session */
+	unsigned depth;               /* of calls that change what the session should know */
 	struct slot *slots;
 	enum connection_state state;
 	bool complained; /* about the host that is not there */
@@ -74,6 +82,28 @@ struct lab_host {
 };
 
 static void lose_host(struct lab_host *c, const char *why);
+
+/* Around everything that changes slots, or takes messages from the host. */
+static void enter(struct lab_host *c)
+{
+	if (c->depth++ == 0)
+		kept_unsettle(c->kept);
+}
+
+static void leave(struct lab_host *c)
+{
+	struct kept_slot slots[KEPT_SLOTS_MAX];
+
+	if (--c->depth > 0)
+		return;
+	for (size_t i = 0; i < c->n_services; i++)
+		slots[i] = (struct kept_slot){
+			.class_id = *c->services[i].class_id,
+			.channel_id = c->slots[i].channel_id,
+			.state = c->slots[i].state,
+		};
+	kept_settle(c->kept, slots, c->n_services);
+}
 
 /* For the first slot that is to be opened. */
 static void arm_retry(struct lab_host *c)
@@ -91,6 +121,8 @@ static void close_slot(struct lab_host *c, size_t i, const char *why)
 	bool was_open = c->slots[i].state == SLOT_OPEN;
 
 	c->slots[i] = (struct slot){.state = SLOT_NONE};
+	if (was_open && c->services[i].resume)
+		kept_forget_channel(c->kept, false);
 	if (was_open)
 		c->services[i].close(c->services[i].self, why);
 }
@@ -102,6 +134,9 @@ static void lose_host(struct lab_host *c, const char *why)
 	if (c->event)
 		event_free(c->event);
 	c->event = NULL;
+	kept_forget_channel(c->kept, true);
+	if (c->transport)
+		transport_shm_end(c->transport);
 	c->transport = transport_shm_free(c->transport);
 	if (c->state == CONNECTION_CONNECTED)
 		log_warning("the host at %s is lost (%s); looking for it", c->socket_path, why);
@@ -187,6 +222,8 @@ static void on_opened(struct lab_host *c, struct transport_shm_event *e)
 	c->slots[i].state = SLOT_OPEN;
 	c->slots[i].pause_ns = RETRY_NS;
 	log_info("%s: channel %u is open", c->services[i].name, e->channel_id);
+	if (c->services[i].resume)
+		kept_set_channel(c->kept, KEPT_LAB, c->peer, &e->port);
 	c->services[i].open(c->services[i].self, &e->port);
 }
 
@@ -239,6 +276,7 @@ static void on_welcome(struct lab_host *c)
 	c->state = CONNECTION_CONNECTED;
 	c->complained = false;
 	c->error[0] = '\0';
+	kept_set_host(c->kept, c->peer, transport_shm_fd(c->transport));
 	log_notice("connected to the host at %s as '%s'", c->socket_path, c->name);
 }
 
@@ -271,14 +309,14 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 
 	(void)fd;
 	(void)what;
+	enter(c);
 	r = transport_shm_dispatch(c->transport, &e);
-	if (r == TRANSPORT_SHM_AGAIN)
-		return;
-	if (r)
+	if (r == 0)
+		handle_event(c, &e);
+	else if (r != TRANSPORT_SHM_AGAIN)
 		lose_host(c, r == TRANSPORT_SHM_LOST ? "it has closed the connection, or broken its protocol"
 						     : strerror(-r));
-	else
-		handle_event(c, &e);
+	leave(c);
 }
 
 static uint64_t memory_pages(void)
@@ -286,6 +324,14 @@ static uint64_t memory_pages(void)
 	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
 
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / VMBUS_PAGE_SIZE : 0;
+}
+
+static void watch_host(struct lab_host *c)
+{
+	c->event = event_new(c->base, transport_shm_fd(c->transport), EV_READ | EV_PERSIST,
+			     on_readable, c);
+	if (!c->event || event_add(c->event, NULL) < 0)
+		lose_host(c, "no memory");
 }
 
 static void connect_host(struct lab_host *c)
@@ -304,10 +350,16 @@ static void connect_host(struct lab_host *c)
 	}
 
 	c->state = CONNECTION_CONNECTING;
-	c->event = event_new(c->base, transport_shm_fd(c->transport), EV_READ | EV_PERSIST,
-			     on_readable, c);
-	if (!c->event || event_add(c->event, NULL) < 0)
-		lose_host(c, "no memory");
+	watch_host(c);
+}
+
+static void open_due_slots(struct lab_host *c)
+{
+	for (size_t i = 0; i < c->n_services && c->state == CONNECTION_CONNECTED; i++)
+		if (c->slots[i].try_ns <= clock_monotonic_ns())
+			open_slot(c, i);
+	if (c->state == CONNECTION_CONNECTED)
+		arm_retry(c);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *user)
@@ -316,15 +368,70 @@ static void on_retry(evutil_socket_t fd, short what, void *user)
 
 	(void)fd;
 	(void)what;
-	if (c->state == CONNECTION_WAITING) {
+	enter(c);
+	if (c->state == CONNECTION_WAITING)
 		connect_host(c);
-		return;
+	else
+		open_due_slots(c);
+	leave(c);
+}
+
+/* True if the service goes on with its channel where its predecessor was. */
+static bool resume_channel(struct lab_host *c, size_t i)
+{
+	struct vmbus_port port;
+
+	if (!c->services[i].resume || kept_take_port(c->kept, &port))
+		return false;
+	return c->services[i].resume(c->services[i].self, &port);
+}
+
+/* Goes on where a predecessor's slot was; a channel that did not outlive it is opened anew. */
+static int resume_slot(struct lab_host *c, const struct kept_slot *kept)
+{
+	size_t i = find_service(c, &kept->class_id);
+	bool is_open = kept->state == SLOT_OPEN;
+
+	if (i == c->n_services || kept->state == SLOT_NONE)
+		return is_open ? transport_shm_close(c->transport, kept->channel_id) : 0;
+	c->slots[i] = (struct slot){
+		.state = is_open || kept->state == SLOT_OPENING ? kept->state : SLOT_OFFERED,
+		.channel_id = kept->channel_id,
+		.pause_ns = RETRY_NS,
+	};
+	if (!is_open)
+		return 0;
+	if (resume_channel(c, i)) {
+		log_notice("%s: channel %u is still open: going on", c->services[i].name,
+			   kept->channel_id);
+		return 0;
 	}
-	for (size_t i = 0; i < c->n_services && c->state == CONNECTION_CONNECTED; i++)
-		if (c->slots[i].try_ns <= clock_monotonic_ns())
-			open_slot(c, i);
-	if (c->state == CONNECTION_CONNECTED)
-		arm_retry(c);
+	if (c->services[i].resume)
+		kept_forget_channel(c->kept, false);
+	c->slots[i].state = SLOT_OFFERED;
+	return transport_shm_close(c->transport, kept->channel_id);
+}
+
+/* Goes on with the connection of a predecessor. */
+static void resume_host(struct lab_host *c)
+{
+	struct kept_slot kept[KEPT_SLOTS_MAX];
+	int fd, r = 0;
+
+	if (!kept_has(c->kept, KEPT_LAB, c->peer) || kept_take_host(c->kept, &fd) ||
+	    transport_shm_resume(fd, &c->transport))
+		return;
+	enter(c);
+	log_notice("the connection to the host at %s as '%s' is still there", c->socket_path,
+		   c->name);
+	c->state = CONNECTION_CONNECTED;
+	watch_host(c);
+	for (size_t i = 0, n = kept_slots(c->kept, kept); i < n && c->transport && !r; i++)
+		r = resume_slot(c, &kept[i]);
+	kept_taken(c->kept);
+	if (r && c->transport)
+		lose_host(c, "it does not take messages");
+	leave(c);
 }
 
 static struct lab_host *lab_host_of(struct connection *connection)
@@ -342,6 +449,10 @@ static struct lab_host *lab_host_free(struct lab_host *c)
 		event_free(c->event);
 	if (c->retry)
 		event_free(c->retry);
+	if (c->transport) {
+		kept_forget_channel(c->kept, true);
+		transport_shm_end(c->transport);
+	}
 	(void)transport_shm_free(c->transport);
 	free(c->slots);
 	free(c);
@@ -363,6 +474,7 @@ static void close_channel(struct connection *connection, const void *self, bool 
 
 		if (c->services[i].self != self || c->slots[i].state != SLOT_OPEN)
 			continue;
+		enter(c);
 		close_slot(c, i, "the channel was closed");
 		c->slots[i] = (struct slot){
 			.state = SLOT_OFFERED,
@@ -374,6 +486,7 @@ static void close_channel(struct connection *connection, const void *self, bool 
 			lose_host(c, "it does not take messages");
 		else
 			arm_retry(c);
+		leave(c);
 		return;
 	}
 }
@@ -416,7 +529,8 @@ static const struct connection_ops lab_host_ops = {
 };
 
 int lab_host_new(struct event_base *base, const char *socket_path, const char *name,
-		 const struct service *services, size_t n, struct connection **ret_connection)
+		 const struct service *services, size_t n, struct kept *kept_channel,
+		 struct connection **ret_connection)
 {
 	_cleanup_(cleanup_lab_hostp) struct lab_host *c = calloc(1, sizeof(*c));
 
@@ -424,6 +538,9 @@ int lab_host_new(struct event_base *base, const char *socket_path, const char *n
 		return -ENOMEM;
 	c->connection.ops = &lab_host_ops;
 	c->base = base;
+	assert(n <= KEPT_SLOTS_MAX);
+	if (snprintf(c->peer, sizeof(c->peer), "%s %s", name, socket_path) >= (int)sizeof(c->peer))
+		return -ENAMETOOLONG;
 	c->socket_path = socket_path;
 	c->name = name;
 	c->services = services;
@@ -434,7 +551,9 @@ int lab_host_new(struct event_base *base, const char *socket_path, const char *n
 	c->retry = event_new(base, -1, 0, on_retry, c);
 	if (!c->retry)
 		return -ENOMEM;
+	c->kept = kept_channel;
 	timer_set(c->retry, 0);
+	resume_host(c);
 
 	*ret_connection = &steal_ptr(c)->connection;
 	return 0;

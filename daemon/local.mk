@@ -13,11 +13,15 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/config.c %D%/config.h \
 	%D%/connection.h \
 	%D%/freeze_set.c %D%/freeze_set.h \
+	%D%/dynmem_session.c %D%/dynmem_session.h \
+	%D%/dynmem_status.c %D%/dynmem_status.h \
 	%D%/ic_channel.c %D%/ic_channel.h \
+	%D%/kept.c %D%/kept.h \
 	%D%/lab_host.c %D%/lab_host.h \
 	%D%/main.c \
 	%D%/memory_guard.c %D%/memory_guard.h \
 	%D%/memory_sources.c %D%/memory_sources.h \
+	%D%/memory_work.c %D%/memory_work.h \
 	%D%/receipt.c %D%/receipt.h \
 	%D%/receipts.c %D%/receipts.h \
 	%D%/session.c %D%/session.h \

@@ -44,7 +44,8 @@ struct daemon {
 	struct service services[4];
 	struct takeover_config takeover;
 	struct connection *connection;
-	struct event *signals[2];
+	struct event *signals[3];
+	bool hand_over; /* the session goes on without us */
 };
 
 static int fail(const char *what, int r)
@@ -155,12 +156,17 @@ static int open_connection(struct daemon *d, size_t n_services)
 	takeover_config_init(&d->takeover, d->config.run_dir);
 	if (d->config.lab_socket)
 		r = lab_host_new(d->base, d->config.lab_socket, d->config.name, d->services,
-				 n_services, &d->connection);
+				 n_services, session_kept(d->session), &d->connection);
 	else if (n_services == 0)
 		r = stock_host_new(bind_vss_has_host, d->vss, &d->connection);
 	else
-		r = uio_host_new(d->base, &d->takeover, d->services, n_services, &d->connection);
-	return r ? fail("connection", r) : EXIT_OK;
+		r = uio_host_new(d->base, &d->takeover, d->services, n_services, session_kept(d->session),
+				 &d->connection);
+	if (r)
+		return fail("connection", r);
+	kept_drop_untaken(session_kept(d->session));
+	bind_dynmem_begin(d->dynmem);
+	return EXIT_OK;
 }
 
 static bool serves_memory(const struct config *config)
@@ -238,13 +244,17 @@ static void on_signal(evutil_socket_t number, short what, void *user)
 	struct daemon *d = user;
 
 	(void)what;
-	log_notice("ending (%s)", strsignal(number));
+	d->hand_over = number == SIGUSR2 && session_kept(d->session);
+	if (number == SIGUSR2 && !d->hand_over)
+		log_notice("there is no session to hand over");
+	log_notice(d->hand_over ? "handing over to the next hvguestd" : "ending (%s)",
+		   strsignal(number));
 	event_base_loopbreak(d->base);
 }
 
 static int open_signals(struct daemon *d)
 {
-	static const int numbers[] = {SIGTERM, SIGINT};
+	static const int numbers[] = {SIGTERM, SIGINT, SIGUSR2};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		d->signals[i] = evsignal_new(d->base, numbers[i], on_signal, d);
@@ -327,6 +337,20 @@ static void stop(struct daemon *d, bool in_order)
 	config_fini(&d->config);
 }
 
+/*
+ * Ends as if killed, but for what is frozen: nothing that closes the channel or frees memory is done,
+ * and the keeper finishes what is under way.
+ */
+static _Noreturn void hand_over(struct daemon *d)
+{
+	if (d->vss)
+		bind_vss_stop(d->vss);
+	if (d->snapshot)
+		snapshot_stop(d->snapshot);
+	(void)httpd_free(d->httpd);
+	_exit(EXIT_OK);
+}
+
 int main(int argc, char **argv)
 {
 	struct daemon d = {0};
@@ -349,6 +373,8 @@ int main(int argc, char **argv)
 		log_notice("ready as '%s'", d.config.name);
 		if (event_base_dispatch(d.base) < 0)
 			r = fail("event loop", -EIO);
+		if (d.hand_over)
+			hand_over(&d);
 	}
 	stop(&d, r == EXIT_OK);
 	return r;

@@ -10,6 +10,7 @@
 
 #include "daemon/session.h"
 
+#include "balloon/dynmem_record.h"
 #include "base/size.h"
 
 #include <stdlib.h>
@@ -17,9 +18,14 @@
 
 #define PAGE_BYTES UINT64_C(4096)
 
+enum {
+	RANGES_MAX = 1 << 20, /* as dynmem_config_init() has it */
+};
+
 struct session {
 	struct keeper_client *keeper;
 	struct memory_sources *sources;
+	struct kept *kept;
 	const char *problem;
 };
 
@@ -55,20 +61,6 @@ static void tell(const struct keeper_client_report *report)
 			   (unsigned long long)report->overcommit_pages);
 }
 
-/* Puts back into use what a predecessor left without a channel. */
-static int return_all(struct memory_sources *sources)
-{
-	_cleanup_free_ struct page_range *ranges = NULL;
-	uint64_t pages;
-	size_t n;
-	int r;
-
-	r = memory_sources_list(sources, &ranges, &n);
-	if (r == 0)
-		r = memory_sources_return(sources, ranges, n, &pages);
-	return r > 0 ? -ECHILD : r;
-}
-
 static int open_keeper(struct session *s, const struct config *config)
 {
 	const struct keeper_client_config keeper = {
@@ -76,7 +68,7 @@ static int open_keeper(struct session *s, const struct config *config)
 		.run_dir = config->run_dir,
 		.allowed = {[PAGES_HUGE] = config->huge_pages, [PAGES_SMALL] = true},
 		.overcommit = config->overcommit,
-		.area_bytes = PAGE_BYTES,
+		.area_bytes = KEPT_AREA_BYTES + dynmem_record_bytes(RANGES_MAX),
 	};
 	struct keeper_client_report report;
 	int r;
@@ -85,7 +77,7 @@ static int open_keeper(struct session *s, const struct config *config)
 	if (r)
 		return r;
 	tell(&report);
-	return 0;
+	return kept_new(s->keeper, report.found, &s->kept);
 }
 
 static int open_sources(struct session *s, const struct config *config)
@@ -95,16 +87,8 @@ static int open_sources(struct session *s, const struct config *config)
 		.memory_blocks = config->memory_blocks,
 		.run_dir = config->run_dir,
 	};
-	int r;
 
-	r = memory_sources_new(&sources, &s->sources);
-	if (r)
-		return r;
-	r = return_all(s->sources);
-	if (r)
-		log_error("memory: what an earlier hvguestd has left is not all back in use: %s",
-			  strerror(-r));
-	return 0;
+	return memory_sources_new(&sources, &s->sources);
 }
 
 int session_new(const struct config *config, struct session **ret_session)
@@ -119,6 +103,7 @@ int session_new(const struct config *config, struct session **ret_session)
 		s->problem = problem_text(r);
 		log_warning("memory: none can be given: %s (%s)", s->problem,
 			    r < 0 ? strerror(-r) : "no answer");
+		s->kept = kept_free(s->kept);
 		s->keeper = keeper_client_free(s->keeper);
 	}
 	r = open_sources(s, config);
@@ -133,6 +118,7 @@ struct session *session_free(struct session *s)
 	if (!s)
 		return NULL;
 	(void)memory_sources_free(s->sources);
+	(void)kept_free(s->kept);
 	(void)keeper_client_free(s->keeper);
 	free(s);
 	return NULL;
@@ -142,6 +128,7 @@ void session_end(struct session *s)
 {
 	if (!s)
 		return;
+	kept_clear(s->kept);
 	if (s->keeper)
 		keeper_client_release(s->keeper);
 	memory_sources_release_blocks(s->sources);
@@ -150,6 +137,23 @@ void session_end(struct session *s)
 const char *session_problem(const struct session *s)
 {
 	return s->problem;
+}
+
+struct kept *session_kept(const struct session *s)
+{
+	return s ? s->kept : NULL;
+}
+
+void *session_record(const struct session *s, size_t *ret_bytes)
+{
+	size_t bytes;
+	uint8_t *area;
+
+	if (!s->keeper)
+		return NULL;
+	area = keeper_client_area(s->keeper, &bytes);
+	*ret_bytes = bytes - KEPT_AREA_BYTES;
+	return area + KEPT_AREA_BYTES;
 }
 
 struct memory_sources *session_sources(const struct session *s)

@@ -3,6 +3,7 @@
 
 #include "balloon/keeper_client.h"
 #include "daemon/config.h"
+#include "daemon/kept.h"
 #include "daemon/memory_sources.h"
 
 /*
@@ -30,3 +31,9 @@ struct memory_sources *session_sources(const struct session *s);
 
 /* NULL while there is a problem; borrowed as long as the session. */
 struct keeper_client *session_keeper(const struct session *s);
+
+/* The channel that outlives us; NULL for NULL, or while there is a problem; borrowed likewise. */
+struct kept *session_kept(const struct session *s);
+
+/* The place of the protocol's state, @ret_bytes large; NULL while there is a problem. */
+void *session_record(const struct session *s, size_t *ret_bytes);

@@ -23,6 +23,11 @@
  * is never freed, so the pause before the next try doubles, up to a minute, until a channel has
  * been open that long.
  *
+ * The channel of dynamic memory outlives the daemon, in the session (daemon/kept.c): a successor
+ * begins in OPEN, if the device is still the one that it was. Because the kernel closes a channel
+ * with its last descriptor, the session's copy is dropped before a device is opened anew or given
+ * back.
+ *
  * A device that could not be used is back with its driver, and the slot is LEFT: it is not touched
  * again until the host has offered it anew, because each try would take it from its driver for a
  * moment. Nothing is given back while its descriptor may be open: by the time the job runs the
@@ -85,6 +90,7 @@ struct slot {
 	bool was_left;     /* left_channel_id is not worth a try */
 	int64_t left_channel_id;
 	struct takeover *takeover; /* NULL: nothing is taken */
+	bool is_kept;              /* the session has the channel: dropped before anything else */
 	char error[TEXT_SIZE];     /* why the channel is not open; what was said last */
 
 	enum job_kind kind;
@@ -98,6 +104,7 @@ struct uio_host {
 	struct connection connection;
 	struct jobs *jobs;
 	struct event *timer;
+	struct kept *kept;
 	struct slot *slots;
 	size_t n_slots;
 	uint64_t retry_ns;
@@ -125,6 +132,13 @@ static enum outcome say_holder(struct slot *slot, const struct fd_holder *holder
 	snprintf(text, sizeof(text), "process %d (%s) has %s open: stop it first",
 		 (int)holder->pid, holder->name, holder->path);
 	return say_of_device(slot, OUTCOME_RETRY, text);
+}
+
+/* Which device this is, for the session. */
+static void name_peer(const struct slot *slot, char peer[KEPT_PEER_SIZE])
+{
+	snprintf(peer, KEPT_PEER_SIZE, "%s %lld", slot->device.instance,
+		 (long long)slot->device.channel_id);
 }
 
 static enum outcome find_device(struct slot *slot)
@@ -178,12 +192,34 @@ static enum outcome take_device(struct slot *slot)
 	}
 }
 
+/* Only one service has a channel that outlives the daemon. */
+static void keep_channel(struct slot *slot)
+{
+	char peer[KEPT_PEER_SIZE];
+
+	if (!slot->service->resume)
+		return;
+	name_peer(slot, peer);
+	kept_set_channel(slot->host->kept, KEPT_UIO, peer, &slot->port);
+	slot->is_kept = true;
+}
+
+/* The channel is closed only when nobody keeps it any more. */
+static void drop_channel(struct slot *slot)
+{
+	if (slot->is_kept)
+		kept_drop_channel(slot->host->kept);
+	slot->is_kept = false;
+}
+
 /* Gives the device back; what stands in the way is said, after what was to be said before. */
 static enum outcome give_back(struct slot *slot)
 {
 	struct fd_holder holder;
-	int r = takeover_give_back(slot->takeover, &holder);
+	int r;
 
+	drop_channel(slot);
+	r = takeover_give_back(slot->takeover, &holder);
 	if (r == TAKEOVER_BUSY)
 		return say_holder(slot, &holder);
 	slot->takeover = takeover_free(slot->takeover);
@@ -200,8 +236,10 @@ static enum outcome open_channel(struct slot *slot)
 	int r = transport_uio_open(takeover_node(slot->takeover),
 				   takeover_map_bytes(slot->takeover), &slot->port);
 
-	if (r == 0)
+	if (r == 0) {
+		keep_channel(slot);
 		return OUTCOME_DONE;
+	}
 	if (r < 0)
 		(void)say_errno(slot, OUTCOME_RETRY, takeover_node(slot->takeover), r);
 	else
@@ -218,8 +256,10 @@ static enum outcome open_channel(struct slot *slot)
 
 static enum outcome take(struct slot *slot)
 {
-	enum outcome outcome = find_device(slot);
+	enum outcome outcome;
 
+	drop_channel(slot);
+	outcome = find_device(slot);
 	if (slot->takeover && (outcome != OUTCOME_DONE || !takeover_is_bound(slot->takeover)))
 		slot->takeover = takeover_free(slot->takeover);
 	if (outcome == OUTCOME_DONE && !slot->takeover)
@@ -297,6 +337,44 @@ static void hand_over(struct slot *slot)
 			   "uio_hv_generic cannot suspend one");
 	slot->host->told_of_hibernation = true;
 	slot->service->open(slot->service->self, &port);
+}
+
+/* The device of a predecessor's channel is there, and ours again; its port is in slot->port. */
+static bool find_kept(struct slot *slot)
+{
+	struct takeover_config config = *slot->config;
+	char peer[KEPT_PEER_SIZE];
+	struct fd_holder holder;
+
+	if (!slot->service->resume || find_device(slot) != OUTCOME_DONE)
+		return false;
+	name_peer(slot, peer);
+	if (!kept_has(slot->host->kept, KEPT_UIO, peer))
+		return false;
+	config.is_open_here = true;
+	if (takeover_new(&config, &slot->device, &holder, &slot->takeover))
+		return false;
+	return kept_take_port(slot->host->kept, &slot->port) == 0;
+}
+
+/* Goes on with the channel of a predecessor; if that cannot be, it is closed and opened anew. */
+static void resume_slot(struct slot *slot)
+{
+	struct vmbus_port port;
+
+	if (!find_kept(slot))
+		return;
+	port = slot->port;
+	slot->port = (struct vmbus_port)VMBUS_PORT_INIT;
+	slot->is_kept = true;
+	slot->opened_ns = clock_monotonic_ns();
+	if (slot->service->resume(slot->service->self, &port)) {
+		slot->state = SLOT_OPEN;
+		slot->host->told_of_hibernation = true;
+		log_notice("%s: channel %lld is still open: device %s by %s: going on",
+			   slot->service->name, (long long)slot->device.channel_id,
+			   slot->device.instance, takeover_node(slot->takeover));
+	}
 }
 
 static void job_done(struct job *job)
@@ -457,7 +535,8 @@ static const struct connection_ops uio_host_ops = {
 };
 
 int uio_host_new(struct event_base *base, const struct takeover_config *config,
-		 const struct service *services, size_t n, struct connection **ret_connection)
+		 const struct service *services, size_t n, struct kept *kept_channel,
+		 struct connection **ret_connection)
 {
 	_cleanup_(cleanup_uio_hostp) struct uio_host *h = calloc(1, sizeof(*h));
 	int r;
@@ -466,6 +545,7 @@ int uio_host_new(struct event_base *base, const struct takeover_config *config,
 		return -ENOMEM;
 	h->connection.ops = &uio_host_ops;
 	h->retry_ns = config->retry_ns;
+	h->kept = kept_channel;
 	h->slots = calloc(n, sizeof(*h->slots));
 	if (!h->slots)
 		return -ENOMEM;
@@ -485,6 +565,8 @@ int uio_host_new(struct event_base *base, const struct takeover_config *config,
 	if (!h->timer)
 		return -ENOMEM;
 	timer_set(h->timer, 0);
+	for (size_t i = 0; i < n; i++)
+		resume_slot(&h->slots[i]);
 
 	*ret_connection = &steal_ptr(h)->connection;
 	return 0;

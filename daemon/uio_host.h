@@ -2,6 +2,7 @@
 #pragma once
 
 #include "daemon/connection.h"
+#include "daemon/kept.h"
 #include "vmbus/takeover.h"
 
 /*
@@ -11,8 +12,9 @@
 
 /*
  * Starts to look for the devices of @services (a borrowed array of @n) in the places of @config,
- * whose strings must outlive it as well. Negative errno.
+ * whose strings must outlive it as well, and so must @kept_channel (NULL: none). Goes on with the
+ * session's channel at once, if its device is still the same. Negative errno.
  */
 _must_check_ int uio_host_new(struct event_base *base, const struct takeover_config *config,
-			      const struct service *services, size_t n,
+			      const struct service *services, size_t n, struct kept *kept_channel,
 			      struct connection **ret_connection);

@@ -6,7 +6,8 @@
  * One doorbell serves both directions, so a wake-up means "there is something to read", "there is
  * room again", or nothing. The channel keeps what the rings ask to be signalled until the caller
  * collects it, so that a batch of packets rings the other side once. What is read is given back to
- * the writer in parts, so that it can go on while a long batch is read.
+ * the writer in parts, so that it can go on while a long batch is read; but a message's room never
+ * before the reader has come back for more, because a reader that dies must find it again.
  *
  * Only in-band packets carry messages on the channels this project serves; anything else is
  * dropped and counted. Corruption is final: whoever holds the channel closes it and opens it anew.
@@ -27,6 +28,18 @@ void vmbus_channel_init(struct vmbus_channel *ch, const struct vmbus_ring_memory
 	*ch = (struct vmbus_channel){0};
 	vmbus_ring_out_init(&ch->out, out);
 	vmbus_ring_in_init(&ch->in, in);
+}
+
+int vmbus_channel_resume(struct vmbus_channel *ch, uint32_t read_index)
+{
+	const struct vmbus_ring_memory out = ch->out.memory, in = ch->in.memory;
+
+	*ch = (struct vmbus_channel){.signal = true};
+	if (vmbus_ring_out_resume(&ch->out, &out) || vmbus_ring_in_resume(&ch->in, &in, read_index)) {
+		ch->corrupt = true;
+		return VMBUS_CHANNEL_CORRUPT;
+	}
+	return 0;
 }
 
 void vmbus_channel_wake(struct vmbus_channel *ch)

@@ -58,13 +58,21 @@ struct vmbus_message {
 void vmbus_channel_init(struct vmbus_channel *ch, const struct vmbus_ring_memory *out,
 			const struct vmbus_ring_memory *in);
 
+/*
+ * Goes on, instead of starting, where a predecessor of this side was: see vmbus_ring_in_resume() for
+ * @read_index. The memory is that of vmbus_channel_init(). The other side will be signalled, whether
+ * that was done before or not. VMBUS_CHANNEL_CORRUPT.
+ */
+_must_check_ int vmbus_channel_resume(struct vmbus_channel *ch, uint32_t read_index);
+
 /* The doorbell rang: counts it and masks further signals until vmbus_channel_sleep(). */
 void vmbus_channel_wake(struct vmbus_channel *ch);
 
 /*
  * Copies the next in-band message out of the ring. Packets of other types and packets larger than
  * @size are dropped and counted. VMBUS_CHANNEL_EMPTY if there is none, or none was among the next
- * few packets: vmbus_channel_sleep() tells the difference. VMBUS_CHANNEL_CORRUPT.
+ * few packets: vmbus_channel_sleep() tells the difference. The writer does not get a message's room
+ * back before the next call. VMBUS_CHANNEL_CORRUPT.
  */
 _must_check_ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 				       struct vmbus_message *ret_message);
@@ -96,5 +104,8 @@ _must_check_ bool vmbus_channel_sleep(struct vmbus_channel *ch);
 /* The memory is about to go: from now on every call says CORRUPT and touches none of it. */
 void vmbus_channel_abandon(struct vmbus_channel *ch);
 
-/* Shows the other side what was queued. True, once, if it has to be signalled. Ask after each batch of sends and reads. */
+/*
+ * Shows the other side what was queued. True, once, if it has to be signalled. Ask after each batch
+ * of sends and reads.
+ */
 _must_check_ bool vmbus_channel_take_signal(struct vmbus_channel *ch);

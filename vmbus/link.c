@@ -256,6 +256,12 @@ bool link_is_busy(const struct link *link)
 	return link->kept_size > 0;
 }
 
+void link_positions(const struct link *link, uint32_t *ret_in, uint32_t *ret_out)
+{
+	*ret_in = link->port.channel.in.read_index;
+	*ret_out = link->port.channel.out.write_index;
+}
+
 const struct vmbus_channel_stats *link_stats(const struct link *link)
 {
 	return &link->port.channel.stats;

@@ -52,5 +52,8 @@ _must_check_ int link_send(struct link *link, uint64_t trans_id, const void *mes
 /* True while a message waits for room. */
 bool link_is_busy(const struct link *link);
 
+/* Where the channel stands: the first byte not read, and the first not written. */
+void link_positions(const struct link *link, uint32_t *ret_in, uint32_t *ret_out);
+
 /* What the channel has counted; borrowed as long as the link exists. */
 const struct vmbus_channel_stats *link_stats(const struct link *link);

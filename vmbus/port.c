@@ -122,19 +122,19 @@ int vmbus_port_create(size_t ring_size, struct vmbus_port *ret_port, int ret_fds
 	return 0;
 }
 
-static int adopt(struct vmbus_port *port, size_t ring_size, int memory_fd)
+static int adopt(struct vmbus_port *port, size_t ring_size)
 {
 	struct vmbus_ring_memory guest, host;
 	int r;
 
-	if (!memory_is_good(memory_fd, 2 * ring_size))
+	if (!memory_is_good(port->memory_fd, 2 * ring_size))
 		return VMBUS_PORT_BAD_MEMORY;
 
 	/* What the host calls a doorbell must never make us wait. */
 	if (fcntl(port->wait_fd, F_SETFL, O_NONBLOCK) < 0 ||
 	    fcntl(port->signal_fd, F_SETFL, O_NONBLOCK) < 0)
 		return negative_errno();
-	r = map_rings(memory_fd, ring_size, port, &guest, &host);
+	r = map_rings(port->memory_fd, ring_size, port, &guest, &host);
 	if (r)
 		return r;
 	vmbus_channel_init(&port->channel, &guest, &host);
@@ -143,13 +143,13 @@ static int adopt(struct vmbus_port *port, size_t ring_size, int memory_fd)
 
 int vmbus_port_adopt(size_t ring_size, int take_fds[3], struct vmbus_port *ret_port)
 {
-	_cleanup_close_ int memory_fd = steal_fd(take_fds[0]);
 	struct vmbus_port port = VMBUS_PORT_INIT;
 	int r;
 
+	port.memory_fd = steal_fd(take_fds[0]);
 	port.wait_fd = steal_fd(take_fds[1]);
 	port.signal_fd = steal_fd(take_fds[2]);
-	r = adopt(&port, ring_size, memory_fd);
+	r = adopt(&port, ring_size);
 	if (r) {
 		vmbus_port_fini(&port);
 		return r;
@@ -203,6 +203,7 @@ static void unmap(struct vmbus_port *port)
 void vmbus_port_fini(struct vmbus_port *port)
 {
 	unmap(port);
+	close_fd(port->memory_fd);
 	close_fd(port->wait_fd);
 	close_fd(port->signal_fd);
 	*port = (struct vmbus_port)VMBUS_PORT_INIT;

@@ -19,6 +19,7 @@ struct vmbus_port {
 	enum vmbus_port_kind kind;
 	void *map;
 	size_t map_size;
+	int memory_fd; /* of the rings over shared memory, so that they can be handed on; else -1 */
 	int wait_fd;   /* readable when the other side has rung */
 	int signal_fd; /* where to ring the other side; -1: wait_fd */
 };
@@ -31,7 +32,7 @@ enum {
 };
 
 /* A port that holds nothing. */
-#define VMBUS_PORT_INIT {.map = NULL, .wait_fd = -1, .signal_fd = -1}
+#define VMBUS_PORT_INIT {.map = NULL, .memory_fd = -1, .wait_fd = -1, .signal_fd = -1}
 
 /*
  * The host's end of a new channel with two rings of @ring_size bytes, and the three descriptors

@@ -94,6 +94,38 @@ static uint32_t advance(uint32_t index, uint32_t n, uint32_t data_size)
 	return index >= data_size ? index - data_size : index;
 }
 
+int vmbus_ring_out_resume(struct vmbus_ring_out *ring, const struct vmbus_ring_memory *memory)
+{
+	uint32_t write_index = atomic_load(&memory->header->write_index);
+	uint32_t read_index = atomic_load(&memory->header->read_index);
+
+	if (!index_is_valid(write_index, memory->data_size) ||
+	    !index_is_valid(read_index, memory->data_size))
+		return VMBUS_RING_CORRUPT;
+	vmbus_ring_out_init(ring, memory);
+	ring->write_index = ring->published = write_index;
+	ring->read_index = read_index;
+	return 0;
+}
+
+int vmbus_ring_in_resume(struct vmbus_ring_in *ring, const struct vmbus_ring_memory *memory,
+			 uint32_t read_index)
+{
+	uint32_t size = memory->data_size;
+	uint32_t committed = atomic_load(&memory->header->read_index);
+	uint32_t write_index = atomic_load(&memory->header->write_index);
+
+	if (!index_is_valid(read_index, size) || !index_is_valid(committed, size) ||
+	    !index_is_valid(write_index, size) ||
+	    distance(committed, read_index, size) > distance(committed, write_index, size))
+		return VMBUS_RING_CORRUPT;
+	vmbus_ring_in_init(ring, memory);
+	ring->read_index = read_index;
+	ring->committed = committed;
+	ring->write_index = write_index;
+	return 0;
+}
+
 /* Copies into the ring at @index, around the end if need be; returns the index behind it. */
 static uint32_t copy_in(const struct vmbus_ring_memory *memory, uint32_t index, const void *from,
 			uint32_t n)

@@ -61,6 +61,16 @@ void vmbus_ring_format(const struct vmbus_ring_memory *memory);
 void vmbus_ring_out_init(struct vmbus_ring_out *ring, const struct vmbus_ring_memory *memory);
 void vmbus_ring_in_init(struct vmbus_ring_in *ring, const struct vmbus_ring_memory *memory);
 
+/*
+ * The same for a ring that a predecessor of this side has used: writing goes on behind what it has
+ * published; reading goes on at @read_index, which must lie among what it gave back last and what
+ * the writer has published. VMBUS_RING_CORRUPT.
+ */
+_must_check_ int vmbus_ring_out_resume(struct vmbus_ring_out *ring,
+				       const struct vmbus_ring_memory *memory);
+_must_check_ int vmbus_ring_in_resume(struct vmbus_ring_in *ring,
+				      const struct vmbus_ring_memory *memory, uint32_t read_index);
+
 /* Bytes of ring that a packet with @payload_size bytes of payload takes, trailer included. */
 size_t vmbus_ring_packet_size(size_t payload_size);
 

@@ -290,7 +290,9 @@ static int adopt(struct takeover *t, const struct takeover_config *config, const
 	t->leave = remembered[0] == '\0';
 	strcpy(t->had_driver, remembered);
 	r = wait_for_maps(t, config);
-	return r ? r : find_holder(t, t->node, ret_holder);
+	if (r || config->is_open_here)
+		return r;
+	return find_holder(t, t->node, ret_holder);
 }
 
 static int take(struct takeover *t, const struct takeover_config *config,

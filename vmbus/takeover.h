@@ -22,6 +22,7 @@ struct takeover_config {
 	const char *modprobe; /* the program that loads modules */
 	uint64_t wait_ns;     /* for the kernel to make the device node's attributes */
 	uint64_t retry_ns;    /* for the caller: between two looks for what is not there yet */
+	bool is_open_here;    /* the node is open, by us and whoever keeps it for us: that is no obstacle */
 };
 
 /* The places of a real machine. */

@@ -85,6 +85,24 @@ int transport_shm_new(const char *path, const char *name, uint64_t memory_pages,
 	return 0;
 }
 
+int transport_shm_resume(int take_fd, struct transport_shm **ret_transport)
+{
+	struct transport_shm *t = malloc(sizeof(*t));
+
+	if (!t) {
+		close_fd(take_fd);
+		return -ENOMEM;
+	}
+	t->socket_fd = take_fd;
+	*ret_transport = t;
+	return 0;
+}
+
+void transport_shm_end(struct transport_shm *t)
+{
+	(void)shutdown(t->socket_fd, SHUT_RDWR);
+}
+
 struct transport_shm *transport_shm_free(struct transport_shm *t)
 {
 	if (t) {

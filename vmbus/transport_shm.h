@@ -45,6 +45,12 @@ _must_check_ int transport_shm_new(const char *path, const char *name, uint64_t 
 struct transport_shm *transport_shm_free(struct transport_shm *t);
 DEFINE_CLEANUP(transport_shm)
 
+/* Goes on with the connection of a predecessor, which was welcome; takes @take_fd. -ENOMEM. */
+_must_check_ int transport_shm_resume(int take_fd, struct transport_shm **ret_transport);
+
+/* Ends the connection, whoever else has its descriptor. */
+void transport_shm_end(struct transport_shm *t);
+
 /* Readable when transport_shm_dispatch() has something; owned by the transport. */
 int transport_shm_fd(const struct transport_shm *t);
 

@@ -35,6 +35,7 @@ SYSTEM_TESTS = \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
 	%D%/test-reoffer.sh \
+	%D%/test-restart.sh \
 	%D%/test-rogue.sh \
 	%D%/test-silent.sh \
 	%D%/test-shutdown.sh \

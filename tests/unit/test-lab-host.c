@@ -97,9 +97,9 @@ static void set_up(void)
 	snprintf(path, sizeof(path), "%s/lab.sock", folder);
 	unixsock_init(&sock);
 	cr_assert(eq(int, unixsock_listen(&sock, path, SOCK_SEQPACKET, 0600), 0));
-	service = (struct service){"vss", &vmbus_class_vss, &seen, open_port, close_port};
+	service = (struct service){"vss", &vmbus_class_vss, &seen, open_port, close_port, NULL};
 	base = event_base_new();
-	cr_assert(eq(int, lab_host_new(base, path, "one", &service, 1, &connection), 0));
+	cr_assert(eq(int, lab_host_new(base, path, "one", &service, 1, NULL, &connection), 0));
 
 	wait_at(sock.fd);
 	host_fd = accept4(sock.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -97,14 +97,14 @@ static void set_up(void)
 	snprintf(proc, sizeof(proc), "%s", tree_path("proc"));
 	snprintf(run_dir, sizeof(run_dir), "%s", tree_path("run"));
 	config = (struct takeover_config){sysfs, dev, proc, run_dir, "/bin/false", 50000000,
-					  RETRY_NS};
-	service = (struct service){"dynmem", &vmbus_class_dynmem, &seen, open_port, close_port};
+					  RETRY_NS, false};
+	service = (struct service){"dynmem", &vmbus_class_dynmem, &seen, open_port, close_port, NULL};
 	base = event_base_new();
 }
 
 static void start(void)
 {
-	cr_assert(eq(int, uio_host_new(base, &config, &service, 1, &connection), 0));
+	cr_assert(eq(int, uio_host_new(base, &config, &service, 1, NULL, &connection), 0));
 }
 
 static void tear_down(void)

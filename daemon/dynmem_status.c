@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * What status says of dynamic memory.
+ *
+ * Plain translations of figures that others keep. Amounts are in bytes, whatever the wire counts in,
+ * and keys keep their meaning: schema 1 of the API.
+ */
+
+#include "daemon/dynmem_status.h"
+
+static json_int_t bytes(uint64_t pages)
+{
+	return pages * DYNMEM_PAGE_SIZE;
+}
+
+json_t *dynmem_status_pages(const struct memory_sources_stats *sources)
+{
+	const struct block_source_stats *blocks = &sources->blocks;
+	const struct pages_stats *s = &sources->pages;
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:b, s:I}", "huge_bytes",
+			 (json_int_t)s->source[PAGES_HUGE].bytes, "small_bytes",
+			 (json_int_t)s->source[PAGES_SMALL].bytes, "block_bytes",
+			 bytes(blocks->blocks * blocks->block_pages), "remembered_bytes",
+			 bytes(s->source[PAGES_HUGE].remembered_pages +
+			       s->source[PAGES_SMALL].remembered_pages + blocks->remembered_pages),
+			 "pinned", s->pinned, "foreign_pages", (json_int_t)s->foreign_pages);
+}
+
+json_t *dynmem_status_operation(const struct dynmem_operation *o)
+{
+	static const char *const names[] = {
+		[DYNMEM_OPERATION_NONE] = "none",
+		[DYNMEM_OPERATION_BALLOON] = "balloon",
+		[DYNMEM_OPERATION_UNBALLOON] = "unballoon",
+		[DYNMEM_OPERATION_HOT_ADD] = "hot-add",
+	};
+
+	return json_pack("{s:s, s:I, s:I, s:b}", "kind", names[o->kind], "asked_bytes",
+			 bytes(o->asked_pages), "done_bytes", bytes(o->done_pages), "running",
+			 o->kind != DYNMEM_OPERATION_NONE && o->ended_ns == 0);
+}
+
+json_t *dynmem_status_counters(const struct dynmem_stats *s)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "status_reports",
+			 (json_int_t)s->status_reports, "balloon_requests",
+			 (json_int_t)s->balloon_requests, "unballoon_requests",
+			 (json_int_t)s->unballoon_requests, "hot_add_requests",
+			 (json_int_t)s->hot_add_requests, "malformed", (json_int_t)s->malformed,
+			 "unexpected", (json_int_t)(s->unexpected + s->unknown), "foreign_pages",
+			 (json_int_t)s->foreign_pages);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "balloon/dynmem.h"
+#include "daemon/memory_sources.h"
+
+/*
+ * Parts of the memory object in status; the caller's. NULL if memory ran out.
+ */
+
+/* Where the memory that is out of use comes from. */
+json_t *dynmem_status_pages(const struct memory_sources_stats *sources);
+
+/* The running operation of the host's, or the last one. */
+json_t *dynmem_status_operation(const struct dynmem_operation *o);
+
+/* What was counted since the daemon started. */
+json_t *dynmem_status_counters(const struct dynmem_stats *s);

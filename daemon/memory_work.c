@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Work on memory, in the worker's thread.
+ *
+ * A keeper that has died is replaced here, before or in the middle of whatever is to be done: the
+ * next one gets the memory and the channel from our copies of the descriptors, and what the last one
+ * had not finished is asked for again. That is right for a return, which changes nothing when it is
+ * done twice, and for a take, whose pages nobody was told of.
+ */
+
+#include "daemon/memory_work.h"
+
+#include "base/container.h"
+
+#include <stdlib.h>
+
+/* Everything that is held, and whether it is where it was. */
+static int verify(struct memory_work *work)
+{
+	int r;
+
+	free(work->held);
+	work->held = NULL;
+	work->done_pages = work->moved_pages = 0;
+	if (work->keeper) {
+		r = keeper_client_verify(work->keeper, &work->done_pages, &work->moved_pages);
+		if (r)
+			return r == KEEPER_CLIENT_LOST ? MEMORY_SOURCES_LOST : r;
+	}
+	return memory_sources_list(work->sources, &work->held, &work->n_slice);
+}
+
+static int ask_sources(struct memory_work *work)
+{
+	switch (work->kind) {
+	case WORK_TAKE:
+		return memory_sources_take(work->sources, work->want_pages, work->avoid,
+					   work->n_avoid, work->slice, &work->n_slice);
+	case WORK_RETURN:
+	case WORK_UNDO:
+		return memory_sources_return(work->sources, work->ranges, work->n_ranges,
+					     &work->done_pages);
+	case WORK_GUARD:
+		memory_sources_guard(work->sources);
+		return 0;
+	case WORK_VERIFY:
+		return verify(work);
+	case WORK_REVIVE:
+		break;
+	}
+	return MEMORY_SOURCES_LOST;
+}
+
+static int work_with_keeper(struct memory_work *work)
+{
+	int r = ask_sources(work);
+
+	if (r != MEMORY_SOURCES_LOST)
+		return r;
+	r = keeper_client_revive(work->keeper);
+	work->revived = r == 0;
+	if (r || work->kind == WORK_REVIVE)
+		return r > 0 ? -ECHILD : r;
+	r = ask_sources(work);
+	return r == MEMORY_SOURCES_LOST ? -ECHILD : r;
+}
+
+static void run_work(struct worker_job *job)
+{
+	struct memory_work *work = container_of(job, struct memory_work, job.work);
+
+	if (work->kind == WORK_TAKE && work->reclaim_bytes > 0)
+		(void)!reclaim_ask(work->reclaim, work->reclaim_bytes);
+	work->revived = false;
+	work->result = work_with_keeper(work);
+	memory_sources_get_stats(work->sources, &work->stats);
+}
+
+void memory_work_init(struct memory_work *work, void (*done)(struct job *job))
+{
+	work->job.work.run = run_work;
+	work->job.done = done;
+}
+
+void memory_work_fini(struct memory_work *work)
+{
+	free(work->avoid);
+	free(work->held);
+	work->avoid = work->held = NULL;
+}
+
+int memory_work_avoid(struct memory_work *work, const struct rangeset *one,
+		      const struct rangeset *other)
+{
+	const struct rangeset *sets[] = {one, other};
+	size_t n = one->n_ranges + other->n_ranges, at = 0;
+	struct page_range *avoid;
+
+	avoid = reallocarray(work->avoid, n + 1, sizeof(*avoid));
+	if (!avoid)
+		return -ENOMEM;
+	work->avoid = avoid;
+	for (size_t i = 0; i < 2; i++)
+		for (size_t j = 0; j < sets[i]->n_ranges; j++)
+			avoid[at++] = sets[i]->ranges[j];
+	return page_ranges_normalize(avoid, n, &work->n_avoid) == 0 ? 0 : -EINVAL;
+}
