@@ -157,8 +157,8 @@ static void step(struct end *e, struct end *peer, uint64_t *random, enum weather
  */
 static void come_to_rest(struct end ends[2], enum weather weather)
 {
-	ends[0].bell |= weather == LOSSY;
-	ends[1].bell |= weather == LOSSY;
+	for (int i = 0; i < 2 && weather == LOSSY; i++)
+		hear_bell(&ends[i]);
 	for (int round = 0; round < 10000; round++) {
 		struct end *e = &ends[round % 2], *peer = &ends[(round + 1) % 2];
 
