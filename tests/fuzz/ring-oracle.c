@@ -100,7 +100,7 @@ void oracle_begin_receive(struct oracle *o, size_t size)
 	oracle_begin(o, ORACLE_RECEIVE);
 	o->buf_size = size;
 	o->drops = 0;
-	o->packet.under_way = o->packet.ended = false;
+	o->packet.under_way = o->packet.begun = false;
 }
 
 void oracle_begin_send(struct oracle *o, enum oracle_call call, uint64_t trans_id,
@@ -114,6 +114,34 @@ void oracle_begin_send(struct oracle *o, enum oracle_call call, uint64_t trans_i
 		.trans_id = trans_id,
 		.start = o->write_index,
 	};
+}
+
+/* --- giving back */
+
+/* Did the writer wait for room, and has it just got enough? */
+static bool writer_is_due(const struct oracle *o)
+{
+	const struct oracle_sleep *s = &o->sleep;
+	int64_t now, before;
+
+	if (!(s->features & VMBUS_RING_FEATURE_PENDING_SEND_SIZE))
+		return false;
+	fuzz_require(s->pending_loaded && s->room_loaded);
+	if (s->pending == 0 || !index_is_good(s->room_index))
+		return false;
+	now = room(s->room_index, o->read_index);
+	before = now - (int64_t)from_to(o->committed, o->read_index);
+	return now >= s->pending && before < s->pending;
+}
+
+/* What was read is given back if it @is_due, and else not. */
+static void expect_given_back(struct oracle *o, bool is_due)
+{
+	fuzz_require(o->sleep.committed == is_due);
+	if (is_due)
+		o->signal |= writer_is_due(o);
+	if (is_due)
+		o->committed = o->read_index;
 }
 
 /* --- reading */
@@ -176,8 +204,17 @@ static void begin_packet(struct oracle *o)
 	memset(o->packet.fetched, 0, sizeof(o->packet.fetched));
 }
 
+/* What earlier calls have read is given back before the first packet, if it is much. */
+static void begin_packets(struct oracle *o)
+{
+	if (!o->packet.begun)
+		expect_given_back(o, from_to(o->committed, o->read_index) >= PART);
+	o->packet.begun = true;
+}
+
 static void load_writer(struct oracle *o, const struct access *a)
 {
+	begin_packets(o);
 	if (o->packet.under_way)
 		end_dropped(o);
 	fuzz_require(is_acquire(a) && o->read_index == o->seen_write_index);
@@ -207,7 +244,8 @@ static void fetch(struct oracle *o, uint32_t at, const struct access *a)
 {
 	struct oracle_packet *p = &o->packet;
 
-	fuzz_require(o->call == ORACLE_RECEIVE && a->kind == ACCESS_LOAD && !p->ended);
+	fuzz_require(o->call == ORACLE_RECEIVE && a->kind == ACCESS_LOAD);
+	begin_packets(o);
 	if (p->under_way && is_behind_packet(o, at))
 		end_dropped(o);
 	if (!p->under_way)
@@ -251,32 +289,6 @@ static void end_call(struct oracle *o)
 	fuzz_require(ch->in.read_index == o->read_index || o->corrupt);
 }
 
-/* Did the writer wait for room, and has it just got enough? */
-static bool writer_is_due(const struct oracle *o)
-{
-	const struct oracle_sleep *s = &o->sleep;
-	int64_t now, before;
-
-	if (!(s->features & VMBUS_RING_FEATURE_PENDING_SEND_SIZE))
-		return false;
-	fuzz_require(s->pending_loaded && s->room_loaded);
-	if (s->pending == 0 || !index_is_good(s->room_index))
-		return false;
-	now = room(s->room_index, o->read_index);
-	before = now - (int64_t)from_to(o->committed, o->read_index);
-	return now >= s->pending && before < s->pending;
-}
-
-/* What was read is given back if it @is_due, and else not. */
-static void expect_given_back(struct oracle *o, bool is_due)
-{
-	fuzz_require(o->sleep.committed == is_due);
-	if (is_due)
-		o->signal |= writer_is_due(o);
-	if (is_due)
-		o->committed = o->read_index;
-}
-
 /* What the call ended with; a packet that is too short for a descriptor is never fetched. */
 static enum verdict end_last_packet(struct oracle *o)
 {
@@ -298,15 +310,14 @@ void oracle_end_receive(struct oracle *o, int result, const uint8_t *buf,
 	enum verdict verdict;
 
 	if (!o->corrupt) {
-		verdict = o->packet.ended ? GOOD : end_last_packet(o);
+		begin_packets(o);
+		verdict = end_last_packet(o);
 		if (verdict == GOOD)
 			expect_message(o, buf, message);
 		else if (verdict == OVERSIZE || verdict == WRONG_TYPE)
 			fuzz_require(o->drops == DROPS_MAX);
 		o->corrupt = verdict == CORRUPT;
 		fuzz_require((result == 0) == (verdict == GOOD));
-		if (verdict == GOOD)
-			expect_given_back(o, from_to(o->committed, o->read_index) >= PART);
 	}
 	if (result != 0)
 		fuzz_require(result == (o->corrupt ? VMBUS_CHANNEL_CORRUPT : VMBUS_CHANNEL_EMPTY));
@@ -492,12 +503,8 @@ void oracle_end_send(struct oracle *o, int result)
 static void store_read_index(struct oracle *o, const struct access *a)
 {
 	fuzz_require(!o->sleep.committed && is_release(a));
-	if (o->call == ORACLE_RECEIVE) {
-		fuzz_require(o->packet.under_way && end_packet(o) == GOOD);
-		o->packet.ended = true;
-	} else {
-		fuzz_require(o->call == ORACLE_SLEEP || o->call == ORACLE_POLL);
-	}
+	fuzz_require((o->call == ORACLE_RECEIVE && !o->packet.begun) || o->call == ORACLE_SLEEP ||
+		     o->call == ORACLE_POLL);
 	fuzz_require(!o->sleep.looked && a->value == o->read_index && o->read_index != o->committed);
 	o->sleep.committed = true;
 }
@@ -648,7 +655,8 @@ static void note_in_word(struct oracle *o, enum word word, const struct access *
 	case PENDING:
 	case FEATURES:
 		fuzz_require(!is_store);
-		if (o->call == ORACLE_RECEIVE && word == WRITE_INDEX && !o->sleep.committed)
+		if (o->call == ORACLE_RECEIVE && word == WRITE_INDEX &&
+		    o->sleep.pending_loaded == o->sleep.room_loaded)
 			load_writer(o, a);
 		else
 			load_before_sleep(o, word, a);

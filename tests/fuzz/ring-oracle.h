@@ -33,7 +33,7 @@ enum oracle_call {
 /* The packet that is being read, and what was fetched of it. */
 struct oracle_packet {
 	bool under_way;
-	bool ended;                       /* and good: what it takes may be given back */
+	bool begun;                       /* the call has looked for its first packet */
 	uint32_t write_index;             /* as loaded, for this packet or for one before */
 	uint8_t bytes[ORACLE_DATA_SIZE];  /* as fetched */
 	bool fetched[ORACLE_DATA_SIZE];
