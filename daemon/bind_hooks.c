@@ -20,13 +20,15 @@
 #include "quiesce/hook_process.h"
 #include "quiesce/hook_record.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-	ENV_MAX = 8,
+	ENV_MAX = 10,
 	ENV_TEXT_MAX = 64,
+	DEVICES_MAX = 8192,
 };
 
 /* What one run has written. */
@@ -50,6 +52,8 @@ struct bind_hooks {
 	struct event *timer;
 	size_t running; /* index of the hook that the process belongs to */
 	enum hook_event event;
+	uint64_t timeout_ns;
+	char devices[DEVICES_MAX];
 	char why[256];
 };
 
@@ -150,7 +154,8 @@ static int write_record(struct bind_hooks *h)
 
 static int start(struct bind_hooks *h, const struct hook *hook, enum hook_event event)
 {
-	char texts[2][ENV_TEXT_MAX], name[280];
+	char texts[2][ENV_TEXT_MAX], name[280], devices[DEVICES_MAX + ENV_TEXT_MAX];
+	char run_dir[PATH_MAX];
 	char *envp[ENV_MAX] = {
 		(char[]){"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		(char[]){"LANG=C.UTF-8"},
@@ -158,11 +163,15 @@ static int start(struct bind_hooks *h, const struct hook *hook, enum hook_event 
 		texts[0],
 		texts[1],
 		name,
+		devices,
+		run_dir,
 	};
 
 	snprintf(texts[0], sizeof(texts[0]), "HVGUEST_EVENT=%s", hook_event_name(event));
 	snprintf(texts[1], sizeof(texts[1]), "HVGUEST_FREEZE_TIMEOUT=%llu",
-		 (unsigned long long)(h->config->freeze_timeout_ns / 1000000000u));
+		 (unsigned long long)(h->timeout_ns / 1000000000u));
+	snprintf(devices, sizeof(devices), "HVGUEST_FREEZE_DEVICES=%s", h->devices);
+	snprintf(run_dir, sizeof(run_dir), "HVGUEST_RUN_DIR=%.4000s", h->config->run_dir);
 	snprintf(name, sizeof(name), "HVGUEST_HOOK=%s", hook->name);
 	return hook_process_start(&h->process, hook->commands[event].argv, envp);
 }
@@ -323,7 +332,7 @@ static void begin_list(struct bind_hooks *h)
 	hook_sequence_init(&h->sequence);
 }
 
-void bind_hooks_freeze(struct bind_hooks *h)
+void bind_hooks_freeze(struct bind_hooks *h, uint64_t timeout_ns, const char *devices)
 {
 	const struct hook_places places = {
 		.folder = h->config->hook_dir,
@@ -334,6 +343,8 @@ void bind_hooks_freeze(struct bind_hooks *h)
 	int r;
 
 	begin_list(h);
+	h->timeout_ns = timeout_ns;
+	snprintf(h->devices, sizeof(h->devices), "%s", devices);
 	r = hook_list_find(&h->list, &places);
 	if (r) {
 		snprintf(h->why, sizeof(h->why), "the hooks in %s cannot be listed: %s",
@@ -478,7 +489,8 @@ size_t bind_hooks_count_failed(const struct bind_hooks *h)
 	for (size_t i = 0; i < h->sequence.n_items; i++) {
 		const struct hook_item *item = &h->sequence.items[i];
 
-		n += item->freeze.outcome != HOOK_OK && item->can[HOOK_FREEZE];
+		n += (item->can[HOOK_FREEZE] && item->freeze.outcome != HOOK_OK) ||
+		     (item->back.outcome != HOOK_NOT_RUN && item->back.outcome != HOOK_OK);
 	}
 	return n;
 }

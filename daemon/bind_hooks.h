@@ -36,8 +36,12 @@ DEFINE_CLEANUP(bind_hooks)
  */
 bool bind_hooks_recover(struct bind_hooks *h);
 
-/* Finds the hooks and runs FREEZE. on_ready() follows, at once if there are none. */
-void bind_hooks_freeze(struct bind_hooks *h);
+/*
+ * Finds the hooks and runs FREEZE. on_ready() follows, at once if there are none. They are told
+ * @timeout_ns, after which everything thaws by itself, and @devices, the numbers of what is to be
+ * frozen: "8:1 253:0".
+ */
+void bind_hooks_freeze(struct bind_hooks *h, uint64_t timeout_ns, const char *devices);
 
 /*
  * Calls the hooks back with THAW or ABORT; the one that runs FREEZE now is ended first. on_back()

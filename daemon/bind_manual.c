@@ -5,8 +5,8 @@
  *
  *              freeze            frozen            thaw             all are back
  *      IDLE ----------> FREEZING --------> FROZEN -------> THAWING ---------------> IDLE
- *       ^                 |                  |
- *       +---- failed -----+                  | ended by itself
+ *       ^ ^               | failed           | ended by itself
+ *       | +--- FAILED <---+                  |
  *       +------------------ thaw --------- LOST
  *
  * What a script asks for is what a host asks for, by other words. A thaw that comes after the
@@ -28,6 +28,7 @@ enum {
 enum manual_state {
 	MANUAL_IDLE,
 	MANUAL_FREEZING,
+	MANUAL_FAILED,
 	MANUAL_FROZEN,
 	MANUAL_LOST,
 	MANUAL_THAWING,
@@ -76,8 +77,7 @@ static void on_thawed(void *self, enum snapshot_end end, bool whole, const char 
 	m->consistent = end == SNAPSHOT_END_ASKED && whole && m->state == MANUAL_THAWING;
 	m->timed_out = end == SNAPSHOT_END_DEADLINE;
 	if (m->state == MANUAL_FREEZING) {
-		m->state = MANUAL_IDLE;
-		refuse(m, result, NULL);
+		m->state = MANUAL_FAILED;
 	} else if (m->state == MANUAL_FROZEN) {
 		m->state = MANUAL_LOST;
 	}
@@ -87,11 +87,13 @@ static void on_over(void *self)
 {
 	struct bind_manual *m = self;
 
-	if (m->state != MANUAL_THAWING)
+	if (m->state != MANUAL_THAWING && m->state != MANUAL_FAILED)
 		return;
-	m->state = MANUAL_IDLE;
-	if (m->request)
+	if (m->state == MANUAL_FAILED)
+		refuse(m, m->result, NULL);
+	else if (m->request)
 		reply_thaw(m);
+	m->state = MANUAL_IDLE;
 }
 
 static const struct snapshot_user snapshot_ops = {
@@ -154,6 +156,7 @@ static void post_thaw(struct httpd_request *request, void *user)
 		reply_thaw(m);
 		break;
 	case MANUAL_FREEZING:
+	case MANUAL_FAILED:
 	case MANUAL_THAWING:
 		httpd_reply_error(request, 409, "another hvguestctl waits for its freeze or thaw",
 				  "wait until it is through");

@@ -20,7 +20,7 @@ DEFINE_CLEANUP(bind_manual)
 
 /*
  * POST /v1/backup/freeze, with {"deadline_seconds": N} or nothing: answered when everything is
- * frozen, or nothing is. POST /v1/backup/thaw: answered when all hooks are back, with
+ * frozen, or when nothing is and all hooks are back. POST /v1/backup/thaw: answered when all hooks are back, with
  * {"consistent", "timed_out", "result"}. -ENOMEM.
  */
 _must_check_ int bind_manual_add_routes(struct bind_manual *m, struct httpd *httpd);

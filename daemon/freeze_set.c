@@ -73,6 +73,21 @@ const char *freeze_set_plan(struct freeze_set *set, const struct config *config)
 	return NULL;
 }
 
+void freeze_set_devices(const struct freeze_set *set, char *text, size_t size)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < set->plan->n_entries && used < size; i++) {
+		const struct freeze_plan_entry *entry = &set->plan->entries[i];
+		dev_t device = entry->mount->device;
+
+		if (entry->verdict == FREEZE_VERDICT_FREEZE)
+			used += (size_t)snprintf(text + used, size - used, "%s%u:%u",
+						 used ? " " : "", major(device), minor(device));
+	}
+}
+
 const char *freeze_set_open(struct freeze_set *set)
 {
 	for (size_t i = 0; i < set->plan->n_entries; i++) {

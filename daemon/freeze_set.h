@@ -25,6 +25,9 @@ struct freeze_set {
  */
 const char *freeze_set_plan(struct freeze_set *set, const struct config *config);
 
+/* Writes the numbers of what is planned to be frozen, "8:1 253:0"; cut if it does not fit. */
+void freeze_set_devices(const struct freeze_set *set, char *text, size_t size);
+
 /* Opens what is to be frozen; what was unmounted meanwhile needs no freezing. NULL, or why not. */
 const char *freeze_set_open(struct freeze_set *set);
 

@@ -268,6 +268,7 @@ static void on_hooks_ready(void *self, const char *why)
 /* Begins, unless it is plain already that nothing can be frozen: then no hook is called. */
 static void begin(struct snapshot *s, const struct wish *wish)
 {
+	char devices[8192];
 	const char *why;
 
 	s->now = *wish;
@@ -275,10 +276,12 @@ static void begin(struct snapshot *s, const struct wish *wish)
 	set_phase(s, PHASE_PREPARING);
 	tell_change(s);
 	why = s->problem ?: freeze_set_plan(&s->work.set, s->config);
-	if (why)
+	if (why) {
 		nothing_frozen(s, why);
-	else
-		bind_hooks_freeze(s->hooks);
+		return;
+	}
+	freeze_set_devices(&s->work.set, devices, sizeof(devices));
+	bind_hooks_freeze(s->hooks, wish->timeout_ns, devices);
 }
 
 int snapshot_freeze(struct snapshot *s, const struct snapshot_user *user, void *self,

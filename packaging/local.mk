@@ -1,3 +1,8 @@
+# Hooks for databases, to be linked into freeze-hook.d by those who want them.
+presetsdir = $(pkglibexecdir)/presets
+dist_presets_SCRIPTS = %D%/presets/mariadb %D%/presets/postgresql
+dist_presets_DATA = %D%/presets/session.sh
+
 EXTRA_DIST += %D%/hvguest.conf %D%/hvguestd.service.in
 
 if HAVE_SYSTEMD

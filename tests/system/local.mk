@@ -28,10 +28,12 @@ SYSTEM_TESTS = \
 	%D%/test-hooks.sh \
 	%D%/test-images.sh \
 	%D%/test-incremental.sh \
+	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
 	%D%/test-notify.sh \
 	%D%/test-plan.sh \
+	%D%/test-postgresql.sh \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
 	%D%/test-reoffer.sh \
@@ -47,4 +49,4 @@ RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
 
 TESTS += $(RUN_SYSTEM_TESTS)
 dist_check_SCRIPTS += $(SYSTEM_TESTS)
-EXTRA_DIST += %D%/freezer.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
+EXTRA_DIST += %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh

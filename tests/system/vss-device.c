@@ -68,6 +68,8 @@ static struct {
 	bool poll_waits;
 } device;
 
+static void tell(const char *format, ...) __attribute__((__format__(__printf__, 1, 2)));
+
 static void tell(const char *format, ...)
 {
 	va_list args;
