@@ -210,6 +210,7 @@ void dynmem_close(struct dynmem *dm)
 	dm->report = DYNMEM_REPORT_NONE;
 	if (dm->take == DYNMEM_TAKE_DUE)
 		dm->take = DYNMEM_TAKE_NONE;
+	dm->hot_add_unsure = dm->hot_add_request.range;
 	if (dm->hot_add != DYNMEM_HOT_ADD_STAGE_RUNNING)
 		dm->hot_add = DYNMEM_HOT_ADD_STAGE_NONE;
 	dm->out_pending = dm->out_again = false;

@@ -82,7 +82,8 @@ struct dynmem_action {
 	const struct page_range *ranges;      /* RETURN_PAGES; until dynmem_complete_return() */
 	size_t n_ranges;
 	struct dynmem_hot_add_request hot_add; /* HOT_ADD; its range is whole alignment units */
-	bool again; /* HOT_ADD: a daemon that died may have added it, or a part; that counts as added */
+	bool again; /* HOT_ADD: all or a part may be there, added for a request like it that was cut off
+		     * before its answer; that counts as added */
 	enum dynmem_close_reason reason; /* CLOSE_CHANNEL */
 	enum dynmem_note note;           /* NOTE */
 };

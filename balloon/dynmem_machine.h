@@ -72,6 +72,7 @@ struct dynmem {
 	enum dynmem_hot_add_stage hot_add;
 	struct dynmem_hot_add_request hot_add_request;
 	bool hot_add_again;
+	struct page_range hot_add_unsure; /* whether a host that is gone got the answer about it */
 	uint64_t hot_add_pages; /* COMPLETE: what came of it */
 	bool hot_add_for_good;
 

@@ -240,6 +240,7 @@ static int receive_hot_add_request(struct dynmem *dm, const struct dynmem_frame 
 				   uint64_t now_ns)
 {
 	struct dynmem_hot_add_request request;
+	struct page_range range;
 
 	if (!in_service(dm))
 		return unexpected(dm);
@@ -257,8 +258,7 @@ static int receive_hot_add_request(struct dynmem *dm, const struct dynmem_frame 
 		return 0;
 	}
 
-	dm->hot_add_request = request;
-	if (!usable_range(dm, &request, &dm->hot_add_request.range)) {
+	if (!usable_range(dm, &request, &range)) {
 		dm->stats.hot_add_bad++;
 		dynmem_add_note(dm, DYNMEM_NOTE_HOT_ADD_RANGE);
 		dm->hot_add_postponements++;
@@ -266,7 +266,12 @@ static int receive_hot_add_request(struct dynmem *dm, const struct dynmem_frame 
 	}
 	dynmem_set_state(dm, DYNMEM_STATE_HOT_ADDING);
 	dm->hot_add = DYNMEM_HOT_ADD_STAGE_DUE;
-	dm->hot_add_again = false;
+	dm->hot_add_request = request;
+	dm->hot_add_request.range = range;
+	dm->hot_add_pages = 0;
+	/* The last host may never have got the answer: it asks anew for what is there already. */
+	dm->hot_add_again = range.first == dm->hot_add_unsure.first && dm->hot_add_unsure.count > 0;
+	dm->hot_add_unsure = (struct page_range){0};
 	dm->operation = (struct dynmem_operation){
 		.kind = DYNMEM_OPERATION_HOT_ADD,
 		.asked_pages = request.range.count,

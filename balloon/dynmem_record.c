@@ -39,7 +39,8 @@
  * dynmem_complete_return(), so a record that has it has the pages gone from the books.
  *
  * Adding memory. The request is committed before it is obeyed, and is obeyed again by the new
- * daemon, with `again` set: memory that is there by then was added for this request.
+ * daemon, with `again` set: memory that is there by then was added for this request. The same is
+ * so after a close, if the next host asks for the range that the last one asked for last.
  *
  * Closing. The channel is closed, then the machine; or the other way round. Killed in between, the
  * record says open and the channel is gone: the new daemon closes the machine, and all is
@@ -107,6 +108,8 @@ static const struct field fields[] = {
 	FIELD(hot_add_pages, DYNMEM_RANGE_PAGES_MAX),
 	FLAG(hot_add_for_good),
 	FLAG(hot_add_again),
+	FIELD(hot_add_unsure.first, DYNMEM_PFN_MAX),
+	FIELD(hot_add_unsure.count, DYNMEM_RANGE_PAGES_MAX),
 	FIELD(unballoon_responses, UINT64_MAX),
 	FIELD(balloon_refusals, UINT64_MAX),
 	FIELD(hot_add_refusals, UINT64_MAX),
@@ -277,7 +280,7 @@ static void restart_work(struct dynmem *dm)
 		dm->take = dm->state == DYNMEM_STATE_BALLOONING && dm->take_done < dm->take_wanted
 				   ? DYNMEM_TAKE_DUE
 				   : DYNMEM_TAKE_NONE;
-	if (dm->hot_add == DYNMEM_HOT_ADD_STAGE_RUNNING) {
+	if (dm->hot_add == DYNMEM_HOT_ADD_STAGE_DUE || dm->hot_add == DYNMEM_HOT_ADD_STAGE_RUNNING) {
 		dm->hot_add = open ? DYNMEM_HOT_ADD_STAGE_DUE : DYNMEM_HOT_ADD_STAGE_NONE;
 		dm->hot_add_again = true;
 	}

@@ -44,11 +44,12 @@ json_t *dynmem_status_operation(const struct dynmem_operation *o)
 
 json_t *dynmem_status_counters(const struct dynmem_stats *s)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "status_reports",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "status_reports",
 			 (json_int_t)s->status_reports, "balloon_requests",
 			 (json_int_t)s->balloon_requests, "unballoon_requests",
 			 (json_int_t)s->unballoon_requests, "hot_add_requests",
 			 (json_int_t)s->hot_add_requests, "malformed", (json_int_t)s->malformed,
 			 "unexpected", (json_int_t)(s->unexpected + s->unknown), "foreign_pages",
-			 (json_int_t)s->foreign_pages);
+			 (json_int_t)s->foreign_pages, "clipped", (json_int_t)s->clipped, "overlaps",
+			 (json_int_t)s->overlaps, "hot_add_bad", (json_int_t)s->hot_add_bad);
 }

@@ -37,6 +37,7 @@ struct arguments {
 	const char *positional[3];
 	int n_positional;
 	const char *assign;
+	const char *fault;
 	const char *directory;
 	const char *since;
 	bool keep_base, verify, no_snapshot;
@@ -55,6 +56,7 @@ enum {
 static const struct option all_options[] = {
 	{"json", no_argument, NULL, 'j'},         {"api", required_argument, NULL, 'a'},
 	{"run-dir", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
+	{"fault", required_argument, NULL, 'u'},
 	{"assign", required_argument, NULL, 'm'}, {"image", required_argument, NULL, 'i'},
 	{"to", required_argument, NULL, 't'},     {"since", required_argument, NULL, 's'},
 	{"keep-base", no_argument, NULL, 'k'},    {"verify", no_argument, NULL, 'v'},
@@ -110,6 +112,9 @@ static bool take_option(struct arguments *a, int option, int takes)
 		return a->api != NULL;
 	case 'm':
 		a->assign = optarg;
+		return takes & TAKES_MEMORY;
+	case 'u':
+		a->fault = optarg;
 		return takes & TAKES_MEMORY;
 	case 't':
 		a->directory = optarg;
@@ -292,7 +297,7 @@ static int print_memory(const json_t *memory)
 
 int verb_memory(int argc, char **argv)
 {
-	static const char usage[] = "memory GUEST --assign SIZE|auto [--json]";
+	static const char usage[] = "memory GUEST --assign SIZE|auto | --fault NAME [--json]";
 	_cleanup_free_ char *path = NULL, *api = NULL;
 	json_t *body = NULL;
 	struct arguments a;
@@ -302,9 +307,11 @@ int verb_memory(int argc, char **argv)
 	api = a.api;
 	if (r >= 0)
 		return r;
-	if (!a.assign)
+	if (!a.assign == !a.fault)
 		return usage_error(usage);
-	if (!strcmp(a.assign, "auto"))
+	if (a.fault)
+		body = json_pack("{s:s}", "fault", a.fault);
+	else if (!strcmp(a.assign, "auto"))
 		body = json_pack("{s:s}", "assign", "auto");
 	else if (size_parse(a.assign, &bytes) == 0 && bytes <= INT64_MAX)
 		body = json_pack("{s:I}", "assign", (json_int_t)bytes);

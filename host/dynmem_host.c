@@ -9,7 +9,9 @@
  *                     +---+ refused: the guest may try another        |   |
  *                                                                     |   |
  *     READY --- request balloon ---> BALLOONING --- "no more" --------|---+
- *     READY --- request unballoon -> UNBALLOONING --- response -------+---+
+ *     READY --- request unballoon -> UNBALLOONING --- response -------|---+
+ *     READY --- request hot-add ---> HOT_ADDING --- response ---------|---+
+ *     READY --- inject ------------> FAULT --- its answer, if any ----+---+
  *
  * close leads from every state to CLOSED, and forgets the guest's pages.
  *
@@ -23,51 +25,30 @@
  * when the message that gives them back is handed out. They go from the top, so that what remains
  * is few and long runs.
  *
+ * Memory is added from the start of the window on, without gaps, in whole units of what the guest
+ * announced and up to 2 GiB at once, as QEMU does. A guest that adds nothing for good is not asked
+ * again on this channel. What was added stays added when the channel closes.
+ *
+ * For tests the host can do wrong on purpose (host/dynmem_fault): a request can be late, lost and
+ * repeated, or sent twice, and is over only when everything that was sent has been answered.
+ *
  * Transaction ids: an answer to the start echoes the guest's; requests are numbered from 0, all
  * messages of an unballoon alike.
  */
 
-#include "host/dynmem_host.h"
+#include "host/dynmem_host_machine.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S      UINT64_C(1000000000)
+#define PAGES_PER_MIB UINT64_C(256)
 
 enum {
 	OPERATION_TIMEOUT_S = 60,
+	LATE_S = 2,
+	HOT_ADD_MAX_PAGES = 1 << 19, /* 2 GiB */
 	RANGES_MAX = 1 << 20,
-};
-
-struct dynmem_host {
-	struct dynmem_host_config config;
-	enum dynmem_host_state state;
-	struct dynmem_message out;
-
-	/* start-up: one answer at a time is owed to the guest */
-	bool answer_due;
-	uint32_t answer_id;
-	bool accepted; /* the version that is to be answered */
-	uint32_t version;
-	struct dynmem_capabilities capabilities;
-
-	struct dynmem_status_report report;
-	bool has_report;
-	uint64_t report_ns;
-
-	/* the operation */
-	struct rangeset ballooned;
-	struct dynmem_host_operation operation;
-	uint32_t trans_id;
-	bool request_due;         /* balloon: the request has not been handed out */
-	uint64_t give_back_pages; /* unballoon: not handed out yet */
-	uint64_t progress_ns;     /* the guest's last answer, or the start */
-	bool stalled;             /* overdue since the last progress */
-
-	bool ready_due; /* to be told by dynmem_host_next_action() */
-	bool ended_due;
-	bool overdue_due;
-	struct dynmem_host_stats stats;
 };
 
 static const char *const state_names[DYNMEM_HOST_N_STATES] = {
@@ -77,6 +58,8 @@ static const char *const state_names[DYNMEM_HOST_N_STATES] = {
 	[DYNMEM_HOST_STATE_READY] = "ready",
 	[DYNMEM_HOST_STATE_BALLOONING] = "ballooning",
 	[DYNMEM_HOST_STATE_UNBALLOONING] = "unballooning",
+	[DYNMEM_HOST_STATE_HOT_ADDING] = "adding memory",
+	[DYNMEM_HOST_STATE_FAULT] = "doing wrong",
 };
 
 #define TO(state) (1u << DYNMEM_HOST_STATE_##state)
@@ -86,12 +69,15 @@ static const uint32_t transitions[DYNMEM_HOST_N_STATES] = {
 	[DYNMEM_HOST_STATE_CLOSED] = TO(VERSION),
 	[DYNMEM_HOST_STATE_VERSION] = TO(CAPABILITIES) | TO(CLOSED),
 	[DYNMEM_HOST_STATE_CAPABILITIES] = TO(READY) | TO(CLOSED),
-	[DYNMEM_HOST_STATE_READY] = TO(BALLOONING) | TO(UNBALLOONING) | TO(CLOSED),
+	[DYNMEM_HOST_STATE_READY] =
+		TO(BALLOONING) | TO(UNBALLOONING) | TO(HOT_ADDING) | TO(FAULT) | TO(CLOSED),
 	[DYNMEM_HOST_STATE_BALLOONING] = TO(READY) | TO(CLOSED),
 	[DYNMEM_HOST_STATE_UNBALLOONING] = TO(READY) | TO(CLOSED),
+	[DYNMEM_HOST_STATE_HOT_ADDING] = TO(READY) | TO(CLOSED),
+	[DYNMEM_HOST_STATE_FAULT] = TO(READY) | TO(CLOSED),
 };
 
-static void set_state(struct dynmem_host *host, enum dynmem_host_state state)
+void dynmem_host_set_state(struct dynmem_host *host, enum dynmem_host_state state)
 {
 	assert(transitions[host->state] & 1u << state);
 	host->state = state;
@@ -124,6 +110,7 @@ void dynmem_host_config_init(struct dynmem_host_config *config)
 		.operation_timeout_ns = OPERATION_TIMEOUT_S * NS_PER_S,
 		.ranges_per_message = DYNMEM_RANGES_MAX,
 		.ranges_max = RANGES_MAX,
+		.late_ns = LATE_S * NS_PER_S,
 	};
 }
 
@@ -153,11 +140,12 @@ struct dynmem_host *dynmem_host_free(struct dynmem_host *host)
 
 void dynmem_host_open(struct dynmem_host *host)
 {
-	set_state(host, DYNMEM_HOST_STATE_VERSION);
+	dynmem_host_set_state(host, DYNMEM_HOST_STATE_VERSION);
 	host->version = 0;
 	host->capabilities = (struct dynmem_capabilities){0};
 	host->has_report = false;
 	host->trans_id = 0;
+	host->no_more_adding = false;
 }
 
 /* True while an operation waits for the guest. */
@@ -166,6 +154,8 @@ static bool in_operation(const struct dynmem_host *host)
 	switch (host->state) {
 	case DYNMEM_HOST_STATE_BALLOONING:
 	case DYNMEM_HOST_STATE_UNBALLOONING:
+	case DYNMEM_HOST_STATE_HOT_ADDING:
+	case DYNMEM_HOST_STATE_FAULT:
 		return true;
 	case DYNMEM_HOST_STATE_CLOSED:
 	case DYNMEM_HOST_STATE_VERSION:
@@ -184,6 +174,9 @@ static void end_operation(struct dynmem_host *host, uint64_t now_ns)
 	host->give_back_pages = 0;
 	host->stalled = false;
 	host->overdue_due = false;
+	host->held = false;
+	host->twice_due = false;
+	host->answers_due = 0;
 	host->ended_due = true;
 	host->trans_id++;
 }
@@ -197,7 +190,7 @@ void dynmem_host_close(struct dynmem_host *host, uint64_t now_ns)
 		host->operation.lost = true;
 		end_operation(host, now_ns);
 	}
-	set_state(host, DYNMEM_HOST_STATE_CLOSED);
+	dynmem_host_set_state(host, DYNMEM_HOST_STATE_CLOSED);
 	host->answer_due = false;
 	host->ready_due = false;
 	rangeset_clear(&host->ballooned);
@@ -373,6 +366,22 @@ static int take_ranges(struct dynmem_host *host, const struct dynmem_ranges *ran
 	return DYNMEM_HOST_VIOLATION;
 }
 
+void dynmem_host_last_answer(struct dynmem_host *host, uint64_t now_ns)
+{
+	if (host->answers_due > 0)
+		host->answers_due--;
+	if (host->answers_due > 0 || host->twice_due)
+		return;
+	dynmem_host_set_state(host, DYNMEM_HOST_STATE_READY);
+	end_operation(host, now_ns);
+}
+
+/* What the guest has memory added in. */
+static uint64_t unit_pages(const struct dynmem_host *host)
+{
+	return PAGES_PER_MIB << host->capabilities.hot_add_alignment;
+}
+
 static int receive_balloon_response(struct dynmem_host *host, const struct dynmem_frame *frame,
 				    uint64_t now_ns)
 {
@@ -388,10 +397,8 @@ static int receive_balloon_response(struct dynmem_host *host, const struct dynme
 	r = take_ranges(host, &ranges);
 	if (r < 0)
 		return r;
-	if (!ranges.more) {
-		set_state(host, DYNMEM_HOST_STATE_READY);
-		end_operation(host, now_ns);
-	}
+	if (!ranges.more)
+		dynmem_host_last_answer(host, now_ns);
 	return r;
 }
 
@@ -400,8 +407,47 @@ static int receive_unballoon_response(struct dynmem_host *host, uint64_t now_ns)
 	if (host->state != DYNMEM_HOST_STATE_UNBALLOONING || host->give_back_pages > 0)
 		return unexpected(host);
 
-	set_state(host, DYNMEM_HOST_STATE_READY);
-	end_operation(host, now_ns);
+	progress(host, now_ns);
+	dynmem_host_last_answer(host, now_ns);
+	return 0;
+}
+
+/* More than was asked for is not believed; less than a unit more cannot be addressed any more. */
+static int receive_hot_add_response(struct dynmem_host *host, const struct dynmem_frame *frame,
+				    uint64_t now_ns)
+{
+	struct dynmem_hot_add_response response;
+	uint64_t pages;
+	int r = 0;
+
+	if (host->state != DYNMEM_HOST_STATE_HOT_ADDING || host->request_due)
+		return unexpected(host);
+	if (dynmem_decode_hot_add_response(frame, &response))
+		return malformed(host);
+
+	pages = response.result == DYNMEM_HOT_ADD_DONE ? response.pages : 0;
+	if (pages > host->adding.count - host->operation.done_pages ||
+	    pages % unit_pages(host) != 0) {
+		host->stats.violations++;
+		r = DYNMEM_HOST_VIOLATION;
+		pages = 0;
+	}
+	host->no_more_adding |= response.result == DYNMEM_HOT_ADD_DONE && response.pages == 0;
+	host->added_pages += pages;
+	host->operation.done_pages += pages;
+	progress(host, now_ns);
+	dynmem_host_last_answer(host, now_ns);
+	return r;
+}
+
+/* The answer to something wrong; only its kind can be right. */
+static int receive_answer_to_fault(struct dynmem_host *host, const struct dynmem_frame *frame,
+				   uint64_t now_ns)
+{
+	if (host->request_due || frame->type != host->wrong.answer_type)
+		return unexpected(host);
+	progress(host, now_ns);
+	dynmem_host_last_answer(host, now_ns);
 	return 0;
 }
 
@@ -410,8 +456,11 @@ int dynmem_host_receive(struct dynmem_host *host, const void *msg, size_t len, u
 	struct dynmem_frame frame;
 
 	host->stats.messages_in++;
+	host->now_ns = now_ns;
 	if (dynmem_decode_frame(msg, len, &frame))
 		return malformed(host);
+	if (host->state == DYNMEM_HOST_STATE_FAULT && frame.type != DYNMEM_STATUS_REPORT)
+		return receive_answer_to_fault(host, &frame, now_ns);
 
 	switch ((enum dynmem_message_type)frame.type) {
 	case DYNMEM_VERSION_REQUEST:
@@ -424,13 +473,14 @@ int dynmem_host_receive(struct dynmem_host *host, const void *msg, size_t len, u
 		return receive_balloon_response(host, &frame, now_ns);
 	case DYNMEM_UNBALLOON_RESPONSE:
 		return receive_unballoon_response(host, now_ns);
+	case DYNMEM_HOT_ADD_RESPONSE:
+		return receive_hot_add_response(host, &frame, now_ns);
 	case DYNMEM_ERROR:
 	case DYNMEM_VERSION_RESPONSE:
 	case DYNMEM_CAPABILITIES_RESPONSE:
 	case DYNMEM_BALLOON_REQUEST:
 	case DYNMEM_UNBALLOON_REQUEST:
 	case DYNMEM_HOT_ADD_REQUEST:
-	case DYNMEM_HOT_ADD_RESPONSE: /* no hot-add is ever requested */
 	case DYNMEM_INFO:
 		break;
 	}
@@ -439,7 +489,11 @@ int dynmem_host_receive(struct dynmem_host *host, const void *msg, size_t len, u
 
 void dynmem_host_tick(struct dynmem_host *host, uint64_t now_ns)
 {
-	if (now_ns < dynmem_host_deadline_ns(host))
+	host->now_ns = now_ns;
+	if (host->held && now_ns >= host->held_until_ns)
+		host->held = false;
+	if (!in_operation(host) || host->stalled ||
+	    now_ns < host->progress_ns + host->config.operation_timeout_ns)
 		return;
 	host->stalled = true;
 	host->operation.overdue = true;
@@ -448,195 +502,119 @@ void dynmem_host_tick(struct dynmem_host *host, uint64_t now_ns)
 
 uint64_t dynmem_host_deadline_ns(const struct dynmem_host *host)
 {
+	uint64_t overdue_ns = host->progress_ns + host->config.operation_timeout_ns;
+
+	if (host->held && (host->stalled || host->held_until_ns < overdue_ns))
+		return host->held_until_ns;
 	if (!in_operation(host) || host->stalled)
 		return UINT64_MAX;
-	return host->progress_ns + host->config.operation_timeout_ns;
+	return overdue_ns;
 }
 
-/* What is in the way of a request. */
+/* What is in the way of a request, whatever it asks for. */
 static int check_request(const struct dynmem_host *host)
 {
-	switch (host->state) {
-	case DYNMEM_HOST_STATE_READY:
-		return host->capabilities.balloon ? 0 : DYNMEM_HOST_UNSUPPORTED;
-	case DYNMEM_HOST_STATE_BALLOONING:
-	case DYNMEM_HOST_STATE_UNBALLOONING:
+	if (in_operation(host))
 		return DYNMEM_HOST_BUSY;
-	case DYNMEM_HOST_STATE_CLOSED:
-	case DYNMEM_HOST_STATE_VERSION:
-	case DYNMEM_HOST_STATE_CAPABILITIES:
-	case DYNMEM_HOST_N_STATES:
-		break;
-	}
-	return DYNMEM_HOST_NOT_READY;
+	return host->state == DYNMEM_HOST_STATE_READY ? 0 : DYNMEM_HOST_NOT_READY;
 }
 
-int dynmem_host_request(struct dynmem_host *host, enum dynmem_host_operation_kind kind,
-			uint64_t pages, uint64_t now_ns)
+/* How much memory could still be added. */
+static uint64_t growable_pages(const struct dynmem_host *host)
 {
-	uint64_t most = kind == DYNMEM_HOST_BALLOON ? UINT32_MAX : host->ballooned.pages;
-	int r;
+	uint64_t left_pages = host->config.window.count - host->added_pages;
 
-	assert(kind != DYNMEM_HOST_OPERATION_NONE);
+	if (!host->capabilities.hot_add || host->no_more_adding)
+		return 0;
+	return left_pages - left_pages % unit_pages(host);
+}
 
-	r = check_request(host);
-	if (r)
-		return r;
+/* What becomes of a request for @pages. */
+static uint64_t limit_pages(const struct dynmem_host *host, enum dynmem_host_operation_kind kind,
+			    uint64_t pages)
+{
+	uint64_t most = UINT32_MAX;
+
+	if (kind == DYNMEM_HOST_UNBALLOON)
+		most = host->ballooned.pages;
+	else if (kind == DYNMEM_HOST_HOT_ADD)
+		most = growable_pages(host);
 	if (pages > most)
 		pages = most;
-	if (pages == 0)
-		return DYNMEM_HOST_NOTHING;
+	if (kind == DYNMEM_HOST_HOT_ADD && pages > HOT_ADD_MAX_PAGES)
+		pages = HOT_ADD_MAX_PAGES;
+	if (kind == DYNMEM_HOST_HOT_ADD)
+		pages -= pages % unit_pages(host);
+	return pages;
+}
 
-	if (kind == DYNMEM_HOST_BALLOON) {
-		set_state(host, DYNMEM_HOST_STATE_BALLOONING);
-		host->request_due = true;
-	} else {
-		set_state(host, DYNMEM_HOST_STATE_UNBALLOONING);
-		host->give_back_pages = pages;
-	}
+static void begin_operation(struct dynmem_host *host, enum dynmem_host_operation_kind kind,
+			    uint64_t pages, uint64_t now_ns)
+{
+	host->now_ns = now_ns;
 	host->operation = (struct dynmem_host_operation){
 		.kind = kind,
 		.asked_pages = pages,
 		.started_ns = now_ns,
 	};
+	host->answers_due = 1;
 	host->ended_due = false;
 	progress(host, now_ns);
+}
+
+int dynmem_host_request(struct dynmem_host *host, enum dynmem_host_operation_kind kind,
+			uint64_t pages, uint64_t now_ns)
+{
+	int r;
+
+	assert(kind != DYNMEM_HOST_OPERATION_NONE && kind != DYNMEM_HOST_FAULT);
+
+	r = check_request(host);
+	if (r)
+		return r;
+	if (kind != DYNMEM_HOST_HOT_ADD && !host->capabilities.balloon)
+		return DYNMEM_HOST_UNSUPPORTED;
+	pages = limit_pages(host, kind, pages);
+	if (pages == 0)
+		return DYNMEM_HOST_NOTHING;
+
+	if (kind == DYNMEM_HOST_BALLOON) {
+		dynmem_host_set_state(host, DYNMEM_HOST_STATE_BALLOONING);
+		host->request_due = true;
+	} else if (kind == DYNMEM_HOST_UNBALLOON) {
+		dynmem_host_set_state(host, DYNMEM_HOST_STATE_UNBALLOONING);
+		host->give_back_pages = pages;
+	} else {
+		dynmem_host_set_state(host, DYNMEM_HOST_STATE_HOT_ADDING);
+		host->request_due = true;
+		host->adding.first = host->config.window.first + host->added_pages;
+		host->adding.count = pages;
+	}
+	begin_operation(host, kind, pages, now_ns);
 	return 0;
 }
 
-/* Hands out what has been written to host->out. */
-static int send_message(struct dynmem_host *host, struct dynmem_host_action *action)
+int dynmem_host_inject(struct dynmem_host *host, enum dynmem_fault fault, uint64_t now_ns)
 {
-	action->type = DYNMEM_HOST_ACTION_SEND;
-	action->message = &host->out;
-	host->stats.messages_out++;
-	return 0;
-}
-
-static int next_version_response(struct dynmem_host *host, struct dynmem_host_action *action)
-{
-	struct dynmem_version_response response = {.accepted = host->accepted};
-
-	host->answer_due = false;
-	if (host->accepted)
-		set_state(host, DYNMEM_HOST_STATE_CAPABILITIES);
-	dynmem_encode_version_response(&host->out, host->answer_id, &response);
-	return send_message(host, action);
-}
-
-static int next_capabilities_response(struct dynmem_host *host, struct dynmem_host_action *action)
-{
-	struct dynmem_capabilities_response response = {
-		.accepted = true,
-		.suppress_reports = host->config.suppress_reports,
-	};
-
-	host->answer_due = false;
-	set_state(host, DYNMEM_HOST_STATE_READY);
-	host->ready_due = true;
-	dynmem_encode_capabilities_response(&host->out, host->answer_id, &response);
-	return send_message(host, action);
-}
-
-static int next_balloon_request(struct dynmem_host *host, struct dynmem_host_action *action)
-{
-	if (!host->request_due)
-		return DYNMEM_HOST_IDLE;
-
-	host->request_due = false;
-	dynmem_encode_balloon_request(&host->out, host->trans_id, host->operation.asked_pages);
-	return send_message(host, action);
-}
-
-/* Takes the pages with the highest numbers out of the set, as one range of at most @pages. */
-static struct page_range cut_top(struct dynmem_host *host, uint64_t pages)
-{
-	struct page_range top = host->ballooned.ranges[host->ballooned.n_ranges - 1];
 	uint64_t removed;
 	int r;
 
-	if (pages > DYNMEM_RANGE_PAGES_MAX)
-		pages = DYNMEM_RANGE_PAGES_MAX;
-	if (top.count > pages) {
-		top.first += top.count - pages;
-		top.count = pages;
-	}
-	r = rangeset_remove(&host->ballooned, top, &removed);
-	assert(r == 0 && removed == top.count); /* cutting an end off needs no memory */
-	(void)r;
-	return top;
-}
-
-static int next_unballoon_request(struct dynmem_host *host, struct dynmem_host_action *action)
-{
-	struct page_range ranges[DYNMEM_RANGES_MAX];
-	size_t n = 0;
-
-	if (host->give_back_pages == 0)
-		return DYNMEM_HOST_IDLE;
-
-	while (n < host->config.ranges_per_message && host->give_back_pages > 0) {
-		ranges[n] = cut_top(host, host->give_back_pages);
-		host->give_back_pages -= ranges[n].count;
-		host->operation.done_pages += ranges[n].count;
-		n++;
-	}
-	dynmem_encode_unballoon_request(&host->out, host->trans_id, host->give_back_pages > 0,
-					ranges, n);
-	return send_message(host, action);
-}
-
-/* The message that the state has to send. */
-static int next_message(struct dynmem_host *host, struct dynmem_host_action *action)
-{
-	switch (host->state) {
-	case DYNMEM_HOST_STATE_VERSION:
-		if (host->answer_due)
-			return next_version_response(host, action);
-		break;
-	case DYNMEM_HOST_STATE_CAPABILITIES:
-		if (host->answer_due)
-			return next_capabilities_response(host, action);
-		break;
-	case DYNMEM_HOST_STATE_BALLOONING:
-		return next_balloon_request(host, action);
-	case DYNMEM_HOST_STATE_UNBALLOONING:
-		return next_unballoon_request(host, action);
-	case DYNMEM_HOST_STATE_CLOSED:
-	case DYNMEM_HOST_STATE_READY:
-	case DYNMEM_HOST_N_STATES:
-		break;
-	}
-	return DYNMEM_HOST_IDLE;
-}
-
-/* Tells something once. */
-static int next_news(bool *due, enum dynmem_host_action_type type,
-		     struct dynmem_host_action *action)
-{
-	if (!*due)
-		return DYNMEM_HOST_IDLE;
-	*due = false;
-	action->type = type;
-	return 0;
-}
-
-int dynmem_host_next_action(struct dynmem_host *host, struct dynmem_host_action *ret_action)
-{
-	struct dynmem_host_action action = {0};
-	int r;
-
-	r = next_news(&host->ready_due, DYNMEM_HOST_ACTION_READY, &action);
-	if (r)
-		r = next_news(&host->overdue_due, DYNMEM_HOST_ACTION_OVERDUE, &action);
-	if (r)
-		r = next_news(&host->ended_due, DYNMEM_HOST_ACTION_ENDED, &action);
-	if (r)
-		r = next_message(host, &action);
+	r = check_request(host);
 	if (r)
 		return r;
+	host->stats.faults++;
+	if (dynmem_fault_is_of_request(fault)) {
+		host->fault = fault;
+		return 0;
+	}
 
-	*ret_action = action;
+	dynmem_fault_make(fault, &host->ballooned, unit_pages(host), host->trans_id, &host->wrong);
+	r = rangeset_remove(&host->ballooned, host->wrong.given_back, &removed);
+	assert(r == 0); /* it is the end of a range */
+	(void)r;
+	dynmem_host_set_state(host, DYNMEM_HOST_STATE_FAULT);
+	host->request_due = true;
+	begin_operation(host, DYNMEM_HOST_FAULT, 0, now_ns);
 	return 0;
 }
 
@@ -656,6 +634,8 @@ void dynmem_host_get_status(const struct dynmem_host *host,
 		.report = host->report,
 		.report_ns = host->report_ns,
 		.ballooned_pages = host->ballooned.pages,
+		.added_pages = host->added_pages,
+		.growable_pages = growable_pages(host),
 		.obeying = !host->stalled,
 		.operation = host->operation,
 		.stats = host->stats,

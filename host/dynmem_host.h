@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/rangeset.h"
+#include "host/dynmem_fault.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,6 +35,8 @@ enum dynmem_host_state {
 	DYNMEM_HOST_STATE_READY,
 	DYNMEM_HOST_STATE_BALLOONING,   /* waits for pages */
 	DYNMEM_HOST_STATE_UNBALLOONING, /* gives pages back, waits for the answer */
+	DYNMEM_HOST_STATE_HOT_ADDING,   /* waits for what of the memory was added */
+	DYNMEM_HOST_STATE_FAULT,        /* does something wrong, waits for the answer to it */
 	DYNMEM_HOST_N_STATES,
 };
 
@@ -56,12 +59,17 @@ struct dynmem_host_config {
 	uint64_t operation_timeout_ns; /* without progress, until an operation is overdue */
 	size_t ranges_per_message;     /* 1..DYNMEM_RANGES_MAX */
 	size_t ranges_max;             /* most ranges the pages of one guest may lie in */
+	struct page_range window;      /* where memory can be added; empty: nowhere */
+	bool with_region;              /* a hot-add names the whole window as its region */
+	uint64_t late_ns;              /* how late DYNMEM_FAULT_LATE is */
 };
 
 enum dynmem_host_operation_kind {
 	DYNMEM_HOST_OPERATION_NONE,
 	DYNMEM_HOST_BALLOON,
 	DYNMEM_HOST_UNBALLOON,
+	DYNMEM_HOST_HOT_ADD,
+	DYNMEM_HOST_FAULT,
 };
 
 /* The running operation, or the last one. */
@@ -84,6 +92,7 @@ struct dynmem_host_stats {
 	uint64_t violations;      /* answers with pages of the next three kinds, or short ones */
 	uint64_t pages_twice;     /* the host had them already; not counted again */
 	uint64_t pages_beyond;    /* more than were asked for; taken nevertheless */
+	uint64_t faults;          /* done on purpose */
 	uint64_t pages_untracked; /* in too many pieces for the set, or no such pages; not counted */
 	uint64_t entered[DYNMEM_HOST_N_STATES];
 };
@@ -96,6 +105,8 @@ struct dynmem_host_status {
 	struct dynmem_status_report report; /* the last one */
 	uint64_t report_ns;                 /* when it came */
 	uint64_t ballooned_pages;
+	uint64_t added_pages;    /* from the start of the window; a close does not take them away */
+	uint64_t growable_pages; /* that could be added */
 	bool obeying; /* false: an operation is overdue now */
 	struct dynmem_host_operation operation;
 	struct dynmem_host_stats stats;
@@ -133,13 +144,21 @@ uint64_t dynmem_host_deadline_ns(const struct dynmem_host *host);
 
 /*
  * Asks the guest for @pages of its memory, or gives it @pages back, the ones with the highest
- * addresses. A balloon is limited to 32 bits of pages and an unballoon to what there is; the
+ * addresses, or adds as many. A balloon is limited to 32 bits of pages, an unballoon to what there
+ * is, and a hot-add to the window, to whole units of the guest's alignment, and to 2 GiB; the
  * operation's asked_pages says what came of it. It ends by DYNMEM_HOST_ACTION_ENDED.
  * DYNMEM_HOST_NOT_READY, DYNMEM_HOST_BUSY, DYNMEM_HOST_UNSUPPORTED, DYNMEM_HOST_NOTHING.
  */
 _must_check_ int dynmem_host_request(struct dynmem_host *host,
 				     enum dynmem_host_operation_kind kind, uint64_t pages,
 				     uint64_t now_ns);
+
+/*
+ * Has the host do @fault: at once, as an operation that ends by DYNMEM_HOST_ACTION_ENDED; or with
+ * the next request. DYNMEM_HOST_NOT_READY, DYNMEM_HOST_BUSY.
+ */
+_must_check_ int dynmem_host_inject(struct dynmem_host *host, enum dynmem_fault fault,
+				    uint64_t now_ns);
 
 /* The next thing to do. Call it only after the last message could be sent. DYNMEM_HOST_IDLE. */
 _must_check_ int dynmem_host_next_action(struct dynmem_host *host,

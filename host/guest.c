@@ -88,7 +88,7 @@ static int add_services(struct guest *g, const struct guest_config *config)
 	r = guest_heartbeat_new(&context, &g->heartbeat);
 	if (r)
 		return r;
-	r = guest_memory_new(&context, config->settings, &g->memory);
+	r = guest_memory_new(&context, config->settings, config->window_pfn, &g->memory);
 	if (r)
 		return r;
 	r = guest_shutdown_new(&context, &g->shutdown);

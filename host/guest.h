@@ -20,6 +20,7 @@ struct guest_config {
 	struct backup_workers workers;
 	const struct balancer_settings *settings;
 	const char *name;       /* copied */
+	uint64_t window_pfn; /* where memory is added; 0: none is */
 	uint64_t memory_pages;  /* of the machine it runs on, 4 KiB */
 	struct lab_guest *lab;  /* valid until the guest is freed */
 };

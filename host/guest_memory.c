@@ -6,7 +6,8 @@
  * The machine (host/dynmem_host) speaks the protocol, the balancer (policy/balancer) says what the
  * guest should have; once a second, and after each report and operation, the two are brought
  * together here. In the lab the host cannot see what a guest really has, so "assigned" is what it
- * was started with less what it has given; memory that it gave is all that it can be given back.
+ * was started with and what was added, less what it has given. A guest that needs more is first
+ * given back what it gave; then memory is added, if there is a window for it.
  */
 
 #include "host/guest_memory.h"
@@ -44,14 +45,23 @@ static json_int_t bytes(uint64_t pages)
 	return pages * VMBUS_PAGE_SIZE;
 }
 
-static uint64_t assigned_pages(const struct guest_memory *g, uint64_t ballooned_pages)
+static uint64_t assigned_pages(const struct guest_memory *g, const struct dynmem_host_status *s)
 {
-	uint64_t startup = g->settings.startup_pages;
+	uint64_t pages = g->settings.startup_pages + s->added_pages;
 
-	return startup > ballooned_pages ? startup - ballooned_pages : 0;
+	return pages > s->ballooned_pages ? pages - s->ballooned_pages : 0;
 }
 
-static void start_operation(struct guest_memory *g, uint64_t assigned, uint64_t now)
+/* By what a guest with @ballooned_pages is changed. */
+static enum dynmem_host_operation_kind kind_of(bool grow, uint64_t ballooned_pages)
+{
+	if (!grow)
+		return DYNMEM_HOST_BALLOON;
+	return ballooned_pages > 0 ? DYNMEM_HOST_UNBALLOON : DYNMEM_HOST_HOT_ADD;
+}
+
+static void start_operation(struct guest_memory *g, uint64_t assigned, uint64_t ballooned_pages,
+			    uint64_t now)
 {
 	bool grow = g->decision.target_pages > assigned;
 	uint64_t pages = grow ? g->decision.target_pages - assigned
@@ -62,12 +72,10 @@ static void start_operation(struct guest_memory *g, uint64_t assigned, uint64_t 
 		return;
 	if (pages > OPERATION_MAX_PAGES)
 		pages = OPERATION_MAX_PAGES;
-	if (pages == 0 || dynmem_host_request(g->core,
-					      grow ? DYNMEM_HOST_UNBALLOON : DYNMEM_HOST_BALLOON,
-					      pages, now))
+	if (pages == 0 || dynmem_host_request(g->core, kind_of(grow, ballooned_pages), pages, now))
 		return;
 	balancer_operation_started(&g->balancer);
-	log_info("%s: %s %s: %s", g->context.guest_name, grow ? "giving back" : "taking",
+	log_info("%s: %s %s: %s", g->context.guest_name, grow ? "giving" : "taking",
 		 size_format(pages * VMBUS_PAGE_SIZE).text,
 		 balancer_reason_text(g->decision.reason));
 }
@@ -79,10 +87,12 @@ static void decide(struct guest_memory *g, uint64_t now)
 	uint64_t assigned;
 
 	dynmem_host_get_status(g->core, &s);
-	assigned = assigned_pages(g, s.ballooned_pages);
-	g->decision = balancer_decide(&g->balancer, assigned, s.ballooned_pages, now);
+	assigned = assigned_pages(g, &s);
+	g->decision = balancer_decide(&g->balancer, assigned,
+				      s.ballooned_pages > 0 ? s.ballooned_pages : s.growable_pages,
+				      now);
 	if (s.state == DYNMEM_HOST_STATE_READY)
-		start_operation(g, assigned, now);
+		start_operation(g, assigned, s.ballooned_pages, now);
 	g->next_decision_ns = now + DECIDE_NS;
 }
 
@@ -95,11 +105,11 @@ static void operation_ended(struct guest_memory *g, uint64_t now)
 		return;
 	dynmem_host_get_status(g->core, &s);
 	balancer_operation_ended(&g->balancer,
-				 o->kind == DYNMEM_HOST_UNBALLOON ? BALANCER_OPERATION_GROW
-								  : BALANCER_OPERATION_SHRINK,
+				 o->kind == DYNMEM_HOST_BALLOON ? BALANCER_OPERATION_SHRINK
+								: BALANCER_OPERATION_GROW,
 				 o->done_pages, now);
 	log_info("%s: %s %s of %s", g->context.guest_name,
-		 o->kind == DYNMEM_HOST_UNBALLOON ? "gave back" : "took",
+		 o->kind == DYNMEM_HOST_BALLOON ? "took" : "gave",
 		 size_format(o->done_pages * VMBUS_PAGE_SIZE).text,
 		 size_format(o->asked_pages * VMBUS_PAGE_SIZE).text);
 }
@@ -206,7 +216,8 @@ static const struct link_user link_ops = {
 };
 
 int guest_memory_new(const struct guest_service_context *context,
-		     const struct balancer_settings *settings, struct guest_memory **ret_memory)
+		     const struct balancer_settings *settings, uint64_t window_pfn,
+		     struct guest_memory **ret_memory)
 {
 	_cleanup_(cleanup_guest_memoryp) struct guest_memory *g = calloc(1, sizeof(*g));
 	struct dynmem_host_config config;
@@ -217,6 +228,11 @@ int guest_memory_new(const struct guest_service_context *context,
 	g->context = *context;
 	g->settings = *settings;
 	dynmem_host_config_init(&config);
+	if (window_pfn > 0 && settings->maximum_pages > settings->startup_pages)
+		config.window = (struct page_range){
+			.first = window_pfn,
+			.count = settings->maximum_pages - settings->startup_pages,
+		};
 	r = dynmem_host_new(&config, &g->core);
 	if (r)
 		return r;
@@ -289,12 +305,23 @@ void guest_memory_assign_by_demand(struct guest_memory *g)
 	decide_now(g);
 }
 
+int guest_memory_fault(struct guest_memory *g, enum dynmem_fault fault)
+{
+	if (dynmem_host_inject(g->core, fault, clock_monotonic_ns()))
+		return GUEST_MEMORY_BUSY;
+	log_notice("%s: doing wrong, as told: %s", g->context.guest_name, dynmem_fault_name(fault));
+	step(g);
+	return 0;
+}
+
 static json_t *operation_status(const struct dynmem_host_operation *o)
 {
 	static const char *const names[] = {
 		[DYNMEM_HOST_OPERATION_NONE] = "none",
 		[DYNMEM_HOST_BALLOON] = "balloon",
 		[DYNMEM_HOST_UNBALLOON] = "unballoon",
+		[DYNMEM_HOST_HOT_ADD] = "hot-add",
+		[DYNMEM_HOST_FAULT] = "fault",
 	};
 
 	return json_pack("{s:s, s:I, s:I, s:b, s:b}", "kind", names[o->kind], "asked_bytes",
@@ -318,8 +345,13 @@ static void add_report(json_t *status, const struct guest_memory *g,
 			    json_real(now > s->report_ns ? (now - s->report_ns) / 1e9 : 0));
 }
 
-static void add_settings(json_t *status, const struct guest_memory *g)
+static void add_settings(json_t *status, const struct guest_memory *g,
+			 const struct dynmem_host_status *s)
 {
+	json_object_set_new(status, "added_bytes", json_integer(bytes(s->added_pages)));
+	json_object_set_new(status, "growable_bytes", json_integer(bytes(s->growable_pages)));
+	json_object_set_new(status, "unexpected", json_integer(s->stats.unexpected));
+	json_object_set_new(status, "faults", json_integer(s->stats.faults));
 	json_object_set_new(status, "minimum_bytes", json_integer(bytes(g->settings.minimum_pages)));
 	json_object_set_new(status, "maximum_bytes", json_integer(bytes(g->settings.maximum_pages)));
 	if (g->balancer.manual)
@@ -337,7 +369,7 @@ json_t *guest_memory_status(const struct guest_memory *g)
 	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
 	status = json_pack("{s:s, s:s*, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:I, s:I}", "state",
 			   dynmem_host_state_name(s.state), "version", s.version ? version : NULL,
-			   "assigned_bytes", bytes(assigned_pages(g, s.ballooned_pages)),
+			   "assigned_bytes", bytes(assigned_pages(g, &s)),
 			   "target_bytes", bytes(g->decision.target_pages), "ballooned_bytes",
 			   bytes(s.ballooned_pages), "why", balancer_reason_text(g->decision.reason),
 			   "by_hand", g->balancer.manual, "obeying", s.obeying, "operation",
@@ -345,7 +377,7 @@ json_t *guest_memory_status(const struct guest_memory *g)
 			   (json_int_t)s.stats.status_reports, "violations",
 			   (json_int_t)s.stats.violations);
 	if (status)
-		add_settings(status, g);
+		add_settings(status, g, &s);
 	if (status && s.has_report)
 		add_report(status, g, &s);
 	return status;

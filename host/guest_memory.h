@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "host/guest_service.h"
+#include "host/dynmem_fault.h"
 #include "policy/balancer.h"
 
 /*
@@ -11,9 +12,18 @@
 
 struct guest_memory;
 
-/* With nothing ballooned; @settings are copied. -ENOMEM, -EINVAL if they contradict each other. */
+/* The condition of guest_memory_fault(). */
+enum {
+	GUEST_MEMORY_BUSY = 1, /* the guest is not set up, or an operation is under way */
+};
+
+/*
+ * With nothing ballooned; @settings are copied. From page @window_pfn on there is room for what the
+ * maximum is above the startup; 0: no memory is ever added. -ENOMEM, -EINVAL if the settings
+ * contradict each other.
+ */
 _must_check_ int guest_memory_new(const struct guest_service_context *context,
-				  const struct balancer_settings *settings,
+				  const struct balancer_settings *settings, uint64_t window_pfn,
 				  struct guest_memory **ret_memory);
 struct guest_memory *guest_memory_free(struct guest_memory *g);
 DEFINE_CLEANUP(guest_memory)
@@ -25,6 +35,9 @@ void guest_memory_close(struct guest_memory *g);
 /* From now on the guest gets this much (within its minimum and maximum), or what it needs. */
 void guest_memory_assign(struct guest_memory *g, uint64_t pages);
 void guest_memory_assign_by_demand(struct guest_memory *g);
+
+/* Does something wrong, at once or with the next request. GUEST_MEMORY_BUSY. */
+_must_check_ int guest_memory_fault(struct guest_memory *g, enum dynmem_fault fault);
 
 /* For status: what is assigned and why, what was reported, the last operation. */
 json_t *guest_memory_status(const struct guest_memory *g);

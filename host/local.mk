@@ -2,7 +2,10 @@ noinst_LIBRARIES += %D%/libhost.a %D%/libhost_sys.a
 PURE_ARCHIVES += %D%/libhost.a
 
 %C%_libhost_a_SOURCES = \
+	%D%/dynmem_fault.c %D%/dynmem_fault.h \
 	%D%/dynmem_host.c %D%/dynmem_host.h \
+	%D%/dynmem_host_machine.h \
+	%D%/dynmem_host_next.c \
 	%D%/heartbeat_host.c %D%/heartbeat_host.h \
 	%D%/shutdown_host.c %D%/shutdown_host.h \
 	%D%/vss_host.c %D%/vss_host.h

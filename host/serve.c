@@ -41,7 +41,8 @@ struct host {
 	struct event_base *base;
 	const char *run_dir;
 	bool json; /* tell what happens on standard output, one JSON object a line */
-	struct balancer_settings settings; /* amounts of 0: by the guest's machine */
+	struct balancer_settings settings;
+	uint64_t window_pfn; /* where memory is added; 0: none is */ /* amounts of 0: by the guest's machine */
 	struct lab *lab;
 	struct backup_workers workers;
 	struct httpd *httpd;
@@ -103,6 +104,7 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 		.base = h->base,
 		.workers = h->workers,
 		.settings = &settings,
+		.window_pfn = h->window_pfn,
 		.name = name,
 		.memory_pages = memory_pages,
 		.lab = lab_guest,
@@ -219,6 +221,22 @@ static void get_guest(struct httpd_request *request, void *user)
 		reply(request, 200, guest_status(g));
 }
 
+static void post_fault(struct httpd_request *request, struct guest *g)
+{
+	const json_t *name = json_object_get(httpd_request_body(request), "fault");
+	enum dynmem_fault fault = json_is_string(name) ? dynmem_fault_named(json_string_value(name))
+						       : DYNMEM_FAULT_NONE;
+
+	if (fault == DYNMEM_FAULT_NONE)
+		httpd_reply_error(request, 400, "no fault of dynamic memory has this name",
+				  "host/dynmem_fault.h lists them");
+	else if (guest_memory_fault(guest_memory_of(g), fault))
+		httpd_reply_error(request, 409, "the guest's memory is not ready, or being moved",
+				  "try again in a moment");
+	else
+		reply(request, 200, guest_memory_status(guest_memory_of(g)));
+}
+
 static void post_memory(struct httpd_request *request, void *user)
 {
 	struct guest *g = requested_guest(user, request);
@@ -226,6 +244,10 @@ static void post_memory(struct httpd_request *request, void *user)
 
 	if (!g)
 		return;
+	if (json_object_get(httpd_request_body(request), "fault")) {
+		post_fault(request, g);
+		return;
+	}
 	assign = json_object_get(httpd_request_body(request), "assign");
 	if (json_is_integer(assign) && json_integer_value(assign) > 0) {
 		guest_memory_assign(guest_memory_of(g),
@@ -537,6 +559,7 @@ static void print_usage(FILE *to)
 	      "  --startup SIZE        memory a guest begins with (default: all of its machine)\n"
 	      "  --minimum SIZE        the least it is assigned (default: 512M)\n"
 	      "  --maximum SIZE        the most it is assigned (default: startup)\n"
+	      "  --window ADDRESS      where memory above startup is added (default: none is)\n"
 	      "  --buffer PERCENT      of its demand on top of it, 5 to 2000 (default: 20)\n"
 	      "  --first-action SEC    leave a guest alone after it connects (default: 5)\n"
 	      "  --spacing SEC         between operations that take memory (default: 5)\n"
@@ -603,6 +626,8 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 		return take_size(optarg, &h->settings.minimum_pages);
 	case 'x':
 		return take_size(optarg, &h->settings.maximum_pages);
+	case 'w':
+		return take_size(optarg, &h->window_pfn);
 	case 'b':
 		if (!take_number(optarg, BALANCER_BUFFER_PERCENT_MAX, &percent) ||
 		    percent < BALANCER_BUFFER_PERCENT_MIN)
@@ -640,6 +665,7 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{"startup", required_argument, NULL, 's'},
 		{"minimum", required_argument, NULL, 'n'},
 		{"maximum", required_argument, NULL, 'x'},
+		{"window", required_argument, NULL, 'w'},
 		{"buffer", required_argument, NULL, 'b'},
 		{"first-action", required_argument, NULL, 'f'},
 		{"spacing", required_argument, NULL, 'p'},

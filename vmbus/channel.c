@@ -85,7 +85,7 @@ int vmbus_channel_receive(struct vmbus_channel *ch, void *buf, size_t size,
 	return ch->corrupt ? VMBUS_CHANNEL_CORRUPT : VMBUS_CHANNEL_EMPTY;
 }
 
-static void publish(struct vmbus_channel *ch)
+void vmbus_channel_publish(struct vmbus_channel *ch)
 {
 	ch->signal |= vmbus_ring_out_publish(&ch->out);
 }
@@ -99,7 +99,7 @@ static int put_or_wait(struct vmbus_channel *ch, const struct vmbus_packet *pack
 	if (r != VMBUS_RING_FULL)
 		return r;
 
-	publish(ch);
+	vmbus_channel_publish(ch);
 	ch->wants_space = true;
 	if (!vmbus_ring_out_want_space(&ch->out, packet->payload_size))
 		return r;
@@ -136,7 +136,7 @@ int vmbus_channel_queue(struct vmbus_channel *ch, uint64_t trans_id, const void 
 		ch->wants_space = false;
 	}
 	if (vmbus_ring_out_owes_much(&ch->out))
-		publish(ch);
+		vmbus_channel_publish(ch);
 	ch->stats.packets_out++;
 	ch->stats.bytes_out += size;
 	return 0;
@@ -148,7 +148,7 @@ int vmbus_channel_send(struct vmbus_channel *ch, uint64_t trans_id, const void *
 	int r = vmbus_channel_queue(ch, trans_id, payload, size);
 
 	if (r == 0)
-		publish(ch);
+		vmbus_channel_publish(ch);
 	return r;
 }
 
@@ -164,7 +164,7 @@ bool vmbus_channel_sleep(struct vmbus_channel *ch)
 {
 	if (ch->corrupt)
 		return true;
-	publish(ch);
+	vmbus_channel_publish(ch);
 	ch->signal |= vmbus_ring_in_commit(&ch->in);
 	if (!vmbus_ring_in_unmask(&ch->in))
 		return true;
@@ -184,7 +184,7 @@ bool vmbus_channel_take_signal(struct vmbus_channel *ch)
 	bool signal;
 
 	if (!ch->corrupt)
-		publish(ch);
+		vmbus_channel_publish(ch);
 	signal = ch->signal;
 	ch->signal = false;
 	ch->stats.signals += signal;

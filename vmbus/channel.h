@@ -98,6 +98,9 @@ _must_check_ int vmbus_channel_queue(struct vmbus_channel *ch, uint64_t trans_id
  */
 _must_check_ bool vmbus_channel_poll(struct vmbus_channel *ch);
 
+/* Shows the other side what was queued; whether to signal it is collected as ever. */
+void vmbus_channel_publish(struct vmbus_channel *ch);
+
 /* Before sleeping: returns what was read, allows signals. False: more has come, go on reading. */
 _must_check_ bool vmbus_channel_sleep(struct vmbus_channel *ch);
 

@@ -256,8 +256,10 @@ bool link_is_busy(const struct link *link)
 	return link->kept_size > 0;
 }
 
-void link_positions(const struct link *link, uint32_t *ret_in, uint32_t *ret_out)
+void link_positions(struct link *link, uint32_t *ret_in, uint32_t *ret_out)
 {
+	if (!link->port.channel.corrupt)
+		vmbus_channel_publish(&link->port.channel);
 	*ret_in = link->port.channel.in.read_index;
 	*ret_out = link->port.channel.out.write_index;
 }

@@ -52,8 +52,12 @@ _must_check_ int link_send(struct link *link, uint64_t trans_id, const void *mes
 /* True while a message waits for room. */
 bool link_is_busy(const struct link *link);
 
-/* Where the channel stands: the first byte not read, and the first not written. */
-void link_positions(const struct link *link, uint32_t *ret_in, uint32_t *ret_out);
+/*
+ * Where the channel stands: the first byte not read, and the first not written. Everything that was
+ * sent is in the ring, for the other side to see, before this says where the next message begins:
+ * a successor has to be able to tell what is there.
+ */
+void link_positions(struct link *link, uint32_t *ret_in, uint32_t *ret_out);
 
 /* What the channel has counted; borrowed as long as the link exists. */
 const struct vmbus_channel_stats *link_stats(const struct link *link);

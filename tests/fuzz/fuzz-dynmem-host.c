@@ -3,11 +3,12 @@
 /*
  * The host's end of dynamic memory, under a guest that says anything at any time.
  *
- * Input: steps of u8 kind, u8 argument, u16 length, and that many bytes. Kinds modulo 7: 0 the
+ * Input: steps of u8 kind, u8 argument, u16 length, and that many bytes. Kinds modulo 8: 0 the
  * bytes are received; 1 `length` milliseconds pass; 2 up to 16 actions are done; 3 and 4 `argument`
- * pages are asked for, and given back; 5 the channel closes; 6 it opens.
+ * pages are asked for, and given back; 5 the channel closes; 6 it opens; 7 the fault number
+ * `argument` is done, or if there is none memory is to be added.
  *
- * Oracles: all messages are well-formed; each operation that was accepted ends once; the host never
+ * Oracles: all messages are well-formed, but those that are wrong on purpose; each operation that was accepted ends once; the host never
  * gives back more than it has; nothing is left of a guest that has gone.
  */
 
@@ -17,7 +18,7 @@
 #include "host/dynmem_host.h"
 
 enum {
-	N_KINDS = 7,
+	N_KINDS = 8,
 	ACTIONS_PER_STEP = 16,
 	RANGES_OF_HOST = 64,
 	RANGES_PER_MESSAGE = 4,
@@ -33,12 +34,16 @@ struct session {
 	bool is_open;
 };
 
-static void on_send(const struct dynmem_message *message)
+static void on_send(const struct session *s, const struct dynmem_message *message)
 {
+	struct dynmem_host_status status;
 	struct dynmem_ranges ranges;
 	struct dynmem_frame frame;
 
 	fuzz_require(message->size <= DYNMEM_MESSAGE_MAX);
+	dynmem_host_get_status(s->host, &status);
+	if (status.operation.kind == DYNMEM_HOST_FAULT)
+		return;
 	fuzz_require(dynmem_decode_frame(message->bytes, message->size, &frame) == 0);
 	fuzz_require(frame.body_size + DYNMEM_HEADER_SIZE == message->size);
 	if (frame.type == DYNMEM_UNBALLOON_REQUEST) {
@@ -54,7 +59,7 @@ static void act(struct session *s)
 	for (int i = 0; i < ACTIONS_PER_STEP && dynmem_host_next_action(s->host, &action) == 0; i++) {
 		switch (action.type) {
 		case DYNMEM_HOST_ACTION_SEND:
-			on_send(action.message);
+			on_send(s, action.message);
 			break;
 		case DYNMEM_HOST_ACTION_ENDED:
 			fuzz_require(++s->n_ended <= s->n_accepted);
@@ -80,6 +85,20 @@ static void request(struct session *s, enum dynmem_host_operation_kind kind, uin
 	fuzz_require(status.operation.kind == kind && status.operation.asked_pages > 0);
 	if (kind == DYNMEM_HOST_UNBALLOON)
 		fuzz_require(status.operation.asked_pages <= has);
+}
+
+/* Does something wrong on purpose, or asks for memory to be added. */
+static void inject(struct session *s, uint8_t argument)
+{
+	int r;
+
+	if (argument == DYNMEM_FAULT_NONE || argument >= DYNMEM_FAULTS) {
+		request(s, DYNMEM_HOST_HOT_ADD, argument * 256);
+		return;
+	}
+	r = dynmem_host_inject(s->host, argument, s->now_ns);
+	fuzz_require(r >= 0);
+	s->n_accepted += r == 0 && !dynmem_fault_is_of_request(argument);
 }
 
 static void receive(struct session *s, const uint8_t *data, size_t size)
@@ -121,6 +140,8 @@ static void step(struct session *s, uint8_t kind, uint8_t argument, const uint8_
 	} else if (kind == 6 && !s->is_open) {
 		dynmem_host_open(s->host);
 		s->is_open = true;
+	} else if (kind == 7) {
+		inject(s, argument);
 	}
 
 	dynmem_host_get_status(s->host, &status);
@@ -136,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	dynmem_host_config_init(&config);
 	config.ranges_max = RANGES_OF_HOST;
+	config.window = (struct page_range){0x100000, 1 << 20};
 	config.ranges_per_message = RANGES_PER_MESSAGE;
 	fuzz_require(dynmem_host_new(&config, &s.host) == 0);
 

@@ -49,8 +49,10 @@ struct dynmem_host_status world_host_status(const struct world *w)
 	return status;
 }
 
-static struct dynmem_positions positions_of(const struct world *w)
+/* What was queued is published first; without that, a successor could not tell what is there. */
+static struct dynmem_positions positions_of(struct world *w)
 {
+	vmbus_channel_publish(&w->guest_end.channel);
 	return (struct dynmem_positions){
 		.in = w->guest_end.channel.in.read_index,
 		.out = w->guest_end.channel.out.write_index,
@@ -93,11 +95,12 @@ static void tear(struct world *w, const uint8_t *before)
 
 static void commit(struct world *w)
 {
-	struct dynmem_positions positions = positions_of(w);
+	struct dynmem_positions positions;
 	uint8_t *before;
 
 	if (w->dead)
 		return;
+	positions = w->connected ? positions_of(w) : (struct dynmem_positions){0};
 	if (!dies(w)) {
 		dynmem_commit(w->guest, &positions);
 		return;
@@ -145,7 +148,7 @@ static void try_to_reconnect(struct world *w)
 
 static void send_message(struct end *end, const struct dynmem_message *message)
 {
-	int r = vmbus_channel_send(&end->channel, 0, message->bytes, message->size);
+	int r = vmbus_channel_queue(&end->channel, 0, message->bytes, message->size);
 
 	cr_assert(r == 0 || r == VMBUS_CHANNEL_FULL);
 	end->unsent = r == VMBUS_CHANNEL_FULL;
@@ -185,8 +188,11 @@ static void guest_acts(struct world *w, const struct dynmem_action *action)
 			true, action->ranges, action->n_ranges, w->now_ns + work_time_ns(w),
 		};
 		break;
-	case DYNMEM_ACTION_HOT_ADD: /* was not offered */
-		cr_assert(0);
+	case DYNMEM_ACTION_HOT_ADD:
+		cr_assert(not(w->add.running));
+		w->add = (struct add_job){
+			true, action->hot_add.range, action->again, 0, w->now_ns + work_time_ns(w),
+		};
 		break;
 	case DYNMEM_ACTION_SAMPLE:
 		dynmem_set_figures(w->guest, &figures);
@@ -269,6 +275,8 @@ static void run_guest(struct world *w)
 	while (!w->dead && !(w->connected && w->guest_end.unsent) &&
 	       dynmem_next_action(w->guest, &action) == 0)
 		guest_acts(w, &action);
+	if (!w->dead && w->connected)
+		vmbus_channel_publish(&w->guest_end.channel);
 }
 
 static void run_host(struct world *w)
@@ -283,6 +291,8 @@ static void run_host(struct world *w)
 	while (!(w->connected && w->host_end.unsent) &&
 	       dynmem_host_next_action(w->host, &action) == 0)
 		host_acts(w, &action);
+	if (w->connected)
+		vmbus_channel_publish(&w->host_end.channel);
 }
 
 static void use_again(struct world *w, const struct page_range *ranges, size_t n)
@@ -352,12 +362,38 @@ static void work_on_return(struct world *w)
 	dynmem_complete_return(w->guest, w->now_ns);
 }
 
+/* One unit of what is to be added; what is there already counts only if a dead daemon added it. */
+static void work_on_add(struct world *w)
+{
+	struct add_job *add = &w->add;
+	bool in_window = add->range.first >= WINDOW_PFN &&
+			 add->range.first < WINDOW_PFN + WINDOW_PAGES;
+	uint64_t at = add->range.first - WINDOW_PFN;
+	bool is_there = in_window && at < w->added_pages;
+
+	if (in_window && (is_there ? add->again : !world_happens(w, w->faults.partial))) {
+		cr_assert(is_there || at == w->added_pages);
+		w->added_pages += is_there ? 0 : UNIT_PAGES;
+		add->done_pages += UNIT_PAGES;
+		add->range.first += UNIT_PAGES;
+		add->range.count -= UNIT_PAGES;
+		if (dies(w))
+			return;
+		if (add->range.count > 0)
+			return;
+	}
+	add->running = false;
+	dynmem_complete_hot_add(w->guest, add->done_pages, false, w->now_ns);
+}
+
 static void run_memory(struct world *w)
 {
 	if (w->dead)
 		return;
 	if (w->take.running && w->now_ns >= w->take.due_ns)
 		work_on_take(w);
+	if (!w->dead && w->add.running && w->now_ns >= w->add.due_ns)
+		work_on_add(w);
 	if (!w->dead && w->give_back.running && w->now_ns >= w->give_back.due_ns)
 		work_on_return(w);
 }
@@ -394,36 +430,40 @@ static void inject_malformed(struct world *w)
 	inject(end, m.bytes, m.size);
 }
 
-/* A message that is well-formed and changes nothing of what either end has. */
+/* A message that is well-formed and changes nothing of what either end has or waits for. */
 static void inject_strange(struct world *w)
 {
-	struct dynmem_hot_add_request hot_add = {.range = {0x100000, 32768}};
 	struct dynmem_status_report report = {.committed_pages = 1};
 	struct page_range foreign = {FIRST_PFN + N_PAGES + world_below(w, 1000), 1 + world_below(w, 1000)};
 	struct dynmem_message m;
 
-	switch (world_below(w, 5)) {
+	switch (world_below(w, 4)) {
 	case 0:
 		dynmem_encode_unballoon_request(&m, 0, false, &foreign, 1);
 		inject(&w->host_end, m.bytes, m.size);
 		break;
 	case 1:
-		dynmem_encode_hot_add_request(&m, 0, &hot_add);
+		dynmem_encode_info_max_pages(&m, 0, N_PAGES);
 		inject(&w->host_end, m.bytes, m.size);
 		break;
 	case 2:
-		dynmem_encode_info_max_pages(&m, 0, N_PAGES);
+		dynmem_encode_status_report(&m, 0, &report);
 		inject(&w->host_end, m.bytes, m.size);
 		break;
 	case 3:
 		dynmem_encode_status_report(&m, 0, &report);
-		inject(&w->host_end, m.bytes, m.size);
-		break;
-	case 4:
-		dynmem_encode_status_report(&m, 0, &report);
 		inject(&w->guest_end, m.bytes, m.size);
 		break;
 	}
+}
+
+/* If the host has nothing else to do. */
+static void do_wrong(struct world *w)
+{
+	enum dynmem_fault fault = DYNMEM_FAULT_LATE +
+				  world_below(w, DYNMEM_FAULTS - DYNMEM_FAULT_LATE);
+
+	w->wrongs += dynmem_host_inject(w->host, fault, w->now_ns) == 0;
 }
 
 static void run_faults(struct world *w)
@@ -434,6 +474,8 @@ static void run_faults(struct world *w)
 		cr_assert(eq(int, dynmem_release(w->guest), 0));
 	if (!w->connected)
 		return;
+	if (world_happens(w, w->faults.wrong))
+		do_wrong(w);
 	if (world_happens(w, w->faults.stall))
 		end->stalled_until_ns = w->now_ns + world_below(w, 3000) * MS;
 	if (world_happens(w, w->faults.malformed))
@@ -491,8 +533,12 @@ static void check_pages(const struct world *w)
 						      guest.returning_pages));
 	if (!w->dead && !w->connected)
 		cr_assert(eq(u64, guest.ballooned_pages, 0));
-	if (resting)
+	if (resting) {
 		cr_assert(eq(u64, guest.ballooned_pages, world_host_status(w).ballooned_pages));
+		cr_assert(ge(u64, w->added_pages, world_host_status(w).added_pages));
+		if (w->closes == 0)
+			cr_assert(eq(u64, w->added_pages, world_host_status(w).added_pages));
+	}
 }
 
 static void check(const struct world *w)
@@ -517,6 +563,7 @@ static void pass_time(struct world *w)
 		dynmem_host_deadline_ns(w->host),
 		w->take.running ? w->take.due_ns : UINT64_MAX,
 		w->give_back.running ? w->give_back.due_ns : UINT64_MAX,
+		w->add.running ? w->add.due_ns : UINT64_MAX,
 	};
 
 	for (size_t i = 0; i < sizeof(due_ns) / sizeof(due_ns[0]); i++)
@@ -545,11 +592,7 @@ static void resume_channel(struct world *w, const struct dynmem_positions *recor
 	struct vmbus_channel *ch = &w->guest_end.channel;
 
 	vmbus_channel_init(ch, &w->rings.memory[0], &w->rings.memory[1]);
-	ch->in.read_index = ch->in.write_index = recorded->in;
-	ch->in.committed = atomic_load(&w->rings.memory[1].header->read_index);
-	ch->out.write_index = atomic_load(&w->rings.memory[0].header->write_index);
-	ch->out.published = ch->out.write_index;
-	ch->out.read_index = atomic_load(&w->rings.memory[0].header->read_index);
+	cr_assert(eq(int, vmbus_channel_resume(ch, recorded->in), 0));
 	w->guest_end.unsent = false;
 	dynmem_resume(w->guest, ch->out.write_index, w->now_ns);
 }
@@ -564,7 +607,7 @@ static void resurrect(struct world *w)
 	int r;
 
 	w->guest = dynmem_free(w->guest);
-	w->take.running = w->give_back.running = false;
+	w->take.running = w->give_back.running = w->add.running = false;
 	r = dynmem_restore(&w->config, w->area, w->area_bytes, w->now_ns, &w->guest, &recorded);
 	cr_assert(eq(int, r, 0), "the record cannot be restored: %d", r);
 	r = dynmem_reconcile(w->guest, held, n, &lost_pages);
@@ -600,8 +643,11 @@ void world_step(struct world *w)
 /* The host wants something, now and then. */
 void world_want_something(struct world *w)
 {
-	enum dynmem_host_operation_kind kind = world_below(w, 2) ? DYNMEM_HOST_BALLOON :
-							     DYNMEM_HOST_UNBALLOON;
+	static const enum dynmem_host_operation_kind kinds[] = {
+		DYNMEM_HOST_BALLOON, DYNMEM_HOST_UNBALLOON, DYNMEM_HOST_BALLOON,
+		DYNMEM_HOST_UNBALLOON, DYNMEM_HOST_HOT_ADD,
+	};
+	enum dynmem_host_operation_kind kind = kinds[world_below(w, 5)];
 	int r;
 
 	if (!world_happens(w, 100))
@@ -638,11 +684,15 @@ void world_init(struct world *w, unsigned int seed, const struct faults *faults)
 	dynmem_config_init(&w->config);
 	w->config.first_status_ns = 0;
 	w->config.ranges_max = N_PAGES / 2;
+	w->config.can_hot_add = true;
+	w->config.capabilities.hot_add_alignment = 0;
 	w->area_bytes = dynmem_record_bytes(w->config.ranges_max);
 	w->area = calloc(1, w->area_bytes);
 	cr_assert(ne(ptr, w->area, NULL));
 	dynmem_host_config_init(&host_config);
 	host_config.operation_timeout_ns = 5 * S;
+	host_config.window = (struct page_range){WINDOW_PFN, WINDOW_PAGES};
+	host_config.with_region = seed % 2;
 	cr_assert(eq(int, dynmem_new(&w->config, &w->guest), 0));
 	cr_assert(eq(int, dynmem_host_new(&host_config, &w->host), 0));
 	dynmem_record_start(w->guest, w->area, w->area_bytes, &nowhere);

@@ -20,6 +20,7 @@
  *   - the host has no page that is in use, ever;
  *   - no page is given twice;
  *   - whenever nothing is outstanding, both ends have the same set of pages;
+ *   - whenever nothing is outstanding, memory was added as the host believes, if it was told;
  *   - without a channel, every page that is out of use is unreported, or on its way back;
  *   - while all is calm, reports come at least every two periods.
  *
@@ -33,6 +34,9 @@
 enum {
 	FIRST_PFN = 0x10000,
 	N_PAGES = 4096,
+	UNIT_PAGES = 256,         /* in which memory is added: 1 MiB */
+	WINDOW_PAGES = 20 * UNIT_PAGES,
+	WINDOW_PFN = 0x100000,
 };
 
 /* How often, in a thousand, each thing happens where it can. */
@@ -44,6 +48,7 @@ struct faults {
 	unsigned int strange;   /* a message that is well-formed but out of place */
 	unsigned int close;     /* the channel goes away */
 	unsigned int release;   /* the administrator has unreported pages put back into use */
+	unsigned int wrong;     /* the host does something of host/dynmem_fault.h */
 	unsigned int kill;      /* the daemon dies, at each instant at which it can make a difference */
 };
 
@@ -58,6 +63,15 @@ struct end {
 struct take_job {
 	bool running;
 	uint64_t left_pages;
+	uint64_t due_ns;
+};
+
+/* The keeper's machine adds a unit at a time. */
+struct add_job {
+	bool running;
+	struct page_range range; /* what is left of it */
+	bool again;
+	uint64_t done_pages;
 	uint64_t due_ns;
 };
 
@@ -77,6 +91,7 @@ struct world {
 
 	/* the keeper's */
 	bool out_of_use[N_PAGES];
+	uint64_t added_pages; /* of the window, from its start */
 	void *area;
 	size_t area_bytes;
 
@@ -86,6 +101,7 @@ struct world {
 	struct end guest_end;
 	struct take_job take;
 	struct return_job give_back;
+	struct add_job add;
 	bool dead;
 	uint64_t instants; /* at which it could have died */
 	uint64_t kill_at;  /* the instant at which it does; 0 = by chance only */
@@ -97,7 +113,7 @@ struct world {
 	uint64_t operations;
 	uint64_t closes;
 	uint64_t deaths;
-	uint64_t reused_pages; /* of unreported ones, over all daemons */
+	uint64_t wrongs; /* that the host did */
 };
 
 extern const struct faults world_calm;

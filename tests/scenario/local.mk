@@ -4,6 +4,7 @@ if HAVE_CRITERION
 
 SCENARIO_TESTS = \
 	%D%/test-dynmem \
+	%D%/test-dynmem-faults \
 	%D%/test-dynmem-restart \
 	%D%/test-vss
 
@@ -13,6 +14,8 @@ TESTS += $(SCENARIO_TESTS)
 DYNMEM_WORLD = %D%/dynmem-world.c %D%/dynmem-world.h
 
 %C%_test_dynmem_SOURCES = %D%/test-dynmem.c $(DYNMEM_WORLD)
+%C%_test_dynmem_faults_SOURCES = %D%/test-dynmem-faults.c $(DYNMEM_WORLD)
+%C%_test_dynmem_faults_LDADD = $(%C%_test_dynmem_LDADD)
 %C%_test_dynmem_restart_SOURCES = %D%/test-dynmem-restart.c $(DYNMEM_WORLD)
 %C%_test_dynmem_restart_LDADD = $(%C%_test_dynmem_LDADD)
 %C%_test_dynmem_LDADD = \

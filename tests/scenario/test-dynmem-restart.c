@@ -16,12 +16,12 @@ enum {
 static const struct faults deadly = {.kill = 20};
 static const struct faults rough = {
 	.stall = 20, .late = 100, .partial = 100, .malformed = 30, .strange = 30, .close = 4,
-	.release = 4, .kill = 8,
+	.release = 4, .wrong = 30, .kill = 8,
 };
 
 static struct world the_world;
 
-/* Some of everything: start, balloon in several messages, a part of it back, all of it back. */
+/* Some of everything: start, balloon in several messages, a part back, all back, memory added. */
 static void converse(struct world *w)
 {
 	world_come_to_rest(w);
@@ -32,6 +32,8 @@ static void converse(struct world *w)
 	world_request_and_rest(w, DYNMEM_HOST_UNBALLOON, UINT64_MAX);
 	cr_assert(eq(u64, world_guest_status(w).ballooned_pages, 0));
 	cr_assert(eq(u64, world_guest_status(w).unreported_pages, 0));
+	world_request_and_rest(w, DYNMEM_HOST_HOT_ADD, 3 * UNIT_PAGES);
+	cr_assert(eq(u64, w->added_pages, 3 * UNIT_PAGES));
 }
 
 static void expect_no_trouble(const struct world *w)

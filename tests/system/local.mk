@@ -31,6 +31,7 @@ SYSTEM_TESTS = \
 	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
+	%D%/test-memory-faults.sh \
 	%D%/test-notify.sh \
 	%D%/test-plan.sh \
 	%D%/test-postgresql.sh \

@@ -14,6 +14,12 @@
 
 #define S UINT64_C(1000000000)
 
+enum {
+	UNIT_PAGES = 128 * 256, /* what the guest has memory added in */
+	WINDOW_PFN = 0x100000,
+	WINDOW_PAGES = 20 * UNIT_PAGES + 5,
+};
+
 static struct dynmem_host *new_host(size_t ranges_per_message, size_t ranges_max)
 {
 	struct dynmem_host_config config;
@@ -22,6 +28,7 @@ static struct dynmem_host *new_host(size_t ranges_per_message, size_t ranges_max
 	dynmem_host_config_init(&config);
 	config.ranges_per_message = ranges_per_message;
 	config.ranges_max = ranges_max;
+	config.window = (struct page_range){WINDOW_PFN, WINDOW_PAGES};
 	cr_assert(eq(int, dynmem_host_new(&config, &host), 0));
 	return host;
 }
@@ -84,7 +91,11 @@ static void expect_version_response(struct dynmem_host *host, uint32_t id, bool 
 
 static int report_capabilities(struct dynmem_host *host, uint32_t id, bool can_balloon)
 {
-	struct dynmem_capabilities capabilities = {.balloon = can_balloon, .hot_add_alignment = 7};
+	struct dynmem_capabilities capabilities = {
+		.balloon = can_balloon,
+		.hot_add = true,
+		.hot_add_alignment = 7,
+	};
 	struct dynmem_message m;
 
 	dynmem_encode_capabilities(&m, id, &capabilities);
@@ -410,6 +421,131 @@ Test(dynmem_host, requests_are_refused_for_a_reason)
 	dynmem_host_free(host);
 }
 
+static int answer_hot_add(struct dynmem_host *host, uint32_t pages, uint32_t result)
+{
+	struct dynmem_hot_add_response response = {.pages = pages, .result = result};
+	struct dynmem_message m;
+
+	dynmem_encode_hot_add_response(&m, 8, &response);
+	return receive(host, &m, 0);
+}
+
+/* The range of the hot-add that is handed out now. */
+static struct page_range expect_hot_add(struct dynmem_host *host, bool with_region)
+{
+	struct dynmem_host_action action = expect_action(host, DYNMEM_HOST_ACTION_SEND);
+	struct dynmem_hot_add_request request;
+	struct dynmem_frame frame;
+
+	cr_assert(eq(int, dynmem_decode_frame(action.message->bytes, action.message->size, &frame), 0));
+	cr_assert(eq(int, frame.type, DYNMEM_HOT_ADD_REQUEST));
+	cr_assert(eq(int, dynmem_decode_hot_add_request(&frame, &request), 0));
+	cr_expect(eq(int, request.has_region, with_region));
+	return request.range;
+}
+
+Test(dynmem_host, memory_is_added_in_units_from_the_start_of_the_window)
+{
+	struct dynmem_host *host = new_host(510, 64);
+	struct page_range range;
+
+	start(host);
+	cr_expect(eq(u64, status_of(host).growable_pages, 20 * UNIT_PAGES));
+	cr_expect(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, UNIT_PAGES - 1, 0),
+		     DYNMEM_HOST_NOTHING));
+	cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, 3 * UNIT_PAGES + 7, 0), 0));
+	range = expect_hot_add(host, false);
+	cr_expect(eq(u64, range.first, WINDOW_PFN));
+	cr_expect(eq(u64, range.count, 3 * UNIT_PAGES));
+	cr_expect(eq(int, answer_hot_add(host, 2 * UNIT_PAGES, DYNMEM_HOT_ADD_DONE), 0));
+	expect_action(host, DYNMEM_HOST_ACTION_ENDED);
+	cr_expect(eq(u64, status_of(host).added_pages, 2 * UNIT_PAGES));
+
+	/* 2 GiB at most; and what was added outlives the channel. */
+	dynmem_host_close(host, 0);
+	start(host);
+	cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, UINT64_MAX, 0), 0));
+	range = expect_hot_add(host, false);
+	cr_expect(eq(u64, range.first, WINDOW_PFN + 2 * UNIT_PAGES));
+	cr_expect(eq(u64, range.count, 16 * UNIT_PAGES));
+	dynmem_host_free(host);
+}
+
+Test(dynmem_host, a_guest_that_refuses_for_now_is_asked_again_and_one_that_refuses_for_good_is_not)
+{
+	struct dynmem_host *host = new_host(510, 64);
+
+	start(host);
+	cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, UNIT_PAGES, 0), 0));
+	expect_hot_add(host, false);
+	cr_expect(eq(int, answer_hot_add(host, 0, DYNMEM_HOT_ADD_LATER), 0));
+	cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, UNIT_PAGES, 0), 0));
+	expect_hot_add(host, false);
+	cr_expect(eq(int, answer_hot_add(host, 0, DYNMEM_HOT_ADD_DONE), 0));
+	cr_expect(eq(u64, status_of(host).growable_pages, 0));
+	cr_expect(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, UNIT_PAGES, 0),
+		     DYNMEM_HOST_NOTHING));
+	dynmem_host_free(host);
+}
+
+Test(dynmem_host, an_answer_with_too_much_memory_or_a_part_of_a_unit_is_a_violation)
+{
+	static const uint32_t answers[] = {2 * UNIT_PAGES, UNIT_PAGES / 2, UINT32_MAX};
+
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		struct dynmem_host *host = new_host(510, 64);
+
+		start(host);
+		cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, UNIT_PAGES, 0), 0));
+		expect_hot_add(host, false);
+		cr_expect(eq(int, answer_hot_add(host, answers[i], DYNMEM_HOT_ADD_DONE),
+			     DYNMEM_HOST_VIOLATION));
+		cr_expect(eq(u64, status_of(host).added_pages, 0));
+		dynmem_host_free(host);
+	}
+}
+
+Test(dynmem_host, a_late_request_goes_out_when_its_time_has_come)
+{
+	struct dynmem_host *host = new_host(510, 64);
+
+	start(host);
+	cr_assert(eq(int, dynmem_host_inject(host, DYNMEM_FAULT_LATE, 0), 0));
+	cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_BALLOON, 10, 0), 0));
+	expect_idle(host);
+	cr_expect(eq(u64, dynmem_host_deadline_ns(host), 2 * S));
+	dynmem_host_tick(host, 2 * S);
+	expect_action(host, DYNMEM_HOST_ACTION_SEND);
+	expect_idle(host);
+	dynmem_host_free(host);
+}
+
+Test(dynmem_host, a_doubled_request_is_over_with_its_second_answer)
+{
+	struct page_range pages[] = {{100, 10}};
+	struct dynmem_host *host = new_host(510, 64);
+
+	start(host);
+	cr_assert(eq(int, dynmem_host_inject(host, DYNMEM_FAULT_DUPLICATE, 0), 0));
+	cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_BALLOON, 10, 0), 0));
+	expect_action(host, DYNMEM_HOST_ACTION_SEND);
+	expect_action(host, DYNMEM_HOST_ACTION_SEND);
+	cr_expect(eq(int, answer_balloon(host, false, pages, 1, 0), 0));
+	expect_idle(host);
+	cr_expect(eq(int, status_of(host).state, DYNMEM_HOST_STATE_BALLOONING));
+	cr_expect(eq(int, answer_balloon(host, false, NULL, 0, 0), 0));
+	expect_action(host, DYNMEM_HOST_ACTION_ENDED);
+	dynmem_host_free(host);
+}
+
+Test(dynmem_host, every_fault_has_a_name_by_which_it_is_found)
+{
+	for (enum dynmem_fault fault = DYNMEM_FAULT_LATE; fault < DYNMEM_FAULTS; fault++)
+		cr_expect(eq(int, dynmem_fault_named(dynmem_fault_name(fault)), fault));
+	cr_expect(eq(int, dynmem_fault_named("none"), DYNMEM_FAULT_NONE));
+	cr_expect(eq(int, dynmem_fault_named(""), DYNMEM_FAULT_NONE));
+}
+
 /* Brings a new machine into @state; what it has to send in it has been handed out. */
 static struct dynmem_host *host_in(enum dynmem_host_state state)
 {
@@ -440,6 +576,16 @@ static struct dynmem_host *host_in(enum dynmem_host_state state)
 							      DYNMEM_HOST_BALLOON :
 							      DYNMEM_HOST_UNBALLOON,
 						      5, 0), 0));
+		expect_action(host, DYNMEM_HOST_ACTION_SEND);
+		break;
+	case DYNMEM_HOST_STATE_HOT_ADDING:
+		start(host);
+		cr_assert(eq(int, dynmem_host_request(host, DYNMEM_HOST_HOT_ADD, UNIT_PAGES, 0), 0));
+		expect_action(host, DYNMEM_HOST_ACTION_SEND);
+		break;
+	case DYNMEM_HOST_STATE_FAULT:
+		start(host);
+		cr_assert(eq(int, dynmem_host_inject(host, DYNMEM_FAULT_FOREIGN, 0), 0));
 		expect_action(host, DYNMEM_HOST_ACTION_SEND);
 		break;
 	}
@@ -535,6 +681,8 @@ struct outcome {
 #define RE DYNMEM_HOST_STATE_READY
 #define BA DYNMEM_HOST_STATE_BALLOONING
 #define UN DYNMEM_HOST_STATE_UNBALLOONING
+#define HA DYNMEM_HOST_STATE_HOT_ADDING
+#define FA DYNMEM_HOST_STATE_FAULT
 
 static const struct outcome outcomes[DYNMEM_HOST_N_STATES][N_EVENTS] = {
 	/* version, old version, capabilities, report, some pages, last pages, unballooned, hot-added,
@@ -551,6 +699,10 @@ static const struct outcome outcomes[DYNMEM_HOST_N_STATES][N_EVENTS] = {
 		{'u', BA}, {'u', BA}, {'m', BA}, {'.', BA}, {'.', CL}},
 	[UN] = {{'u', UN}, {'u', UN}, {'u', UN}, {'.', UN}, {'u', UN}, {'u', UN}, {'.', RE},
 		{'u', UN}, {'u', UN}, {'m', UN}, {'.', UN}, {'.', CL}},
+	[HA] = {{'u', HA}, {'u', HA}, {'u', HA}, {'.', HA}, {'u', HA}, {'u', HA}, {'u', HA},
+		{'.', RE}, {'u', HA}, {'m', HA}, {'.', HA}, {'.', CL}},
+	[FA] = {{'u', FA}, {'u', FA}, {'u', FA}, {'.', FA}, {'u', FA}, {'u', FA}, {'.', RE},
+		{'u', FA}, {'u', FA}, {'m', FA}, {'.', FA}, {'.', CL}},
 };
 
 static int result_code(char result)
