@@ -119,8 +119,8 @@ const char *hotadd_reason_text(enum hotadd_reason reason)
 		[HOTADD_EMPTY] = "the host names no pages",
 		[HOTADD_BEYOND] = "the addresses are beyond what there can be",
 		[HOTADD_OUTSIDE] = "the memory is outside of the region that the host names for it",
-		[HOTADD_UNALIGNED] = "the memory does not begin at a memory block: the host has not "
-				     "kept to the alignment that it was told",
+		[HOTADD_UNALIGNED] = ("the memory does not begin at a memory block: the host has "
+				      "not kept to the alignment that it was told"),
 		[HOTADD_PARTIAL] = "what is left does not fill a memory block",
 		[HOTADD_REGION_CUT] = "the region ends within a memory block",
 		[HOTADD_PRESENT] = "there is memory at that address already",

@@ -232,6 +232,23 @@ stop "$one_pid"
 one_starts
 is "crash while frozen: and never again" "$(calls)" ""
 
+begin
+hook 10-good
+hook 20-slow '[ "$1" != thaw ] || exec sleep 300'
+hook 30-good
+ask_backup crash-3
+check "crash on the way back: a hook is being called back" soon grep -q "20-slow thaw" "$calls"
+check "crash on the way back: the record has what is left" \
+    soon eval "[ \"\$(jq -r '[.hooks[].name] | join(\" \")' \"$run/one/hooks.json\")\" = 10-good ]"
+murder "$one_pid"
+one_starts
+check "crash on the way back: the next start goes on" soon grep -q "10-good abort" "$calls"
+is "crash on the way back: none is called back twice" "$(calls)" \
+    "10-good freeze,20-slow freeze,30-good freeze,30-good thaw,20-slow thaw,10-good abort,"
+rm "$hooks"/*
+stop "$one_pid"
+one_starts
+
 # The host goes away while a hook runs; the daemon is told to end while one does.
 begin
 hook 10-good

@@ -122,6 +122,25 @@ guest one freeze >/dev/null
 guest one thaw >/dev/null
 check "full disk: the next is written again" soon test -e "$state/receipts/receipt-00000002.json"
 
+# The journal. What it gets is a datagram to a socket, which is this test's own here.
+if ldd "$hvguestd" | grep -q libsystemd; then
+    mount -t tmpfs hvguest-test /run && on_exit umount --lazy /run
+    mkdir -p /run/systemd/journal
+    perl -MSocket -e 'socket(S, AF_UNIX, SOCK_DGRAM, 0) && bind(S, pack_sockaddr_un($ARGV[0])) or die;
+        recv(S, $_, 1 << 20, 0); print' /run/systemd/journal/socket >"$run/journal" &
+    journal_pid=$!
+    on_exit stop "$journal_pid"
+    soon test -S /run/systemd/journal/socket
+    guest one freeze >/dev/null
+    guest one thaw >/dev/null
+    wait "$journal_pid"
+    check "journal: the result is the message" grep -q "^MESSAGE=backup: thawed as hvguestctl asked" "$run/journal"
+    check "journal: the class is a field" grep -q "^HVGUEST_BACKUP_CLASS=application" "$run/journal"
+    check "journal: and so is the receipt" grep -q '"requester": "hvguestctl"' "$run/journal"
+else
+    skip "journal" "built without libsystemd"
+fi
+
 ends "hvguestd ends" "$one_pid" TERM
 ends "hvhost ends" "$host_pid"
 no_reports

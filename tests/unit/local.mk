@@ -44,7 +44,10 @@ UNIT_TESTS = \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
 	%D%/test-hotadd \
+	%D%/test-hook-list \
 	%D%/test-hook-names \
+	%D%/test-hook-process \
+	%D%/test-hook-record \
 	%D%/test-hook-sequence \
 	%D%/test-httpc \
 	%D%/test-httpd \
@@ -118,6 +121,9 @@ TESTS += $(UNIT_TESTS)
 %C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_hotadd_LDADD = memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_hook_list_LDADD = quiesce/libquiesce_sys.a quiesce/libquiesce.a $(JANSSON_LIBS) $(CRITERION_LIBS)
+%C%_test_hook_process_LDADD = quiesce/libquiesce_sys.a quiesce/libquiesce.a $(JANSSON_LIBS) $(CRITERION_LIBS)
+%C%_test_hook_record_LDADD = quiesce/libquiesce_sys.a quiesce/libquiesce.a $(JANSSON_LIBS) $(CRITERION_LIBS)
 %C%_test_hook_names_LDADD = quiesce/libquiesce.a $(CRITERION_LIBS)
 %C%_test_hook_sequence_LDADD = quiesce/libquiesce.a $(CRITERION_LIBS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
