@@ -403,7 +403,7 @@ static const struct setting settings[] = {
 	 "this guest's name, of letters, digits, '.', '_' and '-' (default: the host name)",
 	 set_name, NULL},
 	{"daemon", "run_dir", "run-dir", "DIR",
-	 "folder of the sockets and of the freezer's record, on a tmpfs (default: /run/hvguest)",
+	 "folder of the sockets and of the freezer's record, on a tmpfs (default: " CONFIG_RUN_DIR ")",
 	 set_run_dir, NULL},
 	{"daemon", "log_level", "log-level", "LEVEL",
 	 "error, warning, notice, info or debug (default: info)", set_log_level, NULL},
@@ -620,7 +620,7 @@ static int set_defaults(struct config *config)
 	if (gethostname(name, sizeof(name) - 1) < 0 || !shm_name_is_valid(name))
 		strcpy(name, "guest");
 	config->name = strdup(name);
-	config->run_dir = strdup("/run/hvguest");
+	config->run_dir = strdup(CONFIG_RUN_DIR);
 	config->freezer = strdup(HVGUEST_LIBEXECDIR "/hvguest-freezer");
 	config->log_level = LOG_LEVEL_INFO;
 	config->freeze_timeout_ns = 20 * NS_PER_SECOND;

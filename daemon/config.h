@@ -16,6 +16,8 @@
  * hvguestd's configuration: defaults, then the configuration file, then the command line.
  */
 
+#define CONFIG_RUN_DIR "/run/hvguest" /* unless something else is said */
+
 enum {
 	CONFIG_ROOTS_MAX = 64,
 	CONFIG_RULES_MAX = 64,

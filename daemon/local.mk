@@ -24,6 +24,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/memory_work.c %D%/memory_work.h \
 	%D%/receipt.c %D%/receipt.h \
 	%D%/receipts.c %D%/receipts.h \
+	%D%/recover.c %D%/recover.h \
 	%D%/session.c %D%/session.h \
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/stock_host.c %D%/stock_host.h \

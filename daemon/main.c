@@ -4,7 +4,7 @@
  * hvguestd's start and end.
  *
  * The order matters once: whatever a predecessor left frozen is thawed before anything else is
- * opened (snapshot_new()). The rest is built from the bottom up, and torn down in reverse.
+ * opened (recover_first()). The rest is built from the bottom up, and torn down in reverse.
  */
 
 #include "base/ask.h"
@@ -12,6 +12,7 @@
 #include "base/jobs.h"
 #include "daemon/api.h"
 #include "daemon/lab_host.h"
+#include "daemon/recover.h"
 #include "daemon/stock_host.h"
 #include "daemon/uio_host.h"
 
@@ -351,6 +352,18 @@ static _Noreturn void hand_over(struct daemon *d)
 	_exit(EXIT_OK);
 }
 
+/* Without a configuration too, in its usual place: nothing may stay frozen for a spelling mistake. */
+static void recover(const struct config *config)
+{
+	struct freezer_result *results;
+	size_t n;
+
+	recover_first(config, &results, &n);
+	log_open("hvguestd", config ? config->log_level : LOG_LEVEL_INFO);
+	recover_tell(results, n);
+	free(results);
+}
+
 int main(int argc, char **argv)
 {
 	struct daemon d = {0};
@@ -359,12 +372,10 @@ int main(int argc, char **argv)
 	r = config_load(argc, argv, &d.config);
 	if (r == CONFIG_DONE)
 		return EXIT_OK;
-	if (r == CONFIG_BAD_USAGE)
-		return EXIT_USAGE;
+	recover(r ? NULL : &d.config);
 	if (r)
-		return EXIT_ERROR;
+		return r == CONFIG_BAD_USAGE ? EXIT_USAGE : EXIT_ERROR;
 
-	log_open("hvguestd", d.config.log_level);
 	r = start(&d);
 	if (r == EXIT_OK) {
 #ifdef HAVE_SYSTEMD

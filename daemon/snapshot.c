@@ -32,6 +32,7 @@
 #include "daemon/freeze_set.h"
 #include "daemon/receipt.h"
 #include "daemon/receipts.h"
+#include "daemon/recover.h"
 
 #include <cap-ng.h>
 #include <string.h>
@@ -471,24 +472,14 @@ static void on_respawn(evutil_socket_t fd, short what, void *user)
 	}
 }
 
-/* Says what a predecessor left frozen, and what became of it. */
+/* What the first act could not get at, because its freezer was alive still. */
 static void tell_recovered(const struct snapshot *s)
 {
 	const struct freezer_result *recovered;
 	size_t n;
 
 	recovered = freezer_client_recovered(s->freezer, &n);
-	for (size_t i = 0; i < n; i++) {
-		const struct freezer_result *r = &recovered[i];
-
-		if (r->state != FREEZER_ENTRY_THAWED)
-			log_error("backup: %s was left frozen and cannot be thawed: %s: thaw it by 'fsfreeze -u %s'",
-				  r->target, strerror(r->error), r->target);
-		else
-			log_warning("backup: %s %s", r->target,
-				    r->error ? "was in an unfinished backup, and is not frozen"
-					     : "was left frozen by a predecessor; it is thawed");
-	}
+	recover_tell(recovered, n);
 }
 
 static int start_freezer(struct snapshot *s)

@@ -6,7 +6,8 @@
  * It begins with the record (freezer_recover.c): what a predecessor left frozen is thawed before
  * a new freezer is even started.
  *
- * The client keeps descriptors of all mounts of its own while a freeze lasts. If the freezer dies,
+ * The client keeps descriptors of all mounts of its own while a freeze lasts, and copies of them in
+ * the service manager's store, for the next daemon if neither this one nor the freezer is left. If the freezer dies,
  * or is so late that it must be stuck or stopped, the client thaws through them at once. Only what
  * was in the kernel at that time is left alone until the process is gone for certain (its pidfd
  * says so): thawing a file system while another thread freezes it would hang the daemon, and a
@@ -25,6 +26,7 @@
 #include "fsfreeze/freezer_client.h"
 
 #include "base/cleanup.h"
+#include "fsfreeze/fdstore.h"
 #include "fsfreeze/freezer_io.h"
 #include "fsfreeze/freezer_recover.h"
 #include "fsfreeze/rcu.h"
@@ -92,6 +94,7 @@ struct freezer_client {
 	bool holds_life; /* the lock by which the helper learns of our death */
 	size_t n_fds;
 	int fds[FREEZER_ENTRIES_MAX]; /* one per entry of the record */
+	bool is_stored; /* the service manager has copies of them */
 	size_t n_recovered;
 	struct freezer_result *recovered;
 };
@@ -120,6 +123,9 @@ bool freezer_client_is_active(const struct freezer_client *c)
 
 static void forget_fds(struct freezer_client *c)
 {
+	if (c->is_stored)
+		fdstore_remove(FREEZER_STORE_NAME);
+	c->is_stored = false;
 	while (c->n_fds > 0)
 		(void)close_fd(c->fds[--c->n_fds]);
 }
@@ -603,6 +609,7 @@ int freezer_client_freeze(struct freezer_client *c, const struct freezer_target 
 		return r;
 	}
 
+	c->is_stored = fdstore_put(FREEZER_STORE_NAME, c->fds, c->n_fds) == 0;
 	arm_guard(c, deadline_ns + (uint64_t)GUARD_S * NS_PER_S);
 	set_state(c, STATE_FREEZING);
 	/* A helper that cannot be told is as good as dead; its end is the event. */

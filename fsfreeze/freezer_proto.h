@@ -29,6 +29,9 @@ enum {
 	FREEZER_MESSAGE_FDS_MAX = 250,
 };
 
+/* What descriptors on frozen file systems are called in the service manager's store. */
+#define FREEZER_STORE_NAME "hvguest-frozen"
+
 #define FREEZER_RECORD_MAGIC   0x5a524648u /* "HFRZ" */
 #define FREEZER_RECORD_VERSION 2u
 

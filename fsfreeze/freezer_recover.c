@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "fsfreeze/fdstore.h"
 #include "fsfreeze/freezer_io.h"
 #include "fsfreeze/mounts.h"
 #include "fsfreeze/rcu.h"
@@ -151,14 +152,36 @@ static int open_recorded(const struct mounts *mounts, const struct freezer_entry
 	return r;
 }
 
-static void recover_entry(const struct mounts *mounts, struct freezer_entry *entry)
+/* What the service manager has kept for us. */
+struct stored {
+	size_t n;
+	int fds[FREEZER_ENTRIES_MAX];
+};
+
+/* A descriptor on the recorded mount, which need not be in sight any more. Borrowed; -1: none. */
+static int find_stored(const struct stored *stored, const struct freezer_entry *entry)
 {
-	_cleanup_close_ int fd = -1;
-	int r;
+	struct statx sx;
+
+	for (size_t i = 0; i < stored->n; i++)
+		if (statx(stored->fds[i], "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) == 0 &&
+		    sx.stx_mnt_id == entry->mount_id)
+			return stored->fds[i];
+	return -1;
+}
+
+static void recover_entry(const struct mounts *mounts, const struct stored *stored,
+			  struct freezer_entry *entry)
+{
+	_cleanup_close_ int opened = -1;
+	int fd = find_stored(stored, entry), r = 0;
 
 	(void)!freezer_entry_move(entry, FREEZER_ENTRY_FREEZING, FREEZER_ENTRY_THAWING);
 	(void)!freezer_entry_move(entry, FREEZER_ENTRY_FROZEN, FREEZER_ENTRY_THAWING);
-	r = open_recorded(mounts, entry, &fd);
+	if (fd < 0) {
+		r = open_recorded(mounts, entry, &opened);
+		fd = opened;
+	}
 	if (r == 0) {
 		(void)!freezer_io_thaw(entry, fd);
 		return;
@@ -169,7 +192,8 @@ static void recover_entry(const struct mounts *mounts, struct freezer_entry *ent
 
 /* Thaws what is in doubt, in the order in which it would have been thawed. */
 static int recover_entries(struct freezer_record *record, enum mounts_of whose,
-			   struct freezer_result **ret_results, size_t *ret_n)
+			   const struct stored *stored, struct freezer_result **ret_results,
+			   size_t *ret_n)
 {
 	_cleanup_(cleanup_mountsp) struct mounts *mounts = NULL;
 	_cleanup_free_ struct freezer_result *results = NULL;
@@ -187,7 +211,7 @@ static int recover_entries(struct freezer_record *record, enum mounts_of whose,
 
 		if (!freezer_entry_may_be_frozen(freezer_entry_state(entry)))
 			continue;
-		recover_entry(mounts, entry);
+		recover_entry(mounts, stored, entry);
 		freezer_result_read(entry, &results[n++]);
 	}
 
@@ -196,26 +220,54 @@ static int recover_entries(struct freezer_record *record, enum mounts_of whose,
 	return 0;
 }
 
+/* After the thaw, so that nobody keeps the file systems from being unmounted. */
+static void close_stored(struct stored *stored)
+{
+	if (stored->n > 0)
+		fdstore_remove(FREEZER_STORE_NAME);
+	while (stored->n > 0)
+		(void)close_fd(stored->fds[--stored->n]);
+}
+
 int freezer_recover(struct freezer_record *record, int rcu_fd, enum mounts_of whose,
 		    struct freezer_result **ret_results, size_t *ret_n)
 {
 	struct freezer_result *results = NULL;
 	char boot_id[FREEZER_BOOT_ID_SIZE];
+	struct stored stored;
 	size_t n = 0;
 	int r;
 
 	r = read_boot_id(boot_id);
 	if (r)
 		return r;
+	stored.n = fdstore_take(FREEZER_STORE_NAME, stored.fds, FREEZER_ENTRIES_MAX);
 	if (freezer_record_check(record, boot_id) == 0) {
-		r = recover_entries(record, whose, &results, &n);
+		r = recover_entries(record, whose, &stored, &results, &n);
 		rcu_restore(record, rcu_fd);
-		if (r)
-			return r;
 	}
+	close_stored(&stored);
+	if (r)
+		return r;
 	freezer_record_init(record, boot_id);
 
 	*ret_results = results;
 	*ret_n = n;
 	return 0;
+}
+
+int freezer_recover_now(const char *run_dir, enum mounts_of whose,
+			struct freezer_result **ret_results, size_t *ret_n)
+{
+	_cleanup_close_ int fd = -1, rcu_fd = -1;
+	struct freezer_record *record;
+	int r;
+
+	r = freezer_recover_open(run_dir, 0, &fd, &record);
+	if (r)
+		return r;
+	rcu_fd = rcu_open("/sys/kernel");
+	r = freezer_recover(record, rcu_fd, whose, ret_results, ret_n);
+	(void)munmap(record, sizeof(*record));
+	return r;
 }

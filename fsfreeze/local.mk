@@ -10,6 +10,7 @@ pkglibexec_PROGRAMS += %D%/hvguest-freezer
 
 %C%_libfsfreeze_sys_a_SOURCES = \
 	%D%/devices.c %D%/devices.h \
+	%D%/fdstore.c %D%/fdstore.h \
 	%D%/freezer_client.c %D%/freezer_client.h \
 	%D%/freezer_io.c %D%/freezer_io.h \
 	%D%/freezer_recover.c %D%/freezer_recover.h \

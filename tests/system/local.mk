@@ -3,6 +3,7 @@
 check_PROGRAMS += \
 	%D%/freezer-driver \
 	%D%/memeater \
+	%D%/notified \
 	%D%/notify-client \
 	%D%/recorder \
 	%D%/rogue \
@@ -10,6 +11,7 @@ check_PROGRAMS += \
 
 %C%_freezer_driver_LDADD = \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
+%C%_notified_LDADD = base/libbase_sys.a
 %C%_recorder_LDADD = base/libbase.a
 %C%_rogue_SOURCES = %D%/rogue.c %D%/rogue.h %D%/rogue-channel.c
 %C%_rogue_LDADD = \

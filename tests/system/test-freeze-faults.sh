@@ -200,6 +200,36 @@ tell results && expect "^result $work/gone xfs thawed error=0"
 stop
 end_case "a mount that is taken away between opening and freezing is frozen and thawed all the same"
 
+# The service manager's store: what is frozen is in it, and when both have been killed the next run
+# thaws by it, even a file system that is mounted nowhere any more.
+begin_case
+: >"$log"
+make_fs xfs "$work/lost.img" 320M "$work/lost" || fail "cannot mount the image"
+"$builddir/tests/system/notified" "$work/notify" 2 "$driver" "$helper" "$work/run" 15000 \
+	$all "$work/lost" <&5 >"$log" 2>&1 &
+disown $!
+expect '^ready ' && tell bounce && expect '^THAWED asked'
+expect '^store hvguest-frozen 5$' && expect '^remove hvguest-frozen 0$'
+tell freeze && expect '^FROZEN' 2 && expect_frozen $all
+[ "$(grep -c '^store' "$log")" = 2 ] || fail "not stored a second time"
+driver_pid=$(sed -n 's/^run \([0-9]*\) 0$/\1/p' "$log") helper_pid=$(sed -n 's/^ready //p' "$log")
+umount -l "$work/lost"
+kill_both
+expect '^run [0-9]* 5$' && expect '^ready ' 2 && expect_writes_end $all
+[ "$(grep -c '^recovered .* thawed error=0' "$log")" = 5 ] || fail "not five recovered"
+expect '^remove hvguest-frozen 0$' 2
+for ((i = 0; i < 500; i++)); do
+	[ -n "$(losetup -j "$work/lost.img")" ] || break
+	sleep 0.02
+done
+if [ -n "$(losetup -j "$work/lost.img")" ]; then
+	fail "something keeps the lost file system"
+	mount "$(losetup -n -O NAME -j "$work/lost.img")" "$work/lost" && fsfreeze -u "$work/lost"
+	umount "$work/lost"
+fi
+tell quit && expect '^ended 0'
+end_case "the next run thaws by what the service manager has kept, also what is mounted nowhere"
+
 # A sanitizer does as it likes; what follows is about the program as it is installed.
 if grep -aq __asan_init "$helper"; then
 	echo "1..$n_tests"

@@ -35,6 +35,7 @@ UNIT_TESTS = \
 	%D%/test-dynmem-wire \
 	%D%/test-extents \
 	%D%/test-fdpass \
+	%D%/test-fdstore \
 	%D%/test-figures \
 	%D%/test-floor \
 	%D%/test-frames \
@@ -112,6 +113,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_extents_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_fdstore_LDADD = fsfreeze/libfsfreeze_sys.a base/libbase_sys.a $(CRITERION_LIBS)
 %C%_test_figures_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_floor_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_frames_LDADD = balloon/libballoon.a $(CRITERION_LIBS)

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The service manager's store.
+ *
+ * A frozen file system can be thawed by whoever has a descriptor on it, and by nobody else once its
+ * mount is gone. So copies are left with the one process that cannot be killed. The protocol is
+ * systemd's (sd_notify(3), sd_listen_fds(3)): datagrams of text with descriptors, and on the way
+ * back descriptors from number 3 on, which the environment describes.
+ *
+ * Nothing here waits: a manager that does not read its socket must not keep a backup from ending.
+ */
+
+#include "fsfreeze/fdstore.h"
+
+#include "base/cleanup.h"
+#include "base/fdpass.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum {
+	FIRST_FD = 3, /* sd_listen_fds(3): SD_LISTEN_FDS_START */
+};
+
+/* A socket towards the manager, or -1. */
+static int open_manager(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+	size_t length;
+
+	if (!path || (path[0] != '/' && path[0] != '@'))
+		return -1;
+	length = strlen(path);
+	if (length >= sizeof(address.sun_path))
+		return -1;
+	memcpy(address.sun_path, path, length);
+	if (path[0] == '@')
+		address.sun_path[0] = '\0'; /* the abstract namespace */
+
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
+		return -1;
+	return steal_fd(fd);
+}
+
+int fdstore_put(const char *name, const int *fds, size_t n)
+{
+	_cleanup_close_ int manager = open_manager();
+	char text[128];
+	int length;
+
+	length = snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+	if (manager < 0 || length >= (int)sizeof(text))
+		return FDSTORE_NONE;
+	for (size_t done = 0; done < n;) {
+		size_t part = n - done < FDPASS_FDS_MAX ? n - done : FDPASS_FDS_MAX;
+
+		if (fdpass_send(manager, text, (size_t)length, fds + done, part))
+			return FDSTORE_NONE;
+		done += part;
+	}
+	return 0;
+}
+
+void fdstore_remove(const char *name)
+{
+	_cleanup_close_ int manager = open_manager();
+	char text[128];
+	int length = snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+
+	if (manager >= 0 && length < (int)sizeof(text))
+		(void)!fdpass_send(manager, text, (size_t)length, NULL, 0);
+}
+
+/* How many descriptors the environment says were given to this process. */
+static unsigned long count_given(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+
+	if (!pid || !n || strtoul(pid, NULL, 10) != (unsigned long)getpid())
+		return 0;
+	return strtoul(n, NULL, 10);
+}
+
+size_t fdstore_take(const char *name, int *ret_fds, size_t max)
+{
+	const char *names = getenv("LISTEN_FDNAMES");
+	unsigned long n_given = count_given();
+	size_t n = 0;
+
+	for (unsigned long i = 0; names && i < n_given; i++) {
+		size_t length = strcspn(names, ":");
+		int fd = FIRST_FD + (int)i;
+
+		if (length == strlen(name) && strncmp(names, name, length) == 0 && n < max &&
+		    fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
+			ret_fds[n++] = fd;
+		names += length + (names[length] == ':');
+	}
+	(void)unsetenv("LISTEN_PID");
+	(void)unsetenv("LISTEN_FDS");
+	(void)unsetenv("LISTEN_FDNAMES");
+	return n;
+}
