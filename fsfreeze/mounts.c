@@ -10,8 +10,8 @@
  * Between reading the table and opening a path the mount can go away, and the path then leads to
  * the directory below it, on another file system, often the root. Freezing that one is the worst
  * thing this program could do. So a path is first resolved without opening anything (O_PATH, which
- * also does not set off an automount on the last component), the mount id of what was found is
- * compared with the table's, and only then is that very object opened for reading.
+ * also does not set off an automount on the last component), mount id and device of what was found
+ * are compared with the table's, and only then is that very object opened for reading.
  *
  * A service may run with mounts of its own, and a container always does. What a backup has to cover
  * is what process 1 sees, and besides that what is mounted in other namespaces only. A path of
@@ -30,11 +30,14 @@
 #include <libmount.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 static const struct devices_system real_system = {.sysfs = "/sys", .dev = "/dev"};
 
@@ -244,6 +247,20 @@ static bool lookup_lost(int error)
 	       error == ESTALE || error == ENODEV;
 }
 
+/*
+ * Is what @fd is open on a part of the superblock that the table has? The id of a mount that is gone
+ * can pass to another. btrfs has a device number for each subvolume, so its magic has to do.
+ */
+static bool is_on_superblock(int fd, const struct statx *sx, const struct freeze_mount *mount)
+{
+	struct statfs fs;
+
+	if (makedev(sx->stx_dev_major, sx->stx_dev_minor) == mount->device)
+		return true;
+	return strcmp(mount->type, "btrfs") == 0 && fstatfs(fd, &fs) == 0 &&
+	       (unsigned long)fs.f_type == BTRFS_SUPER_MAGIC;
+}
+
 int mounts_open(const struct mounts *mounts, const struct freeze_mount *mount, int *ret_fd)
 {
 	const char *root = mounts->namespaces[mounts->spaces[mount - mounts->entries]].root;
@@ -260,7 +277,8 @@ int mounts_open(const struct mounts *mounts, const struct freeze_mount *mount, i
 		return negative_errno();
 	if (!(sx.stx_mask & STATX_MNT_ID))
 		return -EOPNOTSUPP;
-	if (sx.stx_mnt_id != mount->mount_id || !(S_ISDIR(sx.stx_mode) || S_ISREG(sx.stx_mode)))
+	if (sx.stx_mnt_id != mount->mount_id || !is_on_superblock(path_fd, &sx, mount) ||
+	    !(S_ISDIR(sx.stx_mode) || S_ISREG(sx.stx_mode)))
 		return MOUNTS_VANISHED;
 
 	(void)snprintf(reopen, sizeof(reopen), "/proc/self/fd/%d", path_fd);
