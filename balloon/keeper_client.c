@@ -16,6 +16,7 @@
 #include "balloon/keeper_client.h"
 
 #include "balloon/keeper_io.h"
+#include "base/fdpass.h"
 #include "base/unixsock.h"
 
 #include <fcntl.h>
@@ -36,6 +37,7 @@ enum {
 	CONNECT_TIMEOUT_MS = 1000,
 	DEATH_TIMEOUT_MS = 10000,
 	HIGH_FD = 10, /* out of the way of those that the helper gets */
+	CHANNEL_FD_MIN = 256, /* above the memory: closed first if we die */
 };
 
 struct keeper_client {
@@ -194,6 +196,9 @@ static int take_fds(struct keeper_client *c, int take_fds[KEEPER_N_FDS])
 
 	close_fds(c->fds, UINT32_MAX);
 	memcpy(c->fds, take_fds, sizeof(c->fds));
+	for (int i = KEEPER_FD_HOST; i < KEEPER_N_FDS; i++)
+		if (c->fds[i] >= 0)
+			c->fds[i] = fdpass_move_high(c->fds[i], CHANNEL_FD_MIN);
 	if (c->fds[KEEPER_FD_LEDGER] < 0 || c->fds[KEEPER_FD_AREA] < 0)
 		return KEEPER_CLIENT_NO_HELPER;
 	if (c->area)
@@ -457,7 +462,7 @@ int keeper_client_park(struct keeper_client *c, const int fds[KEEPER_N_FDS])
 
 	pthread_mutex_lock(&c->lock);
 	for (int i = KEEPER_FD_HOST; i < KEEPER_N_FDS && r == 0; i++) {
-		int fd = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, HIGH_FD);
+		int fd = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, CHANNEL_FD_MIN);
 
 		if (fds[i] >= 0 && fd < 0)
 			r = negative_errno();

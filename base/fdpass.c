@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -109,4 +110,14 @@ int fdpass_receive(int socket_fd, void *ret_data, size_t size, int *ret_fds, siz
 	*ret_len = (size_t)n;
 	*ret_n_fds = n_fds;
 	return 0;
+}
+
+int fdpass_move_high(int take_fd, int min)
+{
+	int high = fcntl(take_fd, F_DUPFD_CLOEXEC, min);
+
+	if (high < 0)
+		return take_fd;
+	close_fd(take_fd);
+	return high;
 }

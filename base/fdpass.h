@@ -35,3 +35,10 @@ _must_check_ int fdpass_send(int socket_fd, const void *data, size_t len, const 
  */
 _must_check_ int fdpass_receive(int socket_fd, void *ret_data, size_t size, int *ret_fds,
 				size_t max_fds, size_t *ret_len, size_t *ret_n_fds);
+
+/*
+ * Moves @take_fd to a number of @min or higher, if there is one: the new number, else the old one.
+ * A process that dies lets go of its highest numbers first (Linux kernel/task_work.c runs the newest
+ * work first), so this says what is closed before something else is.
+ */
+int fdpass_move_high(int take_fd, int min);

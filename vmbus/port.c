@@ -18,6 +18,7 @@
 #include "vmbus/port.h"
 
 #include "base/cleanup.h"
+#include "base/fdpass.h"
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -184,6 +185,7 @@ int vmbus_port_adopt_uio(size_t map_bytes, int memory_fd, int take_fd, struct vm
 	port.kind = VMBUS_PORT_UIO;
 	port.wait_fd = take_fd;
 	r = adopt_uio(&port, map_bytes, memory_fd);
+	port.wait_fd = fdpass_move_high(port.wait_fd, VMBUS_PORT_FD_MIN);
 	if (r) {
 		vmbus_port_fini(&port);
 		return r;

@@ -31,6 +31,14 @@ enum {
 	VMBUS_PORT_GONE,           /* the host has taken the channel away; nothing is mapped now */
 };
 
+enum {
+	/*
+	 * What keeps a channel open has numbers from here on, above what holds the memory that its host
+	 * has: whoever dies closes the channel first.
+	 */
+	VMBUS_PORT_FD_MIN = 256,
+};
+
 /* A port that holds nothing. */
 #define VMBUS_PORT_INIT {.map = NULL, .memory_fd = -1, .wait_fd = -1, .signal_fd = -1}
 

@@ -41,7 +41,7 @@ static int connect_to(const char *path, int *ret_fd)
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		return negative_errno();
 
-	*ret_fd = steal_fd(fd);
+	*ret_fd = fdpass_move_high(steal_fd(fd), VMBUS_PORT_FD_MIN);
 	return 0;
 }
 
@@ -93,7 +93,7 @@ int transport_shm_resume(int take_fd, struct transport_shm **ret_transport)
 		close_fd(take_fd);
 		return -ENOMEM;
 	}
-	t->socket_fd = take_fd;
+	t->socket_fd = fdpass_move_high(take_fd, VMBUS_PORT_FD_MIN);
 	*ret_transport = t;
 	return 0;
 }

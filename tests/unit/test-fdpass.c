@@ -11,6 +11,7 @@
 #include <criterion/new/assert.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -139,4 +140,20 @@ Test(fdpass, an_end_and_a_wait_are_conditions)
 		     FDPASS_CLOSED));
 	cr_expect(eq(int, fdpass_receive(pair[0], data, sizeof(data), NULL, 0, &len, &n),
 		     FDPASS_CLOSED));
+}
+
+Test(fdpass, a_descriptor_moves_up_and_stays_what_it_was)
+{
+	int ends[2], high;
+
+	cr_assert(eq(int, pipe2(ends, O_CLOEXEC), 0));
+	high = fdpass_move_high(ends[1], 300);
+	cr_expect(ge(int, high, 300));
+	cr_expect(eq(int, fcntl(ends[1], F_GETFD), -1));
+	cr_expect(eq(int, fcntl(high, F_GETFD), FD_CLOEXEC));
+	cr_expect(eq(i64, write(high, "x", 1), 1));
+	cr_expect(eq(int, fdpass_move_high(high, INT_MAX), high), "there is no such number");
+	cr_expect(eq(i64, write(high, "x", 1), 1));
+	close(high);
+	close(ends[0]);
 }
