@@ -38,6 +38,8 @@ static void print_backup(const json_t *b)
 	       text_of(b, "channel"), text_of(b, "version"));
 	if (json_object_get(b, "problem"))
 		printf("            %s\n", text_of(b, "problem"));
+	if (json_object_get(b, "device_problem"))
+		printf("            %s\n", text_of(b, "device_problem"));
 	if (json_object_get(b, "remaining_seconds"))
 		printf("            thaws by itself in %s\n", seconds_of(b, "remaining_seconds").text);
 	if (json_is_object(json_object_get(b, "last")))

@@ -21,7 +21,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-struct bind_notify;
+#define ACCEPT_PAUSE_NS UINT64_C(1000000000)
 
 struct place {
 	struct bind_notify *owner;
@@ -37,6 +37,7 @@ struct bind_notify {
 	struct unixsock sock;
 	struct event *acceptable;
 	struct event *timer;
+	uint64_t accept_again_ns; /* there were no descriptors; UINT64_MAX: all is well */
 	struct place places[NOTIFY_CLIENTS_MAX];
 	char why[256];
 };
@@ -92,6 +93,14 @@ static void do_failed(struct bind_notify *b, size_t i)
 	b->ops->on_ready(b->self, b->why);
 }
 
+static void set_timer(struct bind_notify *b)
+{
+	uint64_t deadline_ns = notify_deadline_ns(&b->core);
+
+	timer_set(b->timer,
+		  b->accept_again_ns < deadline_ns ? b->accept_again_ns : deadline_ns);
+}
+
 static void perform(struct bind_notify *b)
 {
 	struct notify_action action;
@@ -112,7 +121,7 @@ static void perform(struct bind_notify *b)
 			break;
 		}
 	}
-	timer_set(b->timer, notify_deadline_ns(&b->core));
+	set_timer(b);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *user)
@@ -121,8 +130,20 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 
 	(void)fd;
 	(void)what;
+	if (b->accept_again_ns <= clock_monotonic_ns()) {
+		b->accept_again_ns = UINT64_MAX;
+		(void)event_add(b->acceptable, NULL);
+	}
 	notify_tick(&b->core, clock_monotonic_ns());
 	perform(b);
+}
+
+/* Without descriptors the next try would come at once, and again. */
+static void accept_later(struct bind_notify *b)
+{
+	(void)event_del(b->acceptable);
+	b->accept_again_ns = clock_monotonic_ns() + ACCEPT_PAUSE_NS;
+	set_timer(b);
 }
 
 static int take_client(struct bind_notify *b, int *fd)
@@ -153,8 +174,11 @@ static void on_acceptable(evutil_socket_t listener, short what, void *user)
 	_cleanup_close_ int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)what;
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+			accept_later(b);
 		return;
+	}
 	if (take_client(b, &fd) == NOTIFY_FULL &&
 	    send(fd, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return;
@@ -203,6 +227,7 @@ int bind_notify_new(struct event_base *base, const struct config *config,
 	b->base = base;
 	b->ops = ops;
 	b->self = self;
+	b->accept_again_ns = UINT64_MAX;
 	unixsock_init(&b->sock);
 	notify_init(&b->core, config->notify_hold_ns);
 	for (size_t i = 0; i < NOTIFY_CLIENTS_MAX; i++)

@@ -5,7 +5,8 @@
  *
  *     say TEXT...   sends each as a message, and prints the last answer that comes
  *     long          sends more than a message may have
- *     flood         answers that nobody has asked for, until it is refused
+ *     stale         answers that nobody has asked for, one more than is let pass
+ *     flood         the same without end, until it is shown out
  *     many N        N connections at once: "A welcome, B refused"
  *     silent        subscribes and never answers, until it is killed
  *     hold          subscribes, is ready at once, and prints what it was told: "freeze thaw"
@@ -18,7 +19,7 @@
 
 enum {
 	MANY_MAX = 100,
-	FLOOD = 100,
+	STALE = 17,
 };
 
 static int open_socket(const char *path)
@@ -72,15 +73,28 @@ static void say_long(int fd)
 	print_answer(fd);
 }
 
-static void flood(int fd)
+static void subscribe(int fd)
 {
 	char text[256];
 
 	(void)!say(fd, "hello 1 flood 1");
 	(void)!hvguest_notify_receive(fd, text, sizeof(text));
-	for (int i = 0; i < FLOOD && say(fd, "ready 123"); i++)
-		;
+}
+
+static void say_stale(int fd)
+{
+	subscribe(fd);
+	for (int i = 0; i < STALE; i++)
+		(void)!say(fd, "ready 123");
 	print_answer(fd);
+}
+
+static void flood(int fd)
+{
+	subscribe(fd);
+	while (say(fd, "ready 123"))
+		;
+	puts("shown out");
 }
 
 static void open_many(const char *path, int n)
@@ -127,6 +141,8 @@ int main(int argc, char **argv)
 		say_all(open_socket(argv[1]), argc - 3, argv + 3);
 	else if (!strcmp(what, "long"))
 		say_long(open_socket(argv[1]));
+	else if (!strcmp(what, "stale"))
+		say_stale(open_socket(argv[1]));
 	else if (!strcmp(what, "flood"))
 		flood(open_socket(argv[1]));
 	else if (!strcmp(what, "many") && argc > 3)

@@ -154,7 +154,8 @@ answers "refused hello VERSION NAME SECONDS [required] is expected" say "hello 1
 answers "refused hello VERSION NAME SECONDS [required] is expected" say "hello 1 name 1 whatever"
 answers "refused the message is too long" long
 answers "refused ready or fail is expected" say "hello 1 name 1" "please"
-answers "refused too many answers to no question" flood
+answers "refused too many answers to no question" stale
+answers "shown out" flood
 setpriv --reuid 65534 --regid 65534 --clear-groups "$client" "$sock" say "hello 1 name 1 required" >"$run/user.out" 2>&1
 is "not root: cannot be required" "$(cat "$run/user.out")" "refused only root can be required"
 setpriv --reuid 65534 --regid 65534 --clear-groups "$client" "$sock" many 12 >"$run/user.out" 2>&1
