@@ -265,7 +265,11 @@ static void set_slots(struct chunk *chunk, uint32_t unit, uint32_t end, uint32_t
 		chunk->slots[unit] = slot;
 }
 
-/* From here on the units [@unit, @end) stay where they are. */
+/*
+ * From here on the units [@unit, @end) stay where they are. CHUNK_EXHAUSTED if they cannot: Linux 6.1
+ * does not move huge pages out of zone Movable, where nothing is pinned for long (mm/hugetlb.c,
+ * follow_hugetlb_page()).
+ */
 static int hold(struct chunk *chunk, uint32_t unit, uint32_t end)
 {
 	size_t bytes = (end - unit) * chunk_unit_bytes(chunk);
@@ -275,9 +279,19 @@ static int hold(struct chunk *chunk, uint32_t unit, uint32_t end)
 	if (!chunk->context->pin)
 		return mlock(unit_address(chunk, unit), bytes) < 0 ? negative_errno() : 0;
 	r = pin_memory(chunk->context->pin, unit_address(chunk, unit), bytes, &slot);
+	if (r == PIN_REFUSED)
+		return chunk->ledger->source == PAGES_HUGE ? CHUNK_EXHAUSTED : -ENOMEM;
 	if (r == 0)
 		set_slots(chunk, unit, end, slot);
 	return r;
+}
+
+/* The same for units that were held before. */
+static int hold_again(struct chunk *chunk, uint32_t unit, uint32_t end)
+{
+	int r = hold(chunk, unit, end);
+
+	return r == CHUNK_EXHAUSTED ? -ENOMEM : r;
 }
 
 /* The frames of the units [@unit, @end), at most ENTRIES_PER_READ of them; 0 for one not there. */
@@ -420,7 +434,7 @@ static int repin(struct chunk *chunk, uint32_t from, uint32_t to)
 		end = run_end(chunk, unit, to);
 		if (ledger_unit_is_back(chunk->ledger, unit))
 			continue;
-		r = hold(chunk, unit, end);
+		r = hold_again(chunk, unit, end);
 		if (r)
 			goto out;
 	}
@@ -504,7 +518,7 @@ static int hold_present(struct chunk *chunk)
 		if (madvise(unit_address(chunk, unit), (end - unit) * chunk_unit_bytes(chunk),
 			    MADV_POPULATE_READ) < 0)
 			return negative_errno();
-		r = hold(chunk, unit, end);
+		r = hold_again(chunk, unit, end);
 		if (r)
 			return r;
 		chunk->live_units += end - unit;

@@ -154,6 +154,8 @@ int pin_memory(struct pin *pin, void *address, size_t bytes, uint32_t *ret_slot)
 	ring = pin->rings[i];
 	slot = ring->free_slots[ring->n_free - 1];
 	r = ring_update(ring, slot, iov);
+	if (r == -ENOMEM)
+		return PIN_REFUSED;
 	if (r)
 		return r;
 	ring->n_free--;

@@ -12,9 +12,10 @@
  * other frames. Not safe for two threads at a time.
  */
 
-/* The condition of pin_new(). */
+/* The conditions of this object. */
 enum {
-	PIN_UNAVAILABLE = 1, /* this kernel, or its administrator, has no io_uring for us */
+	PIN_UNAVAILABLE = 1, /* new: this kernel, or its administrator, has no io_uring for us */
+	PIN_REFUSED,         /* memory: it may not be locked, or cannot leave where nothing is pinned */
 };
 
 #define PIN_BYTES_MAX (UINT64_C(1) << 30) /* one pin; Linux io_uring/rsrc.c */
@@ -31,7 +32,7 @@ DEFINE_CLEANUP(pin)
 /*
  * Pins @bytes (1..PIN_BYTES_MAX) of readable and writable memory at @address. The pages may move
  * to other frames while the pin is made, and no more after it. The memory may be pinned by other
- * pins as well. Needs CAP_IPC_LOCK or a sufficient RLIMIT_MEMLOCK.
+ * pins as well. Needs CAP_IPC_LOCK or a sufficient RLIMIT_MEMLOCK. PIN_REFUSED, negative errno.
  */
 _must_check_ int pin_memory(struct pin *pin, void *address, size_t bytes, uint32_t *ret_slot);
 

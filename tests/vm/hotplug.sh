@@ -19,18 +19,6 @@ socket = /run/hvhost/lab.sock
 hotplug = online_movable
 END
 
-# status FILTER: of hvguestd; status_is FILTER WANTED
-status() {
-    guest 'hvguestctl status --json' | jq -r "$1"
-}
-
-status_is() {
-    local now
-    now=$(status "$1")
-    echo "$1: $now"
-    [ "$now" = "$2" ]
-}
-
 # start POLICY: hvguestd anew
 start() {
     guest "sed -i 's/^hotplug = .*/hotplug = $1/' /usr/local/etc/hvguest/hvguest.conf &&

@@ -6,7 +6,9 @@
 #     # systems: bookworm
 #     . "$(dirname "$0")/system.sh"
 #     vm_disk data "$vm_dir/data.ext4"
+#     vm_add_lab </dev/null
 #     vm_start
+#     check "hvguestd works" eventually 30 works
 #     check "systemd is content" guest "systemctl is-system-running"
 #     check "it ends" power_off
 #     check "its disk is clean" disk_is_clean "$vm_root"
@@ -38,10 +40,22 @@ vm_enable() {
     mkdir -p "$wants" && ln -s "/usr/local/lib/systemd/system/$1" "$wants/$1"
 }
 
-system_add_agent() {
-    vm_add_file usr/local/lib/vm/serve.sh <"$vm_source/serve.sh" &&
-        vm_add_file usr/local/lib/systemd/system/vm-agent.service <"$vm_source/agent.service" &&
-        vm_enable vm-agent.service
+# vm_add_unit NAME: a unit that is started at boot, from standard input
+vm_add_unit() {
+    vm_add_file "usr/local/lib/systemd/system/$1" && vm_enable "$1"
+}
+
+# vm_add_lab: hvguestd with its lab host, both started at boot; more for its configuration comes from
+# standard input
+vm_add_lab() {
+    { printf '[lab]\nsocket = /run/hvhost/lab.sock\n' && cat; } | vm_add_file usr/local/etc/hvguest/hvguest.conf &&
+        vm_enable hvguestd.service && vm_add_unit hvhost.service <<END
+[Unit]
+Description=Lab host of the VM test
+
+[Service]
+ExecStart=/usr/local/bin/hvhost serve --run-dir /run/hvhost
+END
 }
 
 # The initramfs that finds the disk, and the disk.
@@ -54,7 +68,8 @@ system_make_images() {
         cp "$vm_source/init-system.sh" "$first/init" &&
         chmod +x "$first/init" &&
         cp -a "$vm_stage/." "$vm_add/" &&
-        system_add_agent &&
+        vm_add_file usr/local/lib/vm/serve.sh <"$vm_source/serve.sh" &&
+        vm_add_unit vm-agent.service <"$vm_source/agent.service" &&
         mv "$vm_add" "$first/add" &&
         image_libraries "$first/add" "$first/libraries" &&
         image_pack "$first" >"$vm_dir/initramfs" &&
@@ -83,4 +98,34 @@ power_off() {
 # disk_is_clean FILE: an ext4 that nobody uses any more
 disk_is_clean() {
     e2fsck -fn "$1" && ! dumpe2fs -h "$1" 2>/dev/null | grep 'needs_recovery'
+}
+
+# status FILTER: of hvguestd, as jq finds it
+status() {
+    guest 'hvguestctl status --json' | jq -r "$1"
+}
+
+# status_is FILTER WANTED
+status_is() {
+    local now
+    now=$(status "$1")
+    echo "$1: $now"
+    [ "$now" = "$2" ]
+}
+
+# works: hvguestd has a host, and each service its channel
+works() {
+    status_is '.host.state + " " + .memory.state + " " + .backup.state' 'connected ready idle'
+}
+
+# unit PROPERTY: of hvguestd.service; unit_is PROPERTY WANTED
+unit() {
+    guest "systemctl show -p $1 --value hvguestd"
+}
+
+unit_is() {
+    local now
+    now=$(unit "$1")
+    echo "$1: $now"
+    [ "$now" = "$2" ]
 }

@@ -11,49 +11,6 @@
 
 store=$vm_dir/store.ext4 # a disk with the image of the data, and room for copies
 
-vm_add_file etc/systemd/system/hvhost.service <<'END'
-[Unit]
-Description=Lab host of the VM test
-
-[Service]
-ExecStart=/usr/local/bin/hvhost serve --run-dir /run/hvhost
-END
-
-vm_add_file usr/local/etc/hvguest/hvguest.conf <<'END'
-[lab]
-socket = /run/hvhost/lab.sock
-[backup]
-freeze_roots = /srv/data
-END
-
-# status FILTER: of hvguestd; status_is FILTER WANTED
-status() {
-    guest 'hvguestctl status --json' | jq -r "$1"
-}
-
-status_is() {
-    local now
-    now=$(status "$1")
-    echo "$1: $now"
-    [ "$now" = "$2" ]
-}
-
-# unit PROPERTY
-unit() {
-    guest "systemctl show -p $1 --value hvguestd"
-}
-
-unit_is() {
-    local now
-    now=$(unit "$1")
-    echo "$1: $now"
-    [ "$now" = "$2" ]
-}
-
-works() {
-    status_is '.host.state + " " + .memory.state + " " + .backup.state' 'connected ready idle'
-}
-
 is_running() {
     guest "[ -d /proc/$1 ]"
 }
@@ -102,8 +59,10 @@ copy_is_clean() {
 
 truncate -s 512M "$store" && mke2fs -q -t ext4 "$store" || bail_out "no disk can be made"
 vm_disk store "$store"
-vm_enable hvguestd.service
-ln -s /etc/systemd/system/hvhost.service "$vm_add/etc/systemd/system/multi-user.target.wants/"
+vm_add_lab <<'END'
+[backup]
+freeze_roots = /srv/data
+END
 vm_start
 
 check "systemd has nothing to complain about" guest 'systemctl is-system-running --wait || { systemctl --failed; false; }'

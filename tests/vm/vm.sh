@@ -77,6 +77,7 @@ vm_wait_for_end() {
 
 # vm_lost WHAT: no answer came; ends the test, from any depth
 vm_lost() {
+    [ ! -e "$vm_dir/lost" ] || exit 1
     touch "$vm_dir/lost"
     tail -n 5 "$vm_results/console.txt" | sed 's/^/# console: /' >&"$vm_tap"
     echo "Bail out! $1: see $vm_results" >&"$vm_tap"
@@ -146,7 +147,7 @@ eventually() {
     shift
     while :; do
         output=$("$@" 2>&1) && break
-        [ "$SECONDS" -lt "$deadline" ] || { echo "$output"; return 1; }
+        [ "$SECONDS" -lt "$deadline" ] && [ ! -e "$vm_dir/lost" ] || { echo "$output"; return 1; }
         sleep 0.2
     done
     echo "$output"
