@@ -13,6 +13,18 @@ stop_daemon() {
         exit 1'
 }
 
+# No chance to put anything in order: kill_daemon leaves the keeper, kill_both does not.
+kill_daemon() {
+    guest 'pid=$(cat /run/hvguestd.pid); kill -KILL $pid
+        for i in $(seq 300); do [ -d /proc/$pid ] || exit 0; usleep 100000; done; exit 1'
+}
+
+kill_both() {
+    guest 'keeper=$(pidof hvguest-keeper); kill -KILL $(cat /run/hvguestd.pid) $keeper
+        for i in $(seq 300); do [ -d /proc/$(cat /run/hvguestd.pid) ] || [ -d /proc/$keeper ] || exit 0; usleep 100000; done
+        exit 1'
+}
+
 # log_says PATTERN: hvguestd, at any time
 log_says() {
     guest "grep -e '$1' /run/hvguestd.log"

@@ -76,7 +76,7 @@ before=$(total)
 check "the kernel is told to leave new blocks alone" by_itself offline
 check "a DIMM is plugged in" plug one
 check "its memory is there" eventually 60 total_is $((before + dimm_mib))
-check "... by hvguestd" eventually 30 status_is '.hotplug | "\(.added) \(.onlined) \(.failed)"' \
+check "... by hvguestd" eventually 60 status_is '.hotplug | "\(.added) \(.onlined) \(.failed)"' \
     "$blocks $blocks 0"
 check "... in zone Movable" eval 'zones | grep -q Movable'
 diag "the slowest block was online $(status .hotplug.longest_seconds) s after its message"
@@ -90,7 +90,7 @@ check "... and its memory leaves" eventually 60 total_is "$before"
 check "the kernel is told to bring new blocks online" by_itself online_kernel
 check "a DIMM is plugged in" plug two
 check "its memory is there" eventually 60 total_is $((before + dimm_mib))
-check "hvguestd says that the kernel was first" eventually 30 status_is .hotplug.by_kernel "$blocks"
+check "hvguestd says that the kernel was first" eventually 60 status_is .hotplug.by_kernel "$blocks"
 check "... and what to change" eval 'status .hotplug.last_failure | grep -q memhp_default_state=offline'
 
 # --- not at all

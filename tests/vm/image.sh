@@ -13,8 +13,8 @@
 # fetched is kept until its folder is removed: a test does not change because a mirror has.
 
 image_modules="virtio_pci virtio_console kvm_amd hv_vmbus hv_balloon uio_hv_generic"
-image_modules_bookworm="virtio_blk ext4 xfs btrfs loop dm_mod"
-image_packages_bookworm="systemd-sysv udev dbus kmod e2fsprogs mount util-linux"
+declare -A image_more_modules=([bookworm]="virtio_blk ext4 xfs btrfs loop dm_mod")
+declare -A image_system_packages=([bookworm]="systemd-sysv udev dbus kmod e2fsprogs mount util-linux")
 image_not_fetched=75
 image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -55,7 +55,7 @@ image_module() {
 
 # image_kernel ROOT DIR SUITE: takes the kernel and its modules out of an unpacked tree
 image_kernel() {
-    local root=$1 dir=$2 version modules image module file files more=image_modules_$3
+    local root=$1 dir=$2 version modules image module file files
     [ -e "$root/lib" ] || ln -s usr/lib "$root/lib"
     version=$(basename "$(echo "$root"/lib/modules/*)")
     modules=lib/modules/$version
@@ -65,7 +65,7 @@ image_kernel() {
     cp "$image" "$dir/vmlinuz" || return 1
     cp "$root/$modules"/modules.{order,builtin,builtin.modinfo} "$dir/$modules/" || return 1
     depmod -b "$root" "$version" || return 1
-    for module in $image_modules ${!more:-}; do
+    for module in $image_modules ${image_more_modules[$3]:-}; do
         files=$(modprobe -C /dev/null -d "$root" -S "$version" --show-depends "$module") || return 1
         for file in $(awk '$1 == "insmod" { print $2 }' <<<"$files"); do
             image_module "$file" "$dir/$modules/${file#*/"$modules"/}" || return 1
@@ -127,13 +127,13 @@ image_make() {
 # image_fetch CACHE KIND NAME: everything that comes from Debian. KIND is "kernels" for a nested guest,
 # whose outer kernel is always trixie's, or "systems".
 image_fetch() {
-    local cache=$1 suite packages=image_packages_$3
+    local cache=$1 suite
     mkdir -p "$cache" || return 1
     image_make tools trixie "$cache/tools" qemu-system-x86 seabios busybox-static || return
     for suite in $([ "$2" = systems ] || echo trixie) "$3"; do
         image_make kernel "$suite" "$cache/kernel-$suite" linux-image-amd64 || return
     done
-    [ "$2" != systems ] || image_make system "$3" "$cache/system-$3" ${!packages}
+    [ "$2" != systems ] || image_make system "$3" "$cache/system-$3" ${image_system_packages[$3]}
 }
 
 # image_pack ROOT: an initramfs, on standard output

@@ -2,6 +2,7 @@
 
 VM_TESTS = \
 	%D%/dynmem-kernel.sh \
+	%D%/dynmem-restart.sh \
 	%D%/dynmem-uio.sh \
 	%D%/hotplug.sh \
 	%D%/takeover.sh \

@@ -8,7 +8,7 @@
 #     vm_disk data "$vm_dir/data.ext4"
 #     vm_add_lab </dev/null
 #     vm_start
-#     check "hvguestd works" eventually 30 works
+#     check "hvguestd works" eventually 60 works
 #     check "systemd is content" guest "systemctl is-system-running"
 #     check "it ends" power_off
 #     check "its disk is clean" disk_is_clean "$vm_root"

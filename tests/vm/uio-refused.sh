@@ -15,9 +15,9 @@ is "it is bound" "$(dm_driver)" hv_balloon
 
 check "hvguestd starts" guest 'hvguestd --takeover dynmem >/run/hvguestd.log 2>&1 & echo $! >/run/hvguestd.pid'
 check "it says that the kernel is too old, and what is new enough" \
-    eventually 30 log_says 'refuses devices .* Linux 6.10 or newer'
+    eventually 60 log_says 'refuses devices .* Linux 6.10 or newer'
 check "its status says so too" guest 'hvguestctl status --json | grep "6.10 or newer"'
-check "the device is with its driver again" eventually 20 driver_is hv_balloon
+check "the device is with its driver again" eventually 60 driver_is hv_balloon
 is "nothing is left overridden" "$(guest "cat $(dm_device)/driver_override")" "(null)"
 check "it does not try again and again" test "$(guest 'sleep 5; grep -c "6.10 or newer" /run/hvguestd.log')" = 1
 

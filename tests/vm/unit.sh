@@ -68,7 +68,7 @@ vm_start
 check "systemd has nothing to complain about" guest 'systemctl is-system-running --wait || { systemctl --failed; false; }'
 check "the unit is right in systemd's eyes" guest 'systemd-analyze verify hvguestd.service'
 is "the unit is started at boot" "$(unit ActiveState)" active
-check "it finds the lab host" eventually 30 works
+check "it finds the lab host" eventually 60 works
 check "it runs with the runtime folder of its unit" guest 'test -S /run/hvguest/api.sock'
 
 check "data is mounted" mount_data
@@ -79,7 +79,7 @@ pid=$(unit MainPID)
 check "the unit can be restarted" guest 'systemctl restart hvguestd'
 check "it was ready when systemctl returned" guest 'hvguestctl status --json >/dev/null || [ $? = 3 ]'
 check "that is another process" test "$(unit MainPID)" != "$pid"
-check "it works after that" eventually 30 works
+check "it works after that" eventually 60 works
 is "systemd counts no failure" "$(unit NRestarts)" 0
 
 pid=$(unit MainPID)
@@ -103,7 +103,7 @@ is "it ended as it should" "$(unit Result)" success
 check "nothing of it is left" guest '! ls /sys/fs/cgroup/system.slice/hvguestd.service/cgroup.procs 2>/dev/null ||
     ! grep . /sys/fs/cgroup/system.slice/hvguestd.service/cgroup.procs'
 check "it can be started again" guest 'systemctl start hvguestd'
-check "it works to the end" eventually 30 works
+check "it works to the end" eventually 60 works
 
 check "the machine is switched off from within" power_off
 check "its disk is clean" disk_is_clean "$vm_root"
