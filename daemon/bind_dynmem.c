@@ -61,6 +61,7 @@ struct bind_dynmem {
 	void (*verified)(void *user, json_t *take_answer);
 	void *verified_user;
 	bool guard_due;  /* a block of the host's may be online */
+	bool hot_add_due;
 	bool take_due;   /* wanted_pages, of which taken_pages are had */
 	uint64_t wanted_pages;
 	uint64_t taken_pages;
@@ -352,6 +353,10 @@ static void work_done(struct job *job)
 	case WORK_UNDO:
 	case WORK_GUARD:
 		break;
+	case WORK_HOT_ADD:
+		b->hot_add_due = false;
+		hot_add_finish(b->work.hot_add, b->core);
+		break;
 	case WORK_REVIVE:
 		b->revive_due = false;
 		break;
@@ -385,6 +390,8 @@ static bool start_work(struct bind_dynmem *b)
 		b->guard_due = !submit(b, WORK_GUARD);
 	else if (b->return_due)
 		put_back(b, WORK_RETURN, b->return_ranges, b->n_return_ranges);
+	else if (b->hot_add_due)
+		(void)submit(b, WORK_HOT_ADD);
 	else if (b->take_due && clock_monotonic_ns() >= b->slice_from_ns)
 		return !take_slice(b);
 	else if (b->draining)
@@ -419,8 +426,9 @@ static void perform(struct bind_dynmem *b, const struct dynmem_action *action)
 		b->return_ranges = action->ranges;
 		b->n_return_ranges = action->n_ranges;
 		break;
-	case DYNMEM_ACTION_HOT_ADD: /* was not offered to the host */
-		dynmem_complete_hot_add(b->core, 0, true, clock_monotonic_ns());
+	case DYNMEM_ACTION_HOT_ADD:
+		b->hot_add_due = true;
+		hot_add_begin(b->work.hot_add, action);
 		break;
 	case DYNMEM_ACTION_SAMPLE:
 		set_figures(b);
@@ -642,7 +650,11 @@ static int set_up(struct bind_dynmem *b)
 	int r;
 
 	dynmem_config_init(config);
-	config->capabilities.hot_add = false;
+	r = b->context.session ? hot_add_new(&b->work.hot_add) : 0;
+	if (r)
+		return r;
+	config->can_hot_add = b->work.hot_add && hot_add_is_possible(b->work.hot_add);
+	config->capabilities.hot_add = config->can_hot_add;
 	read_alignment(&config->capabilities.hot_add_alignment);
 	config->first_status_ns = b->context.config->report_delay_ns;
 	r = dynmem_session_open(config, b->context.session, &session);
@@ -694,6 +706,7 @@ struct bind_dynmem *bind_dynmem_free(struct bind_dynmem *b)
 	(void)memory_guard_free(b->guard);
 	(void)reclaim_free(b->work.reclaim);
 	unwatch_keeper(b);
+	(void)hot_add_free(b->work.hot_add);
 	memory_work_fini(&b->work);
 	(void)dynmem_free(b->core);
 	free(b);
@@ -769,6 +782,8 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 			   dynmem_status_operation(&s.operation), "counters", dynmem_status_counters(&s.stats));
 	if (status && b->work.keeper)
 		json_object_set_new(status, "keeper", keeper_status(b));
+	if (status && b->work.hot_add)
+		json_object_set_new(status, "hot_add", hot_add_status(b->work.hot_add));
 	memory_guard_add_status(b->guard, status);
 	return status;
 }

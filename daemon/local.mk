@@ -15,6 +15,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/freeze_set.c %D%/freeze_set.h \
 	%D%/dynmem_session.c %D%/dynmem_session.h \
 	%D%/dynmem_status.c %D%/dynmem_status.h \
+	%D%/hot_add.c %D%/hot_add.h \
 	%D%/ic_channel.c %D%/ic_channel.h \
 	%D%/kept.c %D%/kept.h \
 	%D%/lab_host.c %D%/lab_host.h \

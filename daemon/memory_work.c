@@ -46,6 +46,9 @@ static int ask_sources(struct memory_work *work)
 		return 0;
 	case WORK_VERIFY:
 		return verify(work);
+	case WORK_HOT_ADD:
+		hot_add_run(work->hot_add);
+		return 0;
 	case WORK_REVIVE:
 		break;
 	}

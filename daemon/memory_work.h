@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/jobs.h"
+#include "daemon/hot_add.h"
 #include "daemon/memory_sources.h"
 #include "policy/reclaim.h"
 
@@ -16,6 +17,7 @@ enum work_kind {
 	WORK_REVIVE, /* start another keeper */
 	WORK_GUARD,  /* a memory block has come online */
 	WORK_VERIFY, /* look at every frame */
+	WORK_HOT_ADD, /* add what the host has offered */
 };
 
 /* What the worker is given, and what it answers. Not to be touched while it is `running`. */
@@ -25,6 +27,7 @@ struct memory_work {
 	enum work_kind kind;
 	struct keeper_client *keeper;   /* NULL: there are no pages of a keeper */
 	struct memory_sources *sources;
+	struct hot_add *hot_add;         /* HOT_ADD */
 
 	uint64_t want_pages;             /* TAKE */
 	struct reclaim *reclaim;         /* NULL: nothing is reclaimed in advance */

@@ -221,14 +221,13 @@ static int read_present(const struct adder *a, struct rangeset *present)
 	return r > 0 ? -E2BIG : r;
 }
 
-/* How many of the plan's blocks are there, from the first on. */
-static uint64_t count_added(const struct adder *a, const struct hotadd_plan *plan)
+/* How many of @n_blocks blocks are there, from the first on. */
+static uint64_t count_blocks(const struct adder *a, uint64_t first_block, uint64_t n_blocks)
 {
 	struct block block;
 	uint64_t n = 0;
 
-	while (n < plan->n_blocks &&
-	       block_read(a->config.blocks_dir, plan->first_block + n, &block) == 0)
+	while (n < n_blocks && block_read(a->config.blocks_dir, first_block + n, &block) == 0)
 		n++;
 	return n;
 }
@@ -366,9 +365,12 @@ static void perform(const struct adder *a, const struct hotadd_plan *plan,
 {
 	int error = a->method == ADDER_PROBE ? probe(a, plan) : add_by_dax(a, plan);
 
-	result->pages = count_added(a, plan) * a->block_pages;
-	if (result->pages == plan->pages)
+	uint64_t pages = count_blocks(a, plan->first_block, plan->n_blocks) * a->block_pages;
+
+	result->pages += pages;
+	if (pages == plan->pages)
 		return;
+	result->may_pass = error == ENOMEM;
 	result->why = error == ENOMEM	? "there is no memory to manage it"
 		      : error == EEXIST ? "something else is at that address"
 		      : error == ENODEV ? "there is no device-dax for the window: dax_hmem is missing, or "
@@ -376,9 +378,25 @@ static void perform(const struct adder *a, const struct hotadd_plan *plan,
 					: "the kernel refuses it: see its log";
 }
 
-void adder_add(struct adder *a, const struct hotadd_request *request,
+/* Takes what an earlier attempt has added off the beginning of a request. */
+static uint64_t skip_added(const struct adder *a, struct hotadd_request *request)
+{
+	struct page_range *range = &request->range;
+	uint64_t pages;
+
+	if (range->first % a->block_pages != 0)
+		return 0;
+	pages = count_blocks(a, range->first / a->block_pages, range->count / a->block_pages) *
+		a->block_pages;
+	range->first += pages;
+	range->count -= pages;
+	return pages;
+}
+
+void adder_add(struct adder *a, const struct hotadd_request *request, bool again,
 	       struct adder_result *ret_result)
 {
+	struct hotadd_request left = *request;
 	struct adder_result result = {0};
 	struct rangeset present;
 	struct hotadd_plan plan;
@@ -392,11 +410,13 @@ void adder_add(struct adder *a, const struct hotadd_request *request,
 	} else if (read_present(a, &present)) {
 		result.why = "the memory blocks cannot be listed";
 	} else {
-		hotadd_make_plan(request, a->block_pages, &present,
+		if (again)
+			result.pages = skip_added(a, &left);
+		hotadd_make_plan(&left, a->block_pages, &present,
 				 a->method == ADDER_DAX ? &a->windows : NULL, &plan);
 		if (plan.n_blocks > 0)
 			perform(a, &plan, &result);
-		if (!result.why && plan.reason != HOTADD_WHOLE)
+		if (!result.why && plan.reason != HOTADD_WHOLE && left.range.count > 0)
 			result.why = hotadd_reason_text(plan.reason);
 	}
 	rangeset_fini(&present);

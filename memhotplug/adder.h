@@ -28,6 +28,7 @@ struct adder_config {
 struct adder_result {
 	uint64_t pages; /* added, from the first page of the range on: a multiple of the block size */
 	const char *why; /* it is less than was asked for; NULL: it is not */
+	bool may_pass;   /* the same may succeed another time */
 };
 
 struct adder;
@@ -43,7 +44,8 @@ const char *adder_method_name(enum adder_method method);
 
 /*
  * Does what it can of @request: makes the plan of memhotplug/hotadd.h and adds its blocks. They are
- * not online yet, unless the kernel does that by itself. Always writes a result.
+ * not online yet, unless the kernel does that by itself. @again: blocks at the beginning of the range
+ * that are there already were added by an earlier attempt, and count. Always writes a result.
  */
-void adder_add(struct adder *adder, const struct hotadd_request *request,
+void adder_add(struct adder *adder, const struct hotadd_request *request, bool again,
 	       struct adder_result *ret_result);

@@ -48,7 +48,7 @@ static struct adder_result add(struct adder *adder, uint64_t first_block, uint64
 	const struct hotadd_request request = {.range = {first_block * BLOCK_PAGES, n_pages}};
 	struct adder_result result;
 
-	adder_add(adder, &request, &result);
+	adder_add(adder, &request, false, &result);
 	return result;
 }
 
@@ -160,5 +160,27 @@ Test(adder, outside_of_the_window_nothing_is_tried)
 	cr_expect(eq(u64, result.pages, 0));
 	cr_expect(says(&result, "memmap="), "%s", result.why);
 	expect_text(tree_text("platform/hmem.0/dax0.0/mapping"), "");
+	adder_free(adder);
+}
+
+Test(adder, what_a_daemon_that_died_had_added_counts)
+{
+	const struct hotadd_request request = {.range = {256 * BLOCK_PAGES, 2 * BLOCK_PAGES}};
+	struct adder_result result;
+	struct adder *adder;
+
+	tree_file("memory/probe", "");
+	tree_file("memory/memory256/state", "online\n");
+	adder = open_adder(ADDER_PROBE);
+	adder_add(adder, &request, false, &result);
+	cr_expect(eq(u64, result.pages, 0));
+	cr_expect(says(&result, "there is memory"), "%s", result.why);
+	adder_add(adder, &request, true, &result);
+	cr_expect(eq(u64, result.pages, BLOCK_PAGES));
+	expect_text(tree_text("memory/probe"), "0x808000000");
+	tree_file("memory/memory257/state", "offline\n");
+	adder_add(adder, &request, true, &result);
+	cr_expect(eq(u64, result.pages, 2 * BLOCK_PAGES));
+	cr_expect(eq(int, result.why == NULL, 1), "%s", result.why);
 	adder_free(adder);
 }
