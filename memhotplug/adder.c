@@ -8,7 +8,8 @@
  * memmap=SIZE%ADDRESS+0xefffffff (or the firmware) sets apart, which the driver dax_hmem offers as
  * a region of device-dax. A piece of it becomes a device by writing its first and last address to
  * `mapping`, and memory when the driver kmem is bound to that device. The whole window is one
- * device at first, bound to a driver or not; as long as that is not kmem it is made empty.
+ * device at first, bound to a driver or not; as long as that is not kmem it is made empty, before
+ * kmem is loaded and could take it.
  *
  * What was added is counted by looking: the blocks that are there now and were not before. A piece
  * of a window that fails is given up again, as far as the kernel allows.
@@ -41,6 +42,7 @@ enum {
 struct adder {
 	struct adder_config config;
 	enum adder_method method;
+	const char *problem; /* why there is no method */
 	uint64_t block_pages;
 	struct rangeset windows; /* DAX */
 };
@@ -128,79 +130,6 @@ static int read_windows(struct adder *a)
 		if (line[0] != ' ')
 			r = read_window(a, line);
 	return r;
-}
-
-static bool has_kmem(const struct adder *a)
-{
-	char path[PATH_SIZE];
-
-	snprintf(path, sizeof(path), "%s/drivers/kmem", a->config.dax_dir);
-	return access(path, F_OK) == 0;
-}
-
-static int find_method(struct adder *a)
-{
-	char path[PATH_SIZE];
-	int r;
-
-	snprintf(path, sizeof(path), "%s/probe", a->config.blocks_dir);
-	if (access(path, W_OK) == 0) {
-		a->method = ADDER_PROBE;
-		return 0;
-	}
-	r = read_windows(a);
-	if (r || a->windows.pages == 0)
-		return r;
-	load_module(a, "dax_hmem");
-	load_module(a, "kmem");
-	if (has_kmem(a))
-		a->method = ADDER_DAX;
-	return 0;
-}
-
-int adder_new(const struct adder_config *config, struct adder **ret_adder)
-{
-	_cleanup_(cleanup_adderp) struct adder *a = calloc(1, sizeof(*a));
-	uint64_t block_bytes;
-	int r;
-
-	if (!a)
-		return -ENOMEM;
-	a->config = *config;
-	rangeset_init(&a->windows, WINDOWS_MAX);
-	if (blocks_read_size(config->blocks_dir, &block_bytes) == 0) {
-		a->block_pages = block_bytes / PAGE_BYTES;
-		r = find_method(a);
-		if (r)
-			return r;
-	}
-	*ret_adder = steal_ptr(a);
-	return 0;
-}
-
-struct adder *adder_free(struct adder *a)
-{
-	if (!a)
-		return NULL;
-	rangeset_fini(&a->windows);
-	free(a);
-	return NULL;
-}
-
-enum adder_method adder_method(const struct adder *a)
-{
-	return a->method;
-}
-
-const char *adder_method_name(enum adder_method method)
-{
-	static const char *const names[ADDER_N_METHODS] = {
-		[ADDER_NONE] = "none",
-		[ADDER_PROBE] = "probe",
-		[ADDER_DAX] = "dax",
-	};
-
-	return names[method];
 }
 
 /* The pages that are memory already. */
@@ -329,6 +258,105 @@ static bool get_device(const struct adder *a, char ret_device[NAME_SIZE])
 	return write_text(path, "1") == 0 && find_device(a, ret_device, any);
 }
 
+static bool has_kmem(const struct adder *a)
+{
+	char path[PATH_SIZE];
+
+	snprintf(path, sizeof(path), "%s/drivers/kmem", a->config.dax_dir);
+	return access(path, F_OK) == 0;
+}
+
+/* True if the region has room for another device; @device is one of it, or "". */
+static bool has_more(const struct adder *a, const char *device)
+{
+	char path[PATH_SIZE], text[TEXT_SIZE];
+
+	dax_path(a, path, device, "../dax_region/available_size");
+	return *device && read_text(path, text) && strcmp(text, "0") != 0;
+}
+
+/*
+ * kmem takes every device that has a size as soon as it is loaded, and there may be nothing behind
+ * the window yet: so the devices are made empty before.
+ */
+static int find_method(struct adder *a)
+{
+	char path[PATH_SIZE], device[NAME_SIZE], free_device[NAME_SIZE];
+	bool has_room;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/probe", a->config.blocks_dir);
+	if (access(path, W_OK) == 0) {
+		a->method = ADDER_PROBE;
+		return 0;
+	}
+	r = read_windows(a);
+	if (r)
+		return r;
+	if (a->windows.pages == 0) {
+		a->problem = "this kernel has no probe file, and was not booted with memmap= for a "
+			     "window of memory";
+		return 0;
+	}
+	load_module(a, "dax_hmem");
+	has_room = find_device(a, free_device, device);
+	load_module(a, "kmem");
+	if (!has_kmem(a))
+		a->problem = "the kernel's driver kmem is missing";
+	else if (!has_room && !has_more(a, device))
+		a->problem = "there is no device-dax for the window: dax_hmem is missing, or kmem has "
+			     "taken all of it at boot";
+	else
+		a->method = ADDER_DAX;
+	return 0;
+}
+
+int adder_new(const struct adder_config *config, struct adder **ret_adder)
+{
+	_cleanup_(cleanup_adderp) struct adder *a = calloc(1, sizeof(*a));
+	uint64_t block_bytes;
+	int r;
+
+	if (!a)
+		return -ENOMEM;
+	a->config = *config;
+	rangeset_init(&a->windows, WINDOWS_MAX);
+	a->problem = "this kernel has no memory blocks";
+	if (blocks_read_size(config->blocks_dir, &block_bytes) == 0) {
+		a->block_pages = block_bytes / PAGE_BYTES;
+		r = find_method(a);
+		if (r)
+			return r;
+	}
+	*ret_adder = steal_ptr(a);
+	return 0;
+}
+
+struct adder *adder_free(struct adder *a)
+{
+	if (!a)
+		return NULL;
+	rangeset_fini(&a->windows);
+	free(a);
+	return NULL;
+}
+
+enum adder_method adder_method(const struct adder *a)
+{
+	return a->method;
+}
+
+const char *adder_method_name(enum adder_method method)
+{
+	static const char *const names[ADDER_N_METHODS] = {
+		[ADDER_NONE] = "none",
+		[ADDER_PROBE] = "probe",
+		[ADDER_DAX] = "dax",
+	};
+
+	return names[method];
+}
+
 static int map_and_bind(const struct adder *a, const char *device, const struct hotadd_plan *plan)
 {
 	uint64_t block_bytes = a->block_pages * PAGE_BYTES;
@@ -373,8 +401,7 @@ static void perform(const struct adder *a, const struct hotadd_plan *plan,
 	result->may_pass = error == ENOMEM;
 	result->why = error == ENOMEM	? "there is no memory to manage it"
 		      : error == EEXIST ? "something else is at that address"
-		      : error == ENODEV ? "there is no device-dax for the window: dax_hmem is missing, or "
-					  "kmem has taken all of it at boot"
+		      : error == ENODEV ? "the window has no room for another device"
 					: "the kernel refuses it: see its log";
 }
 
@@ -403,10 +430,7 @@ void adder_add(struct adder *a, const struct hotadd_request *request, bool again
 
 	rangeset_init(&present, PRESENT_MAX);
 	if (a->method == ADDER_NONE) {
-		result.why = a->windows.pages > 0
-				     ? "the kernel's driver kmem is missing"
-				     : "this kernel has no probe file, and was not booted with memmap= "
-				       "for a window of memory";
+		result.why = a->problem;
 	} else if (read_present(a, &present)) {
 		result.why = "the memory blocks cannot be listed";
 	} else {

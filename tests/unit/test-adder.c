@@ -134,11 +134,16 @@ Test(adder, a_device_of_kmem_is_left_alone_and_another_one_asked_for)
 
 	make_window();
 	tree_file("dax/drivers/kmem/dax0.0", "");
+	adder = open_adder(ADDER_NONE);
+	result = add(adder, 258, BLOCK_PAGES);
+	cr_expect(says(&result, "taken all of it at boot"), "%s", result.why);
+	adder_free(adder);
+	tree_file("platform/hmem.0/dax_region/available_size", "268435456\n");
 	adder = open_adder(ADDER_DAX);
 	result = add(adder, 258, BLOCK_PAGES);
 	expect_text(tree_text("platform/hmem.0/dax_region/create"), "1");
 	expect_text(tree_text("platform/hmem.0/dax0.0/size"), "1073741824\n");
-	cr_expect(says(&result, "no device-dax"), "%s", result.why);
+	cr_expect(says(&result, "no room"), "%s", result.why);
 	/* The kernel has made one. */
 	tree_file("platform/hmem.0/dax0.1/size", "0\n");
 	tree_file("platform/hmem.0/dax0.1/mapping", "");

@@ -4,6 +4,7 @@ VM_TESTS = \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-restart.sh \
 	%D%/dynmem-uio.sh \
+	%D%/hotadd.sh \
 	%D%/hotplug.sh \
 	%D%/takeover.sh \
 	%D%/uio-refused.sh \
