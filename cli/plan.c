@@ -22,6 +22,21 @@ static void print_order(const json_t *fs)
 		printf("  %5s", "-");
 }
 
+static void print_hooks(const json_t *hooks)
+{
+	const json_t *hook;
+	size_t i;
+
+	if (json_array_size(hooks) > 0)
+		printf("  %5s %-28s %-8s %-20s %s\n", "", "HOOK", "LAYOUT", "TIME LIMIT", "");
+	json_array_foreach(hooks, i, hook)
+		printf("  %5zu %-28s %-8s %-20s %s%s%s\n", i + 1, text_of(hook, "name"),
+		       text_of(hook, "layout"), seconds_of(hook, "timeout_seconds").text,
+		       json_is_true(json_object_get(hook, "optional")) ? "optional" : "",
+		       json_object_get(hook, "refused") ? "REFUSED: " : "",
+		       json_object_get(hook, "refused") ? text_of(hook, "refused") : "");
+}
+
 static void print_plan(const json_t *plan)
 {
 	const json_t *list = json_object_get(plan, "file_systems"), *fs;
@@ -34,6 +49,7 @@ static void print_plan(const json_t *plan)
 		printf(" %-28s %-8s %-20s %-12s %s\n", text_of(fs, "target"), text_of(fs, "type"),
 		       text_of(fs, "source"), text_of(fs, "verdict"), text_of(fs, "reason"));
 	}
+	print_hooks(json_object_get(plan, "hooks"));
 	if (json_object_get(plan, "problem"))
 		printf("Nothing would be frozen: %s.\n", text_of(plan, "problem"));
 	else if (strcmp(text_of(plan, "result"), "ok") != 0)

@@ -332,24 +332,31 @@ static void begin_list(struct bind_hooks *h)
 	hook_sequence_init(&h->sequence);
 }
 
-void bind_hooks_freeze(struct bind_hooks *h, uint64_t timeout_ns, const char *devices)
+/* Fills @list; false, and @why, if that is not possible: then it is empty. */
+static bool find_hooks(const struct config *config, struct hook_list *list, char *why, size_t size)
 {
 	const struct hook_places places = {
-		.folder = h->config->hook_dir,
-		.layouts = h->config->hook_layouts,
+		.folder = config->hook_dir,
+		.layouts = config->hook_layouts,
 		.root = "",
 	};
+	int r = hook_list_find(list, &places);
+
+	if (r == 0)
+		return true;
+	snprintf(why, size, "the hooks in %s cannot be listed: %s", places.folder, complain_of(r));
+	hook_list_fini(list);
+	return false;
+}
+
+void bind_hooks_freeze(struct bind_hooks *h, uint64_t timeout_ns, const char *devices)
+{
 	struct hook_item items[HOOKS_MAX];
-	int r;
 
 	begin_list(h);
 	h->timeout_ns = timeout_ns;
 	snprintf(h->devices, sizeof(h->devices), "%s", devices);
-	r = hook_list_find(&h->list, &places);
-	if (r) {
-		snprintf(h->why, sizeof(h->why), "the hooks in %s cannot be listed: %s",
-			 places.folder, complain_of(r));
-		hook_list_fini(&h->list);
+	if (!find_hooks(h->config, &h->list, h->why, sizeof(h->why))) {
 		h->ops->on_ready(h->self, h->why);
 		h->ops->on_back(h->self);
 		return;
@@ -439,6 +446,30 @@ struct bind_hooks *bind_hooks_free(struct bind_hooks *h)
 	hook_list_fini(&h->list);
 	free(h);
 	return NULL;
+}
+
+json_t *bind_hooks_plan(const struct bind_hooks *h, char *why, size_t size)
+{
+	_cleanup_free_ struct hook_list *list = calloc(1, sizeof(*list));
+	json_t *plan = json_array();
+
+	why[0] = '\0';
+	if (!list || !find_hooks(h->config, list, why, size))
+		return plan;
+	for (size_t i = 0; i < list->n; i++) {
+		const struct hook *hook = &list->hooks[i];
+		uint64_t limit_ns = hook->limit_ns ?: h->config->hook_timeout_ns;
+
+		if (hook->refused && !hook->optional && !*why)
+			snprintf(why, size, "the hook %s could not be run: %s", hook->name,
+				 hook->refused);
+		json_array_append_new(plan, json_pack("{s:s, s:s, s:b, s:f, s:s*}", "name",
+						      hook->name, "layout", hook->layout, "optional",
+						      hook->optional, "timeout_seconds",
+						      limit_ns / 1e9, "refused", hook->refused));
+	}
+	hook_list_fini(list);
+	return plan;
 }
 
 static json_t *run_report(const struct hook_run *r, const struct output *o)

@@ -49,6 +49,12 @@ void bind_hooks_freeze(struct bind_hooks *h, uint64_t timeout_ns, const char *de
  */
 void bind_hooks_back(struct bind_hooks *h, enum hook_event event);
 
+/*
+ * The hooks that a freeze would call now, in their order, for the plan. @why becomes "", or why they
+ * would end it: one that is not optional must not be run, or they cannot be listed.
+ */
+json_t *bind_hooks_plan(const struct bind_hooks *h, char *why, size_t size);
+
 /* The hooks of the last freeze, for the receipt; their outputs are text. */
 json_t *bind_hooks_report(const struct bind_hooks *h);
 

@@ -641,12 +641,17 @@ json_t *snapshot_plan(const struct snapshot *s)
 {
 	struct freeze_set set = {0};
 	const char *why = s->problem;
-	json_t *answer;
+	json_t *hooks, *answer;
+	char hooks_why[256];
 
 	if (s->work.set.plan)
 		return freeze_set_describe(&s->work.set, s->config, why);
 	why = freeze_set_plan(&set, s->config) ?: why;
+	hooks = bind_hooks_plan(s->hooks, hooks_why, sizeof(hooks_why));
+	if (!why && *hooks_why)
+		why = hooks_why;
 	answer = freeze_set_describe(&set, s->config, why);
+	json_object_set_new(answer, "hooks", hooks);
 	freeze_set_close(&set);
 	return answer;
 }

@@ -97,5 +97,8 @@ bool snapshot_is_holding(const struct snapshot *s);
 /* Adds the snapshot's part of the status to the object @status. */
 void snapshot_add_status(const struct snapshot *s, json_t *status);
 
-/* What would be frozen now, in which order, and why not the rest; touches nothing. */
+/*
+ * What would be frozen now, in which order, and why not the rest, and which hooks would be called;
+ * touches nothing.
+ */
 json_t *snapshot_plan(const struct snapshot *s);

@@ -159,6 +159,9 @@ begin
 hook 10-good
 hook 20-open
 chmod 775 "$hooks/20-open"
+refuse "refused: the plan tells before" 1 guest one plan
+is "refused: and names it" "$(guest one plan --json | jq -r '[.hooks[] | .name + (if .refused then "!" else "" end)] | join(" ")')" \
+    "10-good 20-open!"
 refuse "refused: a hook that others can change" 1 backup refused
 is "refused: is never run" "$(calls)" "10-good freeze,10-good abort,"
 check "refused: the receipt says why" \
