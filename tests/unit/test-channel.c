@@ -187,3 +187,58 @@ Test(channel, corruption_is_final)
 	cr_expect(eq(int, vmbus_channel_send(&guest, 0, "x", 1), VMBUS_CHANNEL_CORRUPT));
 	cr_expect(vmbus_channel_sleep(&guest), "nothing keeps the reader awake");
 }
+
+/* A reader that died: its successor has the memory, and the position of the last message it knows. */
+Test(channel, a_successor_reads_on_where_the_last_message_was_dealt_with)
+{
+	struct vmbus_message message;
+	struct vmbus_channel next;
+	uint32_t known;
+	char buf[64];
+
+	for (uint64_t id = 1; id <= 3; id++)
+		cr_assert(eq(int, vmbus_channel_send(&host, id, "request", 8), 0));
+	cr_assert(eq(int, vmbus_channel_receive(&guest, buf, sizeof(buf), &message), 0));
+	known = guest.in.read_index;
+	cr_assert(eq(int, vmbus_channel_receive(&guest, buf, sizeof(buf), &message), 0));
+	cr_assert(eq(u64, message.trans_id, 2));
+
+	vmbus_channel_init(&next, &rings.memory[0], &rings.memory[1]);
+	cr_assert(eq(int, vmbus_channel_resume(&next, known), 0));
+	cr_assert(eq(int, vmbus_channel_receive(&next, buf, sizeof(buf), &message), 0));
+	cr_expect(eq(u64, message.trans_id, 2));
+	cr_assert(eq(int, vmbus_channel_receive(&next, buf, sizeof(buf), &message), 0));
+	cr_expect(eq(u64, message.trans_id, 3));
+	cr_expect(eq(int, vmbus_channel_receive(&next, buf, sizeof(buf), &message),
+		     VMBUS_CHANNEL_EMPTY));
+}
+
+Test(channel, a_successor_writes_on_and_signals_in_any_case)
+{
+	struct vmbus_message message;
+	struct vmbus_channel next;
+	char buf[64];
+
+	cr_assert(eq(int, vmbus_channel_send(&guest, 1, "answer", 7), 0));
+	vmbus_channel_init(&next, &rings.memory[0], &rings.memory[1]);
+	cr_assert(eq(int, vmbus_channel_resume(&next, 0), 0));
+	cr_expect(vmbus_channel_take_signal(&next), "nobody knows whether the first one was");
+	cr_assert(eq(int, vmbus_channel_send(&next, 2, "answer", 7), 0));
+	for (uint64_t id = 1; id <= 2; id++) {
+		cr_assert(eq(int, vmbus_channel_receive(&host, buf, sizeof(buf), &message), 0));
+		cr_expect(eq(u64, message.trans_id, id));
+	}
+}
+
+Test(channel, a_position_that_cannot_be_is_refused)
+{
+	static const uint32_t positions[] = {4, 8, 1u << 20, 80, UINT32_MAX & ~7u};
+	struct vmbus_channel next;
+
+	for (size_t i = 0; i < sizeof(positions) / sizeof(positions[0]); i++) {
+		vmbus_channel_init(&next, &rings.memory[0], &rings.memory[1]);
+		cr_expect(eq(int, vmbus_channel_resume(&next, positions[i]), VMBUS_CHANNEL_CORRUPT),
+			  "nothing was written, so %u is beyond it", positions[i]);
+		cr_expect(eq(int, vmbus_channel_send(&next, 1, "", 0), VMBUS_CHANNEL_CORRUPT));
+	}
+}
