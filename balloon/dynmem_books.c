@@ -131,6 +131,8 @@ static int reserve_untold(struct dynmem_books *b, size_t n)
 /* There is room. */
 static void push_untold(struct dynmem_books *b, const struct page_range *ranges, size_t n)
 {
+	if (n == 0)
+		return;
 	memcpy(b->untold.ranges + b->untold.n, ranges, n * sizeof(*ranges));
 	b->untold.n += n;
 	b->untold.pages += page_ranges_count(ranges, n);
@@ -574,6 +576,6 @@ void dynmem_books_record(struct dynmem_books *b)
 	append_set(b, DYNMEM_ENTRY_UNREPORTED, &b->unreported);
 	append_set(b, DYNMEM_ENTRY_COLLECTED, &b->collected);
 	append_set(b, DYNMEM_ENTRY_RETURNING, &b->returning);
-	append_all(b, DYNMEM_ENTRY_UNTOLD, b->untold.ranges + b->untold.first,
-		   b->untold.n - b->untold.first);
+	for (size_t i = b->untold.first; i < b->untold.n; i++)
+		append(b, DYNMEM_ENTRY_UNTOLD, b->untold.ranges[i]);
 }

@@ -30,6 +30,7 @@ UNIT_TESTS = \
 	%D%/test-dynmem \
 	%D%/test-dynmem-area \
 	%D%/test-dynmem-host \
+	%D%/test-dynmem-hotadd \
 	%D%/test-dynmem-record \
 	%D%/test-dynmem-session \
 	%D%/test-dynmem-states \
@@ -110,6 +111,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_area_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_record_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_hotadd_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_states_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
