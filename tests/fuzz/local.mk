@@ -8,6 +8,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-freezer-record \
 	%D%/fuzz-ic \
 	%D%/fuzz-keeper \
+	%D%/fuzz-notify \
 	%D%/fuzz-ring \
 	%D%/fuzz-shm-wire \
 	%D%/fuzz-vss
@@ -49,6 +50,10 @@ endif
 %C%_fuzz_keeper_SOURCES = %D%/fuzz-keeper.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_keeper_LDADD = balloon/libballoon.a base/libbase.a
 %C%_fuzz_keeper_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_notify_SOURCES = %D%/fuzz-notify.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_notify_LDADD = quiesce/libquiesce.a base/libbase.a
+%C%_fuzz_notify_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_ring_SOURCES = %D%/fuzz-ring.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ring_LDADD = vmbus/libvmbus.a base/libbase.a
