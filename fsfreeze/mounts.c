@@ -51,6 +51,12 @@ static bool has_option(const char *options, const char *name)
 	return options && mnt_optstr_get_option(options, name, NULL, NULL) == 0;
 }
 
+/* libmount knows some of the types whose data is with a process ("fuse.sshfs"), but anybody has more. */
+static bool is_by_process(const char *type)
+{
+	return strncmp(type, "fuse.", 5) == 0;
+}
+
 static void read_entry(struct libmnt_fs *fs, struct freeze_mount *entry)
 {
 	*entry = (struct freeze_mount){
@@ -61,9 +67,10 @@ static void read_entry(struct libmnt_fs *fs, struct freeze_mount *entry)
 		.device = mnt_fs_get_devno(fs),
 		.read_only = has_option(mnt_fs_get_fs_options(fs), "ro"),
 		.is_fs_root = strcmp(or_empty(mnt_fs_get_root(fs)), "/") == 0,
-		.is_pseudo = mnt_fs_is_pseudofs(fs),
 		.is_network = mnt_fs_is_netfs(fs),
 	};
+	entry->is_pseudo = mnt_fs_is_pseudofs(fs) ||
+			   (is_by_process(entry->type) && !entry->is_network);
 }
 
 /* The mount namespace of process @pid. False: the process is gone, or not ours to ask. */

@@ -28,6 +28,10 @@ prepare() {
     mkdir "$data/outer/part" "$data/bound" && mount --bind "$data/outer/part" "$data/bound" || return 1
     guard_mount "$data/bound"
     on_exit umount "$data/bound"
+    mkdir "$run/upper" "$run/work" "$data/over"
+    mount -t overlay -o "lowerdir=$data/alone,upperdir=$run/upper,workdir=$run/work" none \
+        "$data/over" 2>/dev/null && on_exit umount "$data/over"
+    return 0
 }
 
 # starts OPTION...: one guest after another
@@ -62,6 +66,7 @@ is "a bind mount is no file system of its own" "$(verdict "$data/bound")" ""
 is "but is listed with its own" \
     "$(plan ".file_systems[] | select(.target == \"$data/outer\") | .mounts | join(\" \")")" \
     "$data/outer $data/bound"
+is "an overlay has no disk" "$(verdict "$data/over")" ""
 is "nothing was frozen for it" "$(guest_value one .backup.freezes)" 0
 
 starts --freeze-roots "$data" --freeze-exclude "label:OUT*,type:btrfs" --freeze-policy strict
