@@ -252,6 +252,26 @@ rm "$hooks"/*
 stop "$one_pid"
 one_starts
 
+# Kills at any time. A kill in the very moment in which a hook is being called back may lead to a
+# second call, and never to none.
+begin
+for name in 10-a 20-b 30-c; do hook "$name" 'sleep 0.05'; done
+RANDOM=20261129
+for round in {1..4}; do
+    ask_backup "kill-$round" &
+    backup_pid=$!
+    sleep "0.$(printf %03d $((RANDOM % 300 + 20)))"
+    murder "$one_pid"
+    wait "$backup_pid"
+    one_starts
+    echo "round $round" >>"$calls"
+done
+diag "$(calls)"
+is "kills at any time: no hook that ran freeze is left out" "$(awk '
+    $2 == "freeze" { open[$1]++ }
+    $2 == "thaw" || $2 == "abort" { open[$1] = 0 }
+    $1 == "round" { for (name in open) if (open[name]) print $2, name }' "$calls")" ""
+
 # The host goes away while a hook runs; the daemon is told to end while one does.
 begin
 hook 10-good
