@@ -20,6 +20,8 @@ readonly MiB=$((1 << 20))
 vm_source=$(dirname "$0")
 vm_pid=
 vm_is_up=no
+vm_has_ended=no # as it should
+vm_patience=90  # seconds for an answer of QEMU
 vm_arguments=() # of QEMU, for the ports
 declare -A vm_to vm_from # descriptors of each port, for requests and answers
 exec {vm_tap}>&1         # where results go, also from within $(...)
@@ -59,8 +61,10 @@ vm_boot() {
 
 # The first answers of a machine that was booted.
 vm_wait_for_guest() {
+    vm_patience=$vm_limit
     qmp qmp_capabilities >/dev/null
-    guest true || bail_out "the guest has no shell"
+    vm_patience=90
+    guest true "$vm_limit" || bail_out "the guest has no shell"
     vm_is_up=yes
     diag "the guest is up after $SECONDS s: $(guest 'uname -r')"
 }
@@ -73,6 +77,7 @@ vm_wait_for_end() {
         [ "$SECONDS" -lt "$deadline" ] || return 1
         sleep 0.2
     done
+    vm_has_ended=yes
 }
 
 # vm_lost WHAT: no answer came; ends the test, from any depth
@@ -121,7 +126,7 @@ guest() {
 qmp() {
     local id=$EPOCHREALTIME line
     printf '{"execute":"%s","arguments":%s,"id":"%s"}\n' "$1" "${2:-{\}}" "$id" >&"${vm_to[qmp]}"
-    while line=$(vm_read qmp 90); do
+    while line=$(vm_read qmp "$vm_patience"); do
         case $line in
         *'"event":'*) printf '%s\n' "$line" >>"$vm_results/events.json" ;;
         *"\"id\": \"$id\""*)
@@ -137,6 +142,10 @@ qmp() {
 vm_end() {
     if [ "$vm_is_up" = yes ] && [ ! -e "$vm_dir/lost" ]; then
         vm_shell guest 'dmesg; tail -n +1 /run/*.log; journalctl -b --no-pager' 20 2>/dev/null >"$vm_results/guest.txt"
+    fi
+    if [ "$vm_has_ended" = no ] && ! kill -0 "$vm_pid" 2>/dev/null; then
+        wait "$vm_pid"
+        diag "the machine had ended by itself, with status $?"
     fi
     stop "$vm_pid"
 }
