@@ -51,11 +51,11 @@ check "the kernel has them" eventually 30 total_grew 512
 check "they can be used" guest 'mkdir -p /mnt && mount -t tmpfs -o size=900M none /mnt
     dd if=/dev/zero of=/mnt/file bs=1M count=800 2>/dev/null && rm /mnt/file && umount /mnt'
 
-check "the host takes 128 MiB" set_memory $((vm_bytes + 384 * MiB))
+check "the host asks for 128 MiB" set_memory $((vm_bytes + 384 * MiB))
 check "it gets them to the page" eventually 60 actual_is $((vm_bytes + 384 * MiB))
 
-check "the host wants to add more than there is a window for" set_memory $((vm_bytes + 1024 * MiB))
-check "it adds what there is" eventually 60 actual_is $((vm_bytes + 1024 * MiB))
+check "the host gives these back, and adds the rest of the window" set_memory $((vm_bytes + 1024 * MiB))
+check "the guest takes both" eventually 60 actual_is $((vm_bytes + 1024 * MiB))
 check "hvguestd ends" stop_daemon
 check "QEMU has nothing to complain about" no_complaint
 done_testing
