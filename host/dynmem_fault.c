@@ -173,7 +173,7 @@ void dynmem_fault_make(enum dynmem_fault fault, const struct rangeset *ballooned
 	const struct dynmem_version_response accepted = {.accepted = true};
 	struct dynmem_fault_message m = {.answers = 0};
 	struct page_range foreign = foreign_pages(ballooned);
-	struct page_range empty[3] = {top_pages(ballooned, 0)};
+	struct page_range empty[3] = {{.first = top_pages(ballooned, 1).first}};
 
 	switch (fault) {
 	case DYNMEM_FAULT_FOREIGN:
