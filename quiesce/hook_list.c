@@ -18,7 +18,6 @@
 #include "quiesce/hook_names.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>

@@ -31,8 +31,8 @@ struct hook_process {
 void hook_process_init(struct hook_process *p);
 
 /*
- * Starts @argv[0], a path, in "/" with the environment @envp (both end with NULL). A positive
- * value is impossible; negative errno: nothing was executed.
+ * Starts @argv[0], a path, in "/" with the environment @envp (both end with NULL). Negative errno:
+ * nothing was executed.
  */
 _must_check_ int hook_process_start(struct hook_process *p, char *const argv[],
 				    char *const envp[]);
@@ -44,9 +44,9 @@ void hook_process_read(struct hook_process *p);
 void hook_process_kill(struct hook_process *p, int signal);
 
 /*
- * True if it has ended: *ret_status is its exit status, or 128 and the signal's number. Then what
- * is left in the pipe has been read, and if it was killed, so has been what was left of its group.
- * What it started on purpose (a session that holds a lock, say) goes on, with its output dropped.
+ * True if it has ended: *ret_status is its exit status, or 128 and the signal's number. What is
+ * left in the pipe is read then. If hook_process_kill() was called, the rest of its group is killed;
+ * else what it has started (a session that holds a lock, say) goes on, with its output dropped.
  */
 bool hook_process_reap(struct hook_process *p, int *ret_status);
 

@@ -187,11 +187,18 @@ void vss_abort(struct vss *v, enum vss_reason reason, uint64_t now_ns)
 	}
 }
 
+/* The answer to a THAW is on its way: whatever the host believed, now it knows. */
+static void tell_end(struct vss *v)
+{
+	v->end_told = v->believed || v->ended_early;
+	v->believed = v->ended_early = false;
+}
+
 static void on_freeze(struct vss *v, uint64_t now_ns)
 {
 	switch (v->state) {
 	case VSS_IDLE:
-		v->ended_early = false;
+		v->believed = v->ended_early = false;
 		if (!v->available) {
 			answer(v, IC_E_FAIL);
 			break;
@@ -219,8 +226,7 @@ static void on_thaw(struct vss *v, uint64_t now_ns)
 	switch (v->state) {
 	case VSS_IDLE:
 		answer(v, v->ended_early ? IC_E_FAIL : IC_S_OK);
-		v->end_told = v->ended_early;
-		v->ended_early = false;
+		tell_end(v);
 		break;
 	case VSS_FROZEN:
 		v->answer_due = true;
@@ -291,6 +297,7 @@ void vss_complete_freeze(struct vss *v, bool ok, uint64_t now_ns)
 	switch (v->state) {
 	case VSS_FREEZING:
 		set_state(v, ok ? VSS_FROZEN : VSS_IDLE, now_ns);
+		v->believed = ok && v->answer_due;
 		answer_due(v, ok);
 		break;
 	case VSS_THAWING: /* given up meanwhile; the completion of the thaw is still to come */
@@ -310,8 +317,10 @@ static void finish_thaw(struct vss *v, bool ok, uint64_t now_ns)
 	set_state(v, VSS_IDLE, now_ns);
 	answer_due(v, ok && !v->ended_early);
 	if (told) {
-		v->end_told = true;
-		v->ended_early = false;
+		tell_end(v);
+	} else if (!ok && v->thaw_reason == VSS_REASON_HOST) {
+		/* The host has voided its THAW, and does not know that it was in vain. */
+		end_early(v, VSS_REASON_FREEZER);
 	}
 }
 

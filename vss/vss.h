@@ -81,7 +81,8 @@ struct vss {
 	bool answer_due;   /* the request of FREEZING or THAWING waits for its answer */
 	uint8_t operation; /* of the last request */
 	bool ended_early;  /* and the host has not been told yet */
-	bool end_told;     /* the last answer told the host how a freeze has ended */
+	bool believed;     /* the host was told of a freeze, and of no end */
+	bool end_told;     /* the last answer told it how that has ended */
 	enum vss_reason thaw_reason;
 	size_t n_actions;
 	size_t next_action;

@@ -3,24 +3,28 @@
 /*
  * The guest's backup machine, under requests and completions in any order.
  *
- * Input: steps of u8 kind, u8 argument, u16 length, and that many bytes. Kinds modulo 6: 0 the
+ * Input: steps of u8 kind, u8 argument, u16 length, and that many bytes. Kinds modulo 7: 0 the
  * bytes are a request; 1 the freeze completes, 2 the thaw completes, well if the argument is odd;
- * 3 everything was thawed early; 4 the transaction is void; 5 freezing becomes possible, or not.
- * What was not asked for does not complete.
+ * 3 everything was thawed early; 4 the transaction is void; 5 freezing becomes possible, or not;
+ * 6 the last answer does not reach the host. What was not asked for does not complete.
  *
  * Oracles, against a record of what the freezer would be doing: nothing is frozen twice, thawed
  * twice, or frozen while a thaw is awaited; nothing is frozen when the machine is idle; a request
- * gets at most one answer, and none once it is void; answers stay inside of the message.
+ * gets at most one answer, and none once it is void; answers stay inside of the message. If a freeze
+ * that the host was told of has been lost, or the answer to its THAW, the next THAW fails, unless a
+ * new freeze was asked for before.
  */
 
 #include "tests/fuzz/fuzz.h"
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "vmbus/wire.h"
 #include "vss/vss.h"
+#include "vss/vss_wire.h"
 
 enum {
-	N_KINDS = 6,
+	N_KINDS = 7,
 };
 
 struct world {
@@ -29,10 +33,18 @@ struct world {
 	bool freezing; /* a freeze was asked for and has not completed */
 	bool frozen;
 	bool thawing;
+	bool believed;  /* the host was told of a freeze, and of no end */
+	bool lost;      /* it has ended otherwise than the host believes */
+	bool thaw_told; /* the last answer has told it of the end */
 	bool request_open;
 	const uint8_t *request; /* its bytes and their number */
 	size_t request_size;
 };
+
+static bool is_request(const uint8_t *data, size_t size, enum vss_operation operation)
+{
+	return size >= VSS_MESSAGE_MIN_SIZE && data[0] == operation;
+}
 
 static void on_answer(struct world *w, const struct vss_action *action)
 {
@@ -40,6 +52,13 @@ static void on_answer(struct world *w, const struct vss_action *action)
 
 	fuzz_require(w->request_open);
 	w->request_open = false;
+	if (is_request(w->request, w->request_size, VSS_OP_FREEZE))
+		w->believed = action->status == IC_S_OK;
+	if (is_request(w->request, w->request_size, VSS_OP_THAW)) {
+		fuzz_require(!w->believed || !w->lost || action->status == IC_E_FAIL);
+		w->thaw_told = w->believed;
+		w->believed = w->lost = false;
+	}
 	vss_apply_answer(action, message, w->request_size);
 	for (size_t i = 0; i < w->request_size; i++)
 		fuzz_require(message[i] == w->request[i] || (action->set_flags && i >= 8 && i < 12));
@@ -74,6 +93,9 @@ static void receive(struct world *w, const uint8_t *data, size_t size)
 {
 	_cleanup_free_ uint8_t *copy = fuzz_copy(data, size);
 
+	if (is_request(data, size, VSS_OP_FREEZE) && w->vss.state == VSS_IDLE)
+		w->believed = w->lost = false;
+	w->thaw_told = false;
 	w->request_open = true;
 	w->request = data;
 	w->request_size = size;
@@ -94,6 +116,7 @@ static void complete_thaw(struct world *w, bool ok)
 	if (!w->thawing)
 		return;
 	w->freezing = w->frozen = w->thawing = false;
+	w->lost = w->lost || !ok;
 	vss_complete_thaw(&w->vss, ok, w->now_ns);
 }
 
@@ -101,6 +124,7 @@ static void thaw_early(struct world *w)
 {
 	if (!w->freezing && !w->frozen && !w->thawing)
 		return;
+	w->lost = w->lost || w->frozen;
 	w->freezing = w->frozen = w->thawing = false;
 	vss_thawed_early(&w->vss, VSS_REASON_FREEZER, w->now_ns);
 }
@@ -118,9 +142,15 @@ static void step(struct world *w, uint8_t kind, bool odd, const uint8_t *data, s
 		thaw_early(w);
 	} else if (kind == 4) {
 		w->request_open = false;
+		w->lost = w->lost || w->vss.state == VSS_FROZEN;
 		vss_abort(&w->vss, VSS_REASON_NEGOTIATE, w->now_ns);
-	} else {
+	} else if (kind == 5) {
 		vss_set_available(&w->vss, odd);
+	} else {
+		w->believed = w->believed || w->thaw_told;
+		w->lost = w->lost || w->thaw_told;
+		w->thaw_told = false;
+		vss_answer_lost(&w->vss);
 	}
 	act(w);
 
