@@ -79,7 +79,10 @@ size_t dynmem_record_bytes(size_t ranges_max);
 void dynmem_record_start(struct dynmem *dm, void *area, size_t bytes,
 			 const struct dynmem_positions *positions);
 
-/* Records the state of now. Does nothing if no recording was started. Some microseconds. */
+/*
+ * Records the state of now. Does nothing if no recording was started. Some ten microseconds, and in
+ * addition a pass over the sets whenever the log is full.
+ */
 void dynmem_commit(struct dynmem *dm, const struct dynmem_positions *positions);
 
 /*

@@ -29,6 +29,7 @@ UNIT_TESTS = \
 	%D%/test-discover \
 	%D%/test-dynmem \
 	%D%/test-dynmem-area \
+	%D%/test-dynmem-books \
 	%D%/test-dynmem-host \
 	%D%/test-dynmem-hotadd \
 	%D%/test-dynmem-record \
@@ -112,6 +113,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_area_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_record_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_hotadd_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_dynmem_books_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_states_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
