@@ -49,7 +49,8 @@ static int make_plan(struct freeze_set *set, const struct config *config)
 
 	set->fds = malloc((set->plan->n_entries + 1) * sizeof(*set->fds));
 	set->given = calloc(set->plan->n_entries + 1, sizeof(*set->given));
-	if (!set->fds || !set->given)
+	set->errors = calloc(set->plan->n_entries + 1, sizeof(*set->errors));
+	if (!set->fds || !set->given || !set->errors)
 		return -ENOMEM;
 	for (size_t i = 0; i < set->plan->n_entries; i++)
 		set->fds[i] = -1;
@@ -97,8 +98,12 @@ const char *freeze_set_open(struct freeze_set *set)
 		if (entry->verdict != FREEZE_VERDICT_FREEZE)
 			continue;
 		r = mounts_open_entry(set->mounts, entry, &set->fds[i]);
-		if (r < 0)
-			return strerror(-r);
+		if (r < 0) {
+			set->errors[i] = -r;
+			snprintf(set->why, sizeof(set->why), "%s could not be opened: %s",
+				 entry->mount->target, strerror(-r));
+			return set->why;
+		}
 		set->given[i] = r == 0;
 	}
 	return NULL;
@@ -147,6 +152,7 @@ void freeze_set_close(struct freeze_set *set)
 		(void)close_fd(set->fds[i]);
 	free(set->fds);
 	free(set->given);
+	free(set->errors);
 	set->plan = freeze_plan_free(set->plan);
 	set->mounts = mounts_free(set->mounts);
 	*set = (struct freeze_set){0};

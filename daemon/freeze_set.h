@@ -16,6 +16,8 @@ struct freeze_set {
 	struct freeze_plan *plan;
 	int *fds;    /* for each entry of the plan; -1: not opened */
 	bool *given; /* for each entry of the plan: the freezer was given it */
+	int *errors; /* for each entry of the plan: why it could not be opened; errno, positive */
+	char why[FREEZER_TARGET_SIZE + 128];
 };
 
 /*
@@ -28,7 +30,10 @@ const char *freeze_set_plan(struct freeze_set *set, const struct config *config)
 /* Writes the numbers of what is planned to be frozen, "8:1 253:0"; cut if it does not fit. */
 void freeze_set_devices(const struct freeze_set *set, char *text, size_t size);
 
-/* Opens what is to be frozen; what was unmounted meanwhile needs no freezing. NULL, or why not. */
+/*
+ * Opens what is to be frozen; what was unmounted meanwhile needs no freezing. NULL, or why not: the
+ * text is part of @set.
+ */
 const char *freeze_set_open(struct freeze_set *set);
 
 /* Has the freezer begin with what is open. NULL, or why it does not. */

@@ -78,8 +78,13 @@ static json_t *unfrozen_entry(const struct freeze_plan_entry *entry, const char 
 }
 
 /* What was never given to the freezer. */
-static json_t *other_entry(const struct receipt_facts *facts, const struct freeze_plan_entry *entry)
+static json_t *other_entry(const struct receipt_facts *facts, size_t i)
 {
+	const struct freeze_plan_entry *entry = &facts->plan->entries[i];
+
+	if (facts->errors[i])
+		return unfrozen_entry(entry, freezer_entry_state_name(FREEZER_ENTRY_FAILED),
+				      strerror(facts->errors[i]));
 	if (entry->verdict != FREEZE_VERDICT_FREEZE)
 		return unfrozen_entry(entry, freeze_verdict_name(entry->verdict), entry->reason);
 	if (!facts->freezer)
@@ -128,7 +133,7 @@ static json_t *file_systems(const struct receipt_facts *facts)
 			freezer_client_result(facts->freezer, given++, &r);
 			json_array_append_new(list, frozen_entry(entry, &r));
 		} else if (entry->verdict != FREEZE_VERDICT_PSEUDO) {
-			json_array_append_new(list, other_entry(facts, entry));
+			json_array_append_new(list, other_entry(facts, i));
 		}
 	}
 	return list;

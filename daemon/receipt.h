@@ -28,6 +28,7 @@ struct receipt_facts {
 	const struct freeze_plan *plan;       /* NULL: it was not made */
 	const struct freezer_client *freezer; /* has results; NULL: it was not asked */
 	const bool *given;         /* for each entry of the plan: the freezer has a result for it */
+	const int *errors;         /* for each entry of the plan: errno by which it could not be opened */
 };
 
 /* Everything but the hooks. NULL if memory ran out. */

@@ -197,6 +197,7 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 		.plan = s->work.set.plan,
 		.freezer = has_results ? s->freezer : NULL,
 		.given = s->work.set.given,
+		.errors = s->work.set.errors,
 	};
 
 	s->now = (struct wish){0};
@@ -232,7 +233,7 @@ static const char *try_freeze(struct snapshot *s)
 
 static void nothing_frozen(struct snapshot *s, const char *why)
 {
-	char result[320];
+	char result[FREEZER_TARGET_SIZE + 160];
 
 	snprintf(result, sizeof(result), "nothing was frozen: %s", why);
 	finish(s, SNAPSHOT_END_FAILED, result, false, false);

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/images.sh"
 need_root
-need_programs jq losetup
+need_programs jq losetup xfs_io
 for type in ext4 xfs btrfs; do
     image_possible "$type" || skip_all "this machine cannot make or mount $type"
 done
@@ -131,6 +131,22 @@ is "namespaces: the container's was frozen too" \
     "$(guest two receipt --json | jq -r ".file_systems[] | select(.target == \"$run/pod\") | .state")" frozen
 murder "$init_pid"
 
+# One that has shut down after an error, as the kernel does by itself, cannot be frozen.
+image_unmount "$data/core"
+starts --freeze-roots "$data/inner:$data/alone"
+xfs_io -x -c shutdown "$data/inner"
+check "EIO: the plan cannot know" guest one plan
+refuse "EIO: freeze fails" 1 guest one freeze
+is "EIO: the receipt has the error of the one" \
+    "$(guest one receipt --json | jq -r ".file_systems[] | select(.target == \"$data/inner\") | .state + \": \" + .reason")" \
+    "failed: Input/output error"
+is "EIO: and its class" "$(guest one receipt --json | jq -r .class)" failed
+is "EIO: one line of the log says so" \
+    "$(grep -c "nothing was frozen: $data/inner could not be opened: Input/output error" "$run/one.log")" 1
+write_alone
+check "EIO: the other one is not frozen" soon test -e "$run/wrote"
+
 stop "$one_pid"
+umount "$data/inner" # which cannot be asked any more whether it is a mount
 no_reports
 done_testing
