@@ -25,7 +25,7 @@ static void find(void)
 
 static void add_mount(const char *type, const char *source, uint64_t device)
 {
-	mounts[n_mounts++] = (struct freeze_mount){
+	mounts[n_mounts] = (struct freeze_mount){
 		.target = "/nowhere",
 		.source = source,
 		.type = type,
@@ -33,6 +33,7 @@ static void add_mount(const char *type, const char *source, uint64_t device)
 		.mount_id = 1000000 + n_mounts,
 		.is_fs_root = true,
 	};
+	n_mounts++;
 }
 
 /* A block device: its folder below devices/, and the link to it by number. */
