@@ -69,7 +69,8 @@ check "together: the writer goes on" soon acked_at_least $((before + 100))
 image_mount "$tap_dir/copy.img" "$copy"
 check "copy: has no backup_label" test ! -e "$copy/pg/backup_label"
 rm -f "$copy/pg/postmaster.pid"
-check "copy: the server starts" server_starts "$copy/pg" copy
+server_starts "$copy/pg" copy
+check "copy: the server starts" sql copy "SELECT 1"
 check "copy: and recovers" grep -q "automatic recovery in progress" "$run/copy/log"
 recovered=$(sql copy "SELECT max(n) FROM t")
 diag "$before acknowledged before the freeze, $recovered in the copy"
