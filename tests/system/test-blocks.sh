@@ -157,6 +157,25 @@ agree "all is given back to it" 0
 is "... and every block is online" "$(offline)" ""
 assign 1G
 agree "it can give again" 1024
+# --- a kill of both sides: the memory is nobody's until somebody says so
+
+check "blocks are offline again" held_blocks_are_offline
+left=$(offline)
+murder "$host_pid"
+murder "$one_pid"
+check "the blocks stay offline" held_by_record
+start_host --startup ${startup_mib}M --minimum 256M --first-action 0 --spacing 0 --buffer 2000
+start_guest one --huge-pages no --memory-blocks yes
+soon ready one
+unreported() {
+    [ "$(guest_value one '.memory | .ballooned_bytes + .unreported_bytes')" = $(($1 * mib)) ]
+}
+check "the next guest still has what no host knows of" soon unreported 1024
+is "... the same blocks" "$(offline)" "$left"
+check "hvguestctl memory release puts it back into use" guest one memory release
+check "... all of it" soon eval '[ -z "$(offline)" ]'
+assign 1G
+agree "and it can be given again" 1024
 ends "a guest with a balloon ends at Ctrl-C" "$one_pid"
 is "... and its blocks are back" "$(offline)" ""
 is "... and the machine's memory is what it was" "$(total)" "$before"
