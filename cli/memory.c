@@ -33,6 +33,11 @@ void print_memory(const json_t *m)
 	       bytes_of(m, "ballooned_bytes").text, bytes_of(pages, "block_bytes").text,
 	       bytes_of(pages, "huge_bytes").text, bytes_of(pages, "small_bytes").text,
 	       json_is_true(json_object_get(pages, "pinned")) ? "" : ", NOT PINNED");
+	if (json_object_get(m, "keeper"))
+		printf("            held by hvguest-keeper, process %" JSON_INTEGER_FORMAT
+		       "; it has added %" JSON_INTEGER_FORMAT " to vm.nr_overcommit_hugepages\n",
+		       number_of(json_object_get(m, "keeper"), "pid"),
+		       number_of(json_object_get(m, "keeper"), "overcommit_pages"));
 	if (number_of(m, "unreported_bytes") > 0)
 		printf("            out of use for the next host %s (memory release puts them back)\n",
 		       bytes_of(m, "unreported_bytes").text);

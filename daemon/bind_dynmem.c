@@ -372,6 +372,11 @@ static void start_channel(struct bind_dynmem *b, struct vmbus_port *take_port);
 /* The worker is idle, and nothing is due: what was under way has ended. */
 static void end_drain(struct bind_dynmem *b)
 {
+	uint64_t unreported = dynmem_unreported(b->core)->pages;
+
+	if (unreported > 0)
+		log_notice("memory: the host is gone; what it had, %s, is for the next one (see hvguestctl "
+			   "memory release)", size_format(unreported * DYNMEM_PAGE_SIZE).text);
 	b->draining = false;
 	if (b->has_waiting) {
 		b->has_waiting = false;
@@ -545,10 +550,6 @@ static void open_channel(void *self, struct vmbus_port *take_port)
 static void end_channel(struct bind_dynmem *b)
 {
 	dynmem_close(b->core);
-	if (dynmem_unreported(b->core)->pages > 0)
-		log_notice("memory: the host is gone; %s that it had stay out of use for the next one "
-			   "(hvguestctl memory release puts them back)",
-			   size_format(dynmem_unreported(b->core)->pages * DYNMEM_PAGE_SIZE).text);
 	if (b->take_due && !(b->work.running && b->work.kind == WORK_TAKE))
 		end_take(b, "the channel is gone");
 	b->take_due = false; /* of a slice that is under way, slice_taken() takes note */
