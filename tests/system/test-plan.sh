@@ -81,6 +81,31 @@ is "included by path" "$(plan '[.file_systems[] | select(.verdict == "freeze") |
 is "the others are named with the reason" "$(verdict "$data/inner")" \
     "null excluded: freeze_include does not name it"
 
+# What no kernel can freeze: a FUSE file system on a block device. Nobody serves it, so nobody may look
+# into it either; it ends with the descriptor.
+serve_nothing() {
+    mkdir "$data/fuse" && truncate -s 1M "$run/fuse.img" && loop=$(losetup -f --show "$run/fuse.img") ||
+        return 1
+    on_exit losetup -d "$loop"
+    exec 9<>/dev/fuse &&
+        mount -i -t fuseblk -o fd=9,rootmode=40000,user_id=0,group_id=0 "$loop" "$data/fuse"
+}
+
+starts --freeze-roots "$data/fuse:$data/alone"
+if [ -c /dev/fuse ] && serve_nothing 2>"$run/fuse.log"; then
+    refuse "exit code 3 if something cannot be frozen" 3 guest one plan
+    is "and the reason for it" "$(verdict "$data/fuse")" \
+        "null unsupported: this type of file system cannot be frozen"
+    is "the rest would be" "$(verdict "$data/alone")" "0 freeze: will be frozen"
+    stop "$one_pid"
+    start_guest one --memory no --freeze-roots "$data/fuse:$data/alone" --freeze-policy strict 9>&-
+    refuse "with strict nothing would be: exit code 1" 1 guest one plan
+    umount -l "$data/fuse"
+else
+    skip "something cannot be frozen" "needs FUSE: $(tail -n 1 "$run/fuse.log")"
+fi
+exec 9>&-
+
 starts
 refuse "exit code 1 if nothing may be frozen" 1 guest one plan
 check "and the reason" grep -q "freeze_roots (--freeze-roots) allows none" <(guest one plan)
