@@ -12,10 +12,12 @@
  *
  *   freeze_stall_N_STATE  the longest write of any writer (writers.h) between the request to freeze
  *                         and the end of the thaw, the writing back before the freeze included
+ *   freeze_buffered_N_STATE  the same of the writers without fsync
  *   freeze_all_N_STATE    from the request to the answer that everything is frozen
  *   freeze_thaw_N_STATE   from the request to thaw to its answer
  *   thaw_after_kill_ms    from SIGKILL for hvguestd until the last blocked write has ended
  *
+ * Nobody is a peer that freezes nothing and takes 20 ms for it: how long writes take by themselves.
  * In NAME_no_expedite hvguestd may not set rcu_expedited. N file systems, ext4, xfs and btrfs in turn; STATE is idle, or dirty256: 256 MiB written to new
  * files just before, and not synced. In a round each peer has its turn, on the same file systems.
  *
@@ -47,6 +49,7 @@ enum {
 	MOUNTS_MAX = 65,
 	ROUND_LIMIT_MS = 90000,
 	NESTED = 9,
+	MANY = 32,
 	KILLS = 5,
 };
 
@@ -56,6 +59,7 @@ static const struct peer_ops *const peers[] = {
 	&peer_hv_vss,
 	&peer_qemu_ga,
 	&peer_fsfreeze,
+	&peer_nobody,
 };
 
 enum {
@@ -65,6 +69,7 @@ enum {
 
 enum measure {
 	STALL,
+	BUFFERED,
 	ALL,
 	THAW,
 	MEASURES,
@@ -72,6 +77,7 @@ enum measure {
 
 static const char *const measure_names[] = {
 	[STALL] = "freeze_stall",
+	[BUFFERED] = "freeze_buffered",
 	[ALL] = "freeze_all",
 	[THAW] = "freeze_thaw",
 };
@@ -256,6 +262,8 @@ static void freeze_once(struct config *c, size_t peer)
 	if (!ok)
 		bench_die(peers[peer]->name, EIO);
 	bench_add(&c->results[peer][STALL], (double)writers_longest_ns(c->writers) / 1e6);
+	bench_add(&c->results[peer][BUFFERED],
+		  (double)writers_longest_buffered_ns(c->writers) / 1e6);
 	bench_add(&c->results[peer][ALL], ms_between(asked_ns, frozen_ns));
 	bench_add(&c->results[peer][THAW], ms_between(thaw_ns, thawed_ns));
 	if (c->dirty_bytes > 0)
@@ -272,11 +280,14 @@ static void print_measure(const struct config *c, enum measure measure, const ch
 	bench_print(name, &c->results[0][measure], "ms", BENCH_SMALLER);
 	for (size_t i = 1; i < PEERS; i++) {
 		snprintf(vs, sizeof(vs), "%s_%s", name, peers[i]->name);
-		bench_print(vs, &c->results[i][measure], "ms", BENCH_SMALLER);
+		if (peers[i] != &peer_nobody || measure <= BUFFERED)
+			bench_print(vs, &c->results[i][measure], "ms", BENCH_SMALLER);
+		if (peers[i] == &peer_nobody)
+			continue;
 		snprintf(vs, sizeof(vs), "%s_vs_%s", name, peers[i]->name);
 		bench_print_ratio(vs, &c->results[0][measure], &c->results[i][measure],
 				  BENCH_SMALLER);
-		if (i == PLAIN || measure != STALL)
+		if (i == PLAIN || measure > BUFFERED)
 			continue;
 		snprintf(vs, sizeof(vs), "%s_no_expedite_vs_%s", name, peers[i]->name);
 		bench_print_ratio(vs, &c->results[PLAIN][measure], &c->results[i][measure],
@@ -286,7 +297,8 @@ static void print_measure(const struct config *c, enum measure measure, const ch
 
 static void measure_state(struct config *c, const char *state, uint64_t dirty_bytes)
 {
-	uint64_t rounds = bench_choose(7, 3, 1);
+	/* What takes little time is disturbed most. */
+	uint64_t rounds = bench_choose(n_mounted == 1 ? 21 : 7, n_mounted == 1 ? 7 : 3, 1);
 
 	c->dirty_bytes = dirty_bytes;
 	memset(c->results, 0, sizeof(c->results));
@@ -303,13 +315,18 @@ static void choose_peers(struct config *c)
 	char name[80];
 
 	for (size_t i = 0; i < PEERS; i++) {
-		c->absent[i] = !peer_exists(peers[i]) || (c->nested && peers[i]->skips_loops);
-		if (!c->absent[i])
-			continue;
+		const char *reason = NULL;
+
+		if (!peer_exists(peers[i]))
+			reason = "not installed";
+		else if (c->nested && peers[i]->skips_loops)
+			reason = "it leaves a file system on a loop device out, or hangs if not";
+		else if (n_mounted > MANY && peers[i] == &peer_fsfreeze)
+			reason = "it takes as long as the others that freeze one by one";
+		c->absent[i] = reason;
 		snprintf(name, sizeof(name), "freeze_*_%s_*_vs_%s_ratio", c->label, peers[i]->name);
-		bench_skip(name, peer_exists(peers[i])
-			   ? "it leaves a file system on a loop device out, or hangs if it does not"
-			   : "not installed");
+		if (reason)
+			bench_skip(name, reason);
 	}
 }
 

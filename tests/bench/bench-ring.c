@@ -453,14 +453,14 @@ static const struct {
 	run_fn *ours;
 	run_fn *theirs;
 } pairs[] = {
-	{"ring_oneway_64", ONEWAY, 64, 1000000, channel_oneway, hv_oneway},
-	{"ring_oneway_4096", ONEWAY, 4096, 200000, channel_oneway, hv_oneway},
-	{"ring_oneway_64_eventfd", ONEWAY, 64, 200000, link_oneway, hv_oneway_eventfd},
-	{"ring_oneway_4096_eventfd", ONEWAY, 4096, 50000, link_oneway, hv_oneway_eventfd},
-	{"ring_roundtrip_64", ROUNDTRIP, 64, 200000, channel_roundtrip, hv_roundtrip},
-	{"ring_roundtrip_4096", ROUNDTRIP, 4096, 50000, channel_roundtrip, hv_roundtrip},
-	{"ring_roundtrip_64_active", ROUNDTRIP, 64, 4000, link_roundtrip, hv_roundtrip_eventfd},
-	{"ring_roundtrip_4096_active", ROUNDTRIP, 4096, 4000, link_roundtrip, hv_roundtrip_eventfd},
+	{"ring_oneway_64", ONEWAY, 64, 500000, channel_oneway, hv_oneway},
+	{"ring_oneway_4096", ONEWAY, 4096, 100000, channel_oneway, hv_oneway},
+	{"ring_oneway_64_eventfd", ONEWAY, 64, 100000, link_oneway, hv_oneway_eventfd},
+	{"ring_oneway_4096_eventfd", ONEWAY, 4096, 20000, link_oneway, hv_oneway_eventfd},
+	{"ring_roundtrip_64", ROUNDTRIP, 64, 100000, channel_roundtrip, hv_roundtrip},
+	{"ring_roundtrip_4096", ROUNDTRIP, 4096, 20000, channel_roundtrip, hv_roundtrip},
+	{"ring_roundtrip_64_active", ROUNDTRIP, 64, 2000, link_roundtrip, hv_roundtrip_eventfd},
+	{"ring_roundtrip_4096_active", ROUNDTRIP, 4096, 2000, link_roundtrip, hv_roundtrip_eventfd},
 };
 
 enum {
@@ -469,7 +469,7 @@ enum {
 
 static double sample(size_t i, run_fn *run)
 {
-	uint64_t n = bench_choose(pairs[i].n, pairs[i].n / 2, pairs[i].n / 200 + 10);
+	uint64_t n = bench_choose(pairs[i].n, pairs[i].n, pairs[i].n / 100 + 10);
 	double ns = run_once(run, pairs[i].size, n, NULL);
 
 	return pairs[i].kind == ONEWAY ? 1000 / ns : ns / 1000;
@@ -478,7 +478,7 @@ static double sample(size_t i, run_fn *run)
 static void measure_pairs(const char *only)
 {
 	static struct bench_series ours[PAIRS], theirs[PAIRS];
-	uint64_t rounds = bench_choose(21, 9, 1);
+	uint64_t rounds = bench_choose(15, 7, 1);
 
 	for (uint64_t round = 0; round < rounds; round++)
 		for (size_t i = 0; i < PAIRS; i++) {

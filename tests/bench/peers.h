@@ -22,8 +22,11 @@ struct peer_ops {
 	bool skips_loops; /* never freezes a file system on a loop device that lies on another one */
 };
 
-/* peer_hvguest_plain may not have the kernel expedite grace periods. */
-extern const struct peer_ops peer_hvguest, peer_hvguest_plain, peer_hv_vss, peer_qemu_ga, peer_fsfreeze;
+/*
+ * peer_hvguest_plain may not have the kernel expedite grace periods; peer_nobody freezes nothing.
+ */
+extern const struct peer_ops peer_hvguest, peer_hvguest_plain;
+extern const struct peer_ops peer_hv_vss, peer_qemu_ga, peer_fsfreeze, peer_nobody;
 
 /* True if its program is there. */
 bool peer_exists(const struct peer_ops *peer);

@@ -131,16 +131,27 @@ void writers_reset(struct writers *writers)
 	}
 }
 
-uint64_t writers_longest_ns(const struct writers *writers)
+static uint64_t longest_of(const struct writers *writers, size_t step)
 {
 	uint64_t longest_ns = 0;
 
-	for (size_t i = 0; i < writers->n; i++) {
+	for (size_t i = 0; i < writers->n; i += step) {
 		uint64_t ns = atomic_load(&writers->each[i].longest_ns);
 
 		longest_ns = ns > longest_ns ? ns : longest_ns;
 	}
 	return longest_ns;
+}
+
+uint64_t writers_longest_ns(const struct writers *writers)
+{
+	return longest_of(writers, 1);
+}
+
+uint64_t writers_longest_buffered_ns(const struct writers *writers)
+{
+	/* Every second one appends with fsync. */
+	return longest_of(writers, 2);
 }
 
 uint64_t writers_last_end_ns(const struct writers *writers, uint64_t ns)

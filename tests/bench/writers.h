@@ -21,8 +21,9 @@ struct writers *writers_free(struct writers *writers);
 /* Forgets what was measured; a write under way counts. */
 void writers_reset(struct writers *writers);
 
-/* The longest write since then, in ns. */
+/* The longest write since then, in ns; and the longest of those without fsync. */
 uint64_t writers_longest_ns(const struct writers *writers);
+uint64_t writers_longest_buffered_ns(const struct writers *writers);
 
 /* When the last of those writes ended that had begun before @ns (CLOCK_MONOTONIC). */
 uint64_t writers_last_end_ns(const struct writers *writers, uint64_t ns);
