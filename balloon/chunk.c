@@ -147,6 +147,14 @@ struct chunk *chunk_free(struct chunk *chunk)
 	return NULL;
 }
 
+struct chunk *chunk_forget(struct chunk *chunk)
+{
+	if (chunk)
+		let_go(chunk);
+	free(chunk);
+	return NULL;
+}
+
 /* Reserves addresses; no memory yet. */
 static int map_place(struct chunk *chunk)
 {
@@ -571,8 +579,6 @@ int chunk_adopt(const struct chunk_context *context, struct ledger_chunk *ledger
 
 	*ret_chunk = steal_ptr(chunk);
 out:
-	if (chunk)
-		let_go(chunk);
-	free(chunk);
+	(void)chunk_forget(chunk);
 	return r;
 }

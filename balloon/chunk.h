@@ -46,6 +46,9 @@ _must_check_ int chunk_new(const struct chunk_context *context, struct ledger_ch
 struct chunk *chunk_free(struct chunk *chunk);
 DEFINE_CLEANUP(chunk)
 
+/* Lets go of the mapping and its pins only: the memory stays where it is, for a successor. */
+struct chunk *chunk_forget(struct chunk *chunk);
+
 /*
  * Populates, pins and looks: afterwards the chunk is held, of as many units as there was memory
  * for. CHUNK_EXHAUSTED, CHUNK_HIDDEN, negative errno.

@@ -313,6 +313,18 @@ static void on_connection(struct keeper *k)
 		k->client_fd = steal_fd(fd);
 }
 
+/*
+ * SIGTERM. While there is a daemon it has the channel open, too, so the memory must stay what it is;
+ * the daemon gets a signal of its own and ends the session.
+ */
+static void on_signal(struct keeper *k)
+{
+	struct signalfd_siginfo info;
+
+	if (read(k->signal_fd, &info, sizeof(info)) == sizeof(info) && k->client_fd < 0)
+		release(k);
+}
+
 static void serve(struct keeper *k)
 {
 	while (!k->ending) {
@@ -325,12 +337,13 @@ static void serve(struct keeper *k)
 
 		if (poll(polls, sizeof(polls) / sizeof(polls[0]), -1) < 0)
 			continue;
-		if (polls[0].revents)
-			release(k);
-		else if (polls[1].revents)
+		/* The daemon first: a signal means something only when there is none. */
+		if (polls[1].revents)
 			on_request(k);
 		else if (polls[2].revents)
 			on_connection(k);
+		else if (polls[0].revents)
+			on_signal(k);
 	}
 }
 

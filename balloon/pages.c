@@ -132,7 +132,7 @@ static int index_frames(struct pages *pages, const struct chunk *chunk, size_t *
 static int adopt_chunk(struct pages *pages, uint32_t number)
 {
 	struct ledger_chunk *ledger = &pages->ledger->chunks[number];
-	_cleanup_(cleanup_chunkp) struct chunk *chunk = NULL;
+	struct chunk *chunk;
 	uint64_t lost_pages;
 	size_t n;
 	int r;
@@ -141,13 +141,17 @@ static int adopt_chunk(struct pages *pages, uint32_t number)
 	if (r)
 		return r == CHUNK_HIDDEN ? -EPERM : r;
 	pages->stats.lost_pages += lost_pages;
-	if (chunk->live_units == 0)
+	if (chunk->live_units == 0) {
+		(void)chunk_free(chunk);
 		return 0;
+	}
 	r = index_frames(pages, chunk, &n);
-	if (r)
+	if (r) {
+		(void)chunk_forget(chunk); /* the host may have it */
 		return r;
+	}
 	count_held(pages, chunk);
-	pages->chunks[number] = steal_ptr(chunk);
+	pages->chunks[number] = chunk;
 	pages->n_chunks = number + 1;
 	return 0;
 }

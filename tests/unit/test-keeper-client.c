@@ -288,3 +288,20 @@ Test(keeper_client, a_keeper_ends_in_order_at_SIGTERM)
 	cr_expect(eq(u64, report.freed_pages, 0));
 	rangeset_fini(&set);
 }
+
+Test(keeper_client, SIGTERM_means_nothing_to_a_keeper_whose_daemon_lives)
+{
+	struct rangeset set;
+
+	rangeset_init(&set, 1 << 20);
+	take(MIB_PAGES, &set);
+	cr_assert(eq(int, kill(keeper_pid, SIGTERM), 0));
+	take(MIB_PAGES, &set);
+	expect_held(&set);
+	cr_expect(eq(int, kill(keeper_pid, 0), 0));
+	client = keeper_client_free(client);
+	cr_assert(eq(int, make_client(&client), 0));
+	cr_expect(report.found);
+	expect_held(&set);
+	rangeset_fini(&set);
+}
