@@ -20,6 +20,7 @@
 #include "memhotplug/kernel_balloon.h"
 #include "policy/source.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #define NS_PER_S          UINT64_C(1000000000)
@@ -120,6 +121,16 @@ struct memory_sources *memory_sources_free(struct memory_sources *s)
 	return NULL;
 }
 
+/* Whether the kernel may keep its books about a block inside of it: Y or "force". */
+static bool keeps_books_inside(void)
+{
+	_cleanup_close_ int fd = open("/sys/module/memory_hotplug/parameters/memmap_on_memory",
+				      O_RDONLY | O_CLOEXEC);
+	char first;
+
+	return fd >= 0 && read(fd, &first, 1) == 1 && first != 'N' && first != '0';
+}
+
 /* What policy is to know. */
 static struct source_figures figures_of(const struct memory_sources *s, uint64_t want_pages)
 {
@@ -138,6 +149,7 @@ static struct source_figures figures_of(const struct memory_sources *s, uint64_t
 	figures.block_pages = stats.blocks.block_pages;
 	figures.held_block_pages = stats.blocks.blocks * stats.blocks.block_pages;
 	figures.blocks_failed = clock_monotonic_ns() < s->blocks_pause_until_ns;
+	figures.books_inside = keeps_books_inside();
 	figures.kernel_balloon = kernel_balloon_is_bound(KERNEL_BALLOON_DRIVER_DIR);
 	return figures;
 }

@@ -12,6 +12,9 @@
  * The kernel's own balloon driver, while it is bound to its device, keeps every page of a block
  * that comes online and that it has not added itself (Linux drivers/hv/hv_balloon.c,
  * hv_online_page()): with it, blocks that were taken would never come back.
+ *
+ * With memmap_on_memory the kernel keeps its books about a block that was added later in the first
+ * pages of that block, and needs them while it is offline (Linux mm/memory_hotplug.c).
  */
 
 #include "policy/source.h"
@@ -38,6 +41,8 @@ static const char *objection(const struct source_figures *f, uint64_t wanted_pag
 	if (f->kernel_balloon)
 		return "single pages: the kernel's hv_balloon is bound, and would keep blocks that "
 		       "come back";
+	if (f->books_inside)
+		return "single pages: with memmap_on_memory a block that is offline may still be in use";
 	if (f->blocks_failed)
 		return "single pages: no memory block is free enough";
 	if (wanted_pages < 2 * f->block_pages)

@@ -23,6 +23,7 @@ struct source_figures {
 	bool blocks_allowed;       /* by the configuration */
 	bool kernel_balloon;       /* the kernel's own balloon driver is bound to a device */
 	bool blocks_failed;        /* none was fit, just before */
+	bool books_inside;         /* memmap_on_memory: a block may hold the kernel's books about it */
 };
 
 struct source_split {

@@ -26,7 +26,7 @@ struct row {
 
 /* Request, what may be given, block, held in blocks, held in pages. */
 #define ROW(request, may_give, block, in_blocks, in_pages) \
-	{(request), (may_give), (block), (in_blocks), (in_pages), true, false, false}
+	{(request), (may_give), (block), (in_blocks), (in_pages), true, false, false, false}
 
 ParameterizedTestParameters(source, a_request_is_split)
 {
@@ -43,9 +43,10 @@ ParameterizedTestParameters(source, a_request_is_split)
 		{ROW(256 * MIB, GIB, BLOCK, 40 * GIB, 0), 0, 256 * MIB, "the share"},
 		{ROW(GIB, GIB, 2 * GIB, 0, 0), 0, GIB, "less than two"},
 		{ROW(GIB, GIB, 0, 0, 0), 0, GIB, "no memory blocks"},
-		{{GIB, GIB, BLOCK, 0, 0, false, false, false}, 0, GIB, "memory_blocks"},
-		{{GIB, GIB, BLOCK, 0, 0, true, true, false}, 0, GIB, "hv_balloon is bound"},
-		{{GIB, GIB, BLOCK, 0, 0, true, false, true}, 0, GIB, "free enough"},
+		{{GIB, GIB, BLOCK, 0, 0, false, false, false, false}, 0, GIB, "memory_blocks"},
+		{{GIB, GIB, BLOCK, 0, 0, true, true, false, false}, 0, GIB, "hv_balloon is bound"},
+		{{GIB, GIB, BLOCK, 0, 0, true, false, true, false}, 0, GIB, "free enough"},
+		{{GIB, GIB, BLOCK, 0, 0, true, false, false, true}, 0, GIB, "memmap_on_memory"},
 	};
 
 	return cr_make_param_array(struct row, rows, sizeof(rows) / sizeof(rows[0]));
