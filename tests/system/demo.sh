@@ -112,7 +112,8 @@ start_programs() {
     on_exit stop $!
     wait_for 5 test -S "$work/host/lab.sock" || fail "hvhost does not start"
     "$build/daemon/hvguestd" --lab "$work/host/lab.sock" --name demo --run-dir "$work/guest" \
-        --freezer "$build/fsfreeze/hvguest-freezer" --freeze-roots "$work/mnt" 2>"$work/guest.log" &
+        --freezer "$build/fsfreeze/hvguest-freezer" --keeper "$build/balloon/hvguest-keeper" \
+        --freeze-roots "$work/mnt" 2>"$work/guest.log" &
     on_exit stop $!
     wait_for 5 guest_is_ready || fail "hvguestd does not connect"
 }
