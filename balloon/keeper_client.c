@@ -31,11 +31,13 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 enum {
 	CONNECT_TIMEOUT_MS = 1000,
 	DEATH_TIMEOUT_MS = 10000,
+	HELLO_TIMEOUT_S = 60, /* the request of a dead daemon is finished first */
 	HIGH_FD = 10, /* out of the way of those that the helper gets */
 	CHANNEL_FD_MIN = 256, /* above the memory: closed first if we die */
 };
@@ -246,6 +248,16 @@ static int find_process(struct keeper_client *c)
 	return c->pid_fd < 0 ? KEEPER_CLIENT_LOST : 0;
 }
 
+/* How long to wait for each answer from now on; 0: as long as it takes. */
+static int limit_wait(struct keeper_client *c, time_t seconds)
+{
+	const struct timeval limit = {.tv_sec = seconds};
+
+	if (setsockopt(c->socket_fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0)
+		return negative_errno();
+	return 0;
+}
+
 /* Looks for a keeper that a predecessor has left. KEEPER_CLIENT_LOST: there is none. */
 static int find(struct keeper_client *c, struct keeper_client_report *report)
 {
@@ -259,6 +271,7 @@ static int find(struct keeper_client *c, struct keeper_client_report *report)
 	if (r)
 		return r > 0 ? KEEPER_CLIENT_LOST : r;
 	r = find_process(c);
+	r = r ? r : limit_wait(c, HELLO_TIMEOUT_S);
 	r = r ? r : hello(c, NULL, fds);
 	if (r == 0 && c->packet.message.error == -EPROTO) {
 		begin(c, KEEPER_RELEASE);
@@ -271,7 +284,8 @@ static int find(struct keeper_client *c, struct keeper_client_report *report)
 	if (c->packet.message.error)
 		return c->packet.message.error;
 	report->found = true;
-	return take_fds(c, fds);
+	r = limit_wait(c, 0);
+	return r ? r : take_fds(c, fds);
 }
 
 int keeper_client_new(const struct keeper_client_config *config,
