@@ -10,7 +10,7 @@
  */
 
 #include "cli/cli.h"
-#include "quiesce/hvguest_notify.h"
+#include "fsfreeze/hvguest_notify.h"
 
 #include <libgen.h>
 #include <limits.h>

@@ -3,8 +3,8 @@
 /*
  * Hooks in the daemon.
  *
- * The sequence (quiesce/hook_sequence) says what to run, quiesce/hook_process runs it, and the
- * record (quiesce/hook_record) knows at any time what would have to be called back if this process
+ * The sequence (fsfreeze/hook_sequence) says what to run, fsfreeze/hook_process runs it, and the
+ * record (fsfreeze/hook_record) knows at any time what would have to be called back if this process
  * ended now. A hook whose command cannot be recorded is not run.
  *
  * Nothing is run between the first FREEZE and the last THAW of file systems: the snapshot asks for
@@ -16,9 +16,9 @@
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "base/log.h"
-#include "quiesce/hook_list.h"
-#include "quiesce/hook_process.h"
-#include "quiesce/hook_record.h"
+#include "fsfreeze/hook_list.h"
+#include "fsfreeze/hook_process.h"
+#include "fsfreeze/hook_record.h"
 
 #include <limits.h>
 #include <signal.h>

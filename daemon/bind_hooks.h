@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/config.h"
-#include "quiesce/hook_sequence.h"
+#include "fsfreeze/hook_sequence.h"
 
 #include <event2/event.h>
 #include <jansson.h>

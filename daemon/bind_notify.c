@@ -3,7 +3,7 @@
 /*
  * The notify socket in the daemon.
  *
- * Everybody may connect; what that allows is bounded by quiesce/notify. Here are the sockets, one
+ * Everybody may connect; what that allows is bounded by fsfreeze/notify. Here are the sockets, one
  * for each client's place. A client that does not read is not waited for: what cannot be sent at
  * once ends it. One message is read of a client at a time, so that none of them has the loop for
  * itself.

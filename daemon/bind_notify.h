@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/config.h"
-#include "quiesce/notify.h"
+#include "fsfreeze/notify.h"
 
 #include <event2/event.h>
 #include <jansson.h>

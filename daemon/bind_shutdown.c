@@ -23,7 +23,7 @@
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "daemon/ic_channel.h"
-#include "quiesce/hook_process.h"
+#include "fsfreeze/hook_process.h"
 #include "services/shutdown.h"
 
 #include <signal.h>

@@ -15,7 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/usage.h"
-#include "quiesce/hook_list.h"
+#include "fsfreeze/hook_list.h"
 #include "vmbus/shm_wire.h"
 
 #include <getopt.h>

@@ -37,7 +37,6 @@ sbin_PROGRAMS += %D%/hvguestd
 	balloon/libballoon_sys.a balloon/libballoon.a \
 	memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a \
 	vss/libvss.a \
-	quiesce/libquiesce_sys.a quiesce/libquiesce.a \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a \
 	policy/libpolicy_sys.a policy/libpolicy.a \
 	services/libservices.a \

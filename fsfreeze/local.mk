@@ -5,6 +5,9 @@ pkglibexec_PROGRAMS += %D%/hvguest-freezer
 %C%_libfsfreeze_a_SOURCES = \
 	%D%/freezer_proto.c %D%/freezer_proto.h \
 	%D%/graph.c %D%/graph.h \
+	%D%/hook_names.c %D%/hook_names.h \
+	%D%/hook_sequence.c %D%/hook_sequence.h \
+	%D%/notify.c %D%/notify.h \
 	%D%/plan.c %D%/plan.h \
 	%D%/rules.c %D%/rules.h
 
@@ -14,9 +17,15 @@ pkglibexec_PROGRAMS += %D%/hvguest-freezer
 	%D%/freezer_client.c %D%/freezer_client.h \
 	%D%/freezer_io.c %D%/freezer_io.h \
 	%D%/freezer_recover.c %D%/freezer_recover.h \
+	%D%/hook_list.c %D%/hook_list.h \
+	%D%/hook_process.c %D%/hook_process.h \
+	%D%/hook_record.c %D%/hook_record.h \
 	%D%/mounts.c %D%/mounts.h \
 	%D%/rcu.c %D%/rcu.h
-%C%_libfsfreeze_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(MOUNT_CFLAGS)
+%C%_libfsfreeze_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(MOUNT_CFLAGS) $(JANSSON_CFLAGS)
+
+# For other programs.
+include_HEADERS += %D%/hvguest_notify.h
 
 # Static: while everything is frozen it must not need a page of a library.
 %C%_hvguest_freezer_SOURCES = \

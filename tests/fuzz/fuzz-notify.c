@@ -16,7 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
-#include "quiesce/notify.h"
+#include "fsfreeze/notify.h"
 
 #include <stdbool.h>
 

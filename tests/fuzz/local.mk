@@ -52,7 +52,7 @@ endif
 %C%_fuzz_keeper_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_notify_SOURCES = %D%/fuzz-notify.c %D%/fuzz.h $(FUZZ_MAIN)
-%C%_fuzz_notify_LDADD = quiesce/libquiesce.a base/libbase.a
+%C%_fuzz_notify_LDADD = fsfreeze/libfsfreeze.a base/libbase.a
 %C%_fuzz_notify_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_ring_SOURCES = %D%/fuzz-ring.c %D%/fuzz.h $(FUZZ_MAIN)

@@ -12,7 +12,7 @@
  *     hold          subscribes, is ready at once, and prints what it was told: "freeze thaw"
  */
 
-#include "quiesce/hvguest_notify.h"
+#include "fsfreeze/hvguest_notify.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * quiesce/hook_list.c: which hooks are found, in which order, and which are refused.
+ * fsfreeze/hook_list.c: which hooks are found, in which order, and which are refused.
  */
 
-#include "quiesce/hook_list.h"
+#include "fsfreeze/hook_list.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>

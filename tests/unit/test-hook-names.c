@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * quiesce/hook_names.c: names and what they mean.
+ * fsfreeze/hook_names.c: names and what they mean.
  */
 
-#include "quiesce/hook_names.h"
+#include "fsfreeze/hook_names.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>

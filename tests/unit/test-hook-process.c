@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * quiesce/hook_process.c: real processes, each of which does one thing.
+ * fsfreeze/hook_process.c: real processes, each of which does one thing.
  */
 
-#include "quiesce/hook_process.h"
+#include "fsfreeze/hook_process.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * quiesce/hook_record.c: what a daemon that was killed leaves to the next.
+ * fsfreeze/hook_record.c: what a daemon that was killed leaves to the next.
  */
 
-#include "quiesce/hook_record.h"
+#include "fsfreeze/hook_record.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>

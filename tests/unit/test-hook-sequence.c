@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * quiesce/hook_sequence.c: order, limits, and that each hook that has begun is called back once,
+ * fsfreeze/hook_sequence.c: order, limits, and that each hook that has begun is called back once,
  * whatever happens to any of them.
  */
 
-#include "quiesce/hook_sequence.h"
+#include "fsfreeze/hook_sequence.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * quiesce/notify.c: conversations with clients, good and bad.
+ * fsfreeze/notify.c: conversations with clients, good and bad.
  */
 
-#include "quiesce/notify.h"
+#include "fsfreeze/notify.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>

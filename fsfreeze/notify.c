@@ -17,7 +17,7 @@
  * that cannot take it is as good as gone.
  */
 
-#include "quiesce/notify.h"
+#include "fsfreeze/notify.h"
 
 #include <assert.h>
 #include <stdio.h>

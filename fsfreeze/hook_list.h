@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "quiesce/hook_sequence.h"
+#include "fsfreeze/hook_sequence.h"
 
 /*
  * Which hooks there are: those of our own folder, and those that people have already for another

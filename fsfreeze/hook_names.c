@@ -6,7 +6,7 @@
  * only endings that no hook has by accident.
  */
 
-#include "quiesce/hook_names.h"
+#include "fsfreeze/hook_names.h"
 
 #include <string.h>
 

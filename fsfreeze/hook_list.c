@@ -12,10 +12,10 @@
  * changed counts.
  */
 
-#include "quiesce/hook_list.h"
+#include "fsfreeze/hook_list.h"
 
 #include "base/cleanup.h"
-#include "quiesce/hook_names.h"
+#include "fsfreeze/hook_names.h"
 
 #include <dirent.h>
 #include <jansson.h>

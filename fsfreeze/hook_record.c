@@ -16,7 +16,7 @@
  * waited for, and no reboot is survived: what a hook holds ends with the machine.
  */
 
-#include "quiesce/hook_record.h"
+#include "fsfreeze/hook_record.h"
 
 #include "base/cleanup.h"
 

@@ -11,7 +11,7 @@
  * Nobody waits here. The process is watched by its pidfd, which cannot come to mean another one.
  */
 
-#include "quiesce/hook_process.h"
+#include "fsfreeze/hook_process.h"
 
 #include "base/cleanup.h"
 

@@ -17,7 +17,7 @@
  * it is left alone: a process that the kernel cannot end must not keep the machine waiting.
  */
 
-#include "quiesce/hook_sequence.h"
+#include "fsfreeze/hook_sequence.h"
 
 #include <assert.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "quiesce/hook_list.h"
+#include "fsfreeze/hook_list.h"
 
 #include <sys/types.h>
 
