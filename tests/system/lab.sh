@@ -65,6 +65,13 @@ start_host() {
     soon host status || bail_out "hvhost does not start: $(cat "$run/host.log")"
 }
 
+# end_keeper NAME: ends what a guest that was killed has left; its process is in the record
+end_keeper() {
+    local pid
+    pid=$(od -An -tu4 -j48 -N4 "$run/$1/keeper.record" 2>/dev/null | tr -d ' ')
+    [ "$(cat "/proc/${pid:-none}/comm" 2>/dev/null)" != hvguest-keeper ] || kill -TERM "$pid"
+}
+
 # start_guest NAME OPTION...: $NAME_pid; waits until it answers
 start_guest() {
     local name=$1
@@ -72,6 +79,7 @@ start_guest() {
     "$hvguestd" --lab "$run/host/lab.sock" --name "$name" --run-dir "$run/$name" \
         --freezer "$freezer" --keeper "$keeper" "$@" >>"$run/$name.log" 2>&1 &
     printf -v "${name}_pid" %s $!
+    on_exit end_keeper "$name"
     on_exit stop "$!"
     soon test -S "$run/$name/api.sock" || bail_out "hvguestd does not start: $(cat "$run/$name.log")"
 }
