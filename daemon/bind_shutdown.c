@@ -12,8 +12,8 @@
  *     else            shutdown -h or -r now, the init's own
  *     configured      the command, with "poweroff", "reboot" or "hibernate", and "force" if it is
  *
- * With a lab host nothing is done unless a command is configured: the guest is this whole machine,
- * and who tries the lab does not want to lose it.
+ * With a lab host nothing is done unless a command is configured, be it "default" for the first two:
+ * the guest is this whole machine, and who tries the lab does not want to lose it.
  *
  * A command that fails is said, with its words, and then the host may ask again.
  */
@@ -53,7 +53,7 @@ static const char *const verbs[] = {
 
 static bool is_dry_run(const struct config *config)
 {
-	return config->lab_socket && !config->shutdown_command;
+	return config->lab_socket && !config->shutdown_command && !config->shutdown_by_init;
 }
 
 static void on_ended(evutil_socket_t fd, short what, void *user)

@@ -312,6 +312,12 @@ static bool set_prepare_timeout(struct config *c, const char *value)
 
 static bool set_shutdown_command(struct config *c, const char *value)
 {
+	c->shutdown_by_init = strcmp(value, "default") == 0;
+	if (c->shutdown_by_init) {
+		free(c->shutdown_command);
+		c->shutdown_command = NULL;
+		return true;
+	}
 	return *value == '/' && strlen(value) < 256 && set_text(&c->shutdown_command, value);
 }
 
@@ -463,9 +469,9 @@ static const struct setting settings[] = {
 	 set_notify_hold, NULL},
 	{"backup", "receipts", "receipts", "NUMBER",
 	 "how many receipts of backups are kept, 0 to 1000 (default: 20)", set_receipts, NULL},
-	{"shutdown", "command", "shutdown-command", "PROGRAM",
+	{"shutdown", "command", "shutdown-command", "PROGRAM|default",
 	 "takes this machine down, called with poweroff, reboot or hibernate, and force (default: "
-	 "systemctl or shutdown; with a lab host nothing)",
+	 "systemctl or shutdown; with a lab host nothing, unless default is said)",
 	 set_shutdown_command, NULL},
 	{"memory", "enabled", "memory", "yes|no", "take part in dynamic memory (default: yes)",
 	 set_memory, NULL},

@@ -68,6 +68,7 @@ struct config {
 	unsigned n_receipts;         /* so many are kept */
 
 	char *shutdown_command; /* takes the machine down; NULL: the init's own, in a lab nothing */
+	bool shutdown_by_init;  /* the init's own in a lab, too: "default" is said */
 
 	/* [memory] */
 	bool memory;               /* take part in dynamic memory */

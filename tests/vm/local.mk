@@ -5,6 +5,7 @@ VM_TESTS = \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-restart.sh \
 	%D%/dynmem-uio.sh \
+	%D%/freeze-root.sh \
 	%D%/hotadd.sh \
 	%D%/hotplug.sh \
 	%D%/takeover.sh \

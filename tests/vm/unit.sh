@@ -3,7 +3,7 @@
 #
 # hvguestd as a unit of systemd, from boot to power-off, with a lab host beside it: it tells when it
 # is ready, comes back when it was killed, and systemd does not kill what must outlive it. A backup
-# that was made inside is looked at from outside, and so are the disks.
+# that was made inside is looked at from outside, and so are the disks. The host ends it.
 #
 # systems: bookworm
 
@@ -62,6 +62,8 @@ vm_disk store "$store"
 vm_add_lab <<'END'
 [backup]
 freeze_roots = /srv/data
+[shutdown]
+command = default
 END
 vm_start
 
@@ -105,7 +107,8 @@ check "nothing of it is left" guest '! ls /sys/fs/cgroup/system.slice/hvguestd.s
 check "it can be started again" guest 'systemctl start hvguestd'
 check "it works to the end" eventually 60 works
 
-check "the machine is switched off from within" power_off
+check "the host asks for a shutdown" guest 'hvhost shutdown guest --run-dir /run/hvhost'
+check "the machine is off" vm_wait_for_end 90
 check "its disk is clean" disk_is_clean "$vm_root"
 check "so is the disk with the data" disk_is_clean "$store"
 check "the copy in the first backup is clean, and complete" copy_is_clean backups
