@@ -11,7 +11,7 @@
  *
  *     daemon connects -> HELLO -> TAKE, RETURN, ... -> daemon gone -> next one connects
  *                                     |                    |
- *                                     | RELEASE, SIGTERM   | nothing is held
+ *                                     | RELEASE, SIGTERM   | nothing is held, or no more
  *                                     v                    v
  *                                  the end              the end
  *
@@ -267,12 +267,24 @@ static int perform(struct keeper *k, int take_fds[KEEPER_N_FDS])
 	return -EPROTO;
 }
 
-/* The daemon is gone; without anything to keep there is no need for a keeper. */
+/* Without anything to keep there is no need for a keeper. */
+static void end_if_needless(struct keeper *k)
+{
+	if (held_pages(k) == 0 && !(fds_there(k->fds) & KEEPER_CHANNEL_FDS))
+		release(k);
+}
+
 static void on_client_gone(struct keeper *k)
 {
 	k->client_fd = close_fd(k->client_fd);
-	if (held_pages(k) == 0 && !(fds_there(k->fds) & KEEPER_CHANNEL_FDS))
-		release(k);
+	end_if_needless(k);
+}
+
+/* A lab host ended while there was no daemon: its channel is nothing to keep. */
+static void on_host_gone(struct keeper *k)
+{
+	close_fds(k->fds, KEEPER_CHANNEL_FDS);
+	end_if_needless(k);
 }
 
 static void on_request(struct keeper *k)
@@ -333,6 +345,7 @@ static void serve(struct keeper *k)
 			{.fd = k->signal_fd, .events = POLLIN},
 			{.fd = k->client_fd, .events = POLLIN},
 			{.fd = k->client_fd < 0 ? k->listener.fd : -1, .events = POLLIN},
+			{.fd = k->client_fd < 0 ? k->fds[KEEPER_FD_HOST] : -1}, /* its end only */
 		};
 
 		if (poll(polls, sizeof(polls) / sizeof(polls[0]), -1) < 0)
@@ -344,6 +357,8 @@ static void serve(struct keeper *k)
 			on_connection(k);
 		else if (polls[0].revents)
 			on_signal(k);
+		else if (polls[3].revents)
+			on_host_gone(k);
 	}
 }
 

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -303,5 +304,34 @@ Test(keeper_client, SIGTERM_means_nothing_to_a_keeper_whose_daemon_lives)
 	cr_assert(eq(int, make_client(&client), 0));
 	cr_expect(report.found);
 	expect_held(&set);
+	rangeset_fini(&set);
+}
+
+Test(keeper_client, a_keeper_without_a_daemon_ends_with_its_lab_host_unless_it_has_memory)
+{
+	int fds[KEEPER_N_FDS] = {-1, -1, -1, -1, -1, -1, -1, -1}, ends[2];
+	struct rangeset set;
+
+	rangeset_init(&set, 1 << 20);
+	for (int round = 0; round < 2; round++) {
+		if (round == 0)
+			take(MIB_PAGES, &set);
+		else
+			give_back(&set, set.pages);
+		cr_assert(eq(int, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0));
+		fds[KEEPER_FD_HOST] = ends[0];
+		cr_assert(eq(int, keeper_client_park(client, fds), 0));
+		close(ends[0]);
+		client = keeper_client_free(client);
+		close(ends[1]);
+		if (round == 1)
+			break;
+		usleep(100000);
+		cr_assert(eq(int, make_client(&client), 0));
+		cr_expect(report.found);
+		cr_expect(eq(int, keeper_client_fd(client, KEEPER_FD_HOST), -1));
+		expect_held(&set);
+	}
+	await_end(keeper_pid);
 	rangeset_fini(&set);
 }
