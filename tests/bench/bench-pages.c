@@ -67,7 +67,7 @@ static struct keeper_client *start_keeper(const char *helper, enum pages_source 
 	int r;
 
 	snprintf(dir, sizeof(dir), "%s/%s", work_dir, source == PAGES_HUGE ? "huge" : "small");
-	if (mkdir(dir, 0700) < 0)
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		bench_die(dir, errno);
 	config.run_dir = dir;
 	config.allowed[source] = true;
@@ -359,8 +359,16 @@ static uint64_t available_bytes(void)
 	return kib * 1024;
 }
 
-/* If this process dies, brings its memory blocks online. */
-static void start_watchdog(void)
+static void remove_work_dir(void)
+{
+	char command[sizeof(work_dir) + 16];
+
+	snprintf(command, sizeof(command), "rm -rf %s", work_dir);
+	(void)!system(command);
+}
+
+/* If this process dies, brings its memory blocks online, and ends its keepers in order. */
+static void start_watchdog(const char *keeper)
 {
 	const struct page_range everything = {0, UINT64_MAX};
 	uint64_t pages;
@@ -383,6 +391,11 @@ static void start_watchdog(void)
 	(void)!read(fds[0], &byte, 1);
 	if (access(block_record, F_OK) == 0 && open_blocks())
 		(void)!block_source_return(block_source, everything, &pages);
+	if (access(work_dir, F_OK) == 0) {
+		end_keeper(start_keeper(keeper, PAGES_HUGE));
+		end_keeper(start_keeper(keeper, PAGES_SMALL));
+		remove_work_dir();
+	}
 	_exit(0);
 }
 
@@ -413,14 +426,6 @@ static void measure(const char *keeper)
 	free(taken.ranges);
 }
 
-static void remove_work_dir(void)
-{
-	char command[sizeof(work_dir) + 16];
-
-	snprintf(command, sizeof(command), "rm -rf %s", work_dir);
-	(void)!system(command);
-}
-
 int main(int argc, char **argv)
 {
 	int lock_fd;
@@ -444,7 +449,7 @@ int main(int argc, char **argv)
 	if (!mkdtemp(work_dir))
 		bench_die(work_dir, errno);
 	snprintf(block_record, sizeof(block_record), "%s/blocks", work_dir);
-	start_watchdog();
+	start_watchdog(argv[1]);
 	measure(argv[1]);
 	remove_work_dir();
 	return 0;
