@@ -3,8 +3,9 @@
 #
 # A backup of the whole system: / and /var are frozen, and with /var the journal, so that whoever logs
 # is held up as well. Thawed by the host, by the deadline when the host is silent, after a kill of
-# hvguestd, and by a shutdown that the host asks for. In the same machine, because each takes half a
-# minute to boot: what is freed before memory is given to the host, and how soon stalls are reported.
+# hvguestd, alone and with its freezer, and by a shutdown that the host asks for. In the same machine,
+# because each takes half a minute to boot: what is freed before memory is given to the host, and how
+# soon stalls are reported.
 #
 # What is done meanwhile is done by programs on the disk: what is frozen can be read.
 #
@@ -117,16 +118,17 @@ host_signal() {
     guest "kill -$1 \$(systemctl show -p MainPID --value hvhost)"
 }
 
-# Kills hvguestd, and measures until both writers have written again
+# kill_while_frozen PID...: all at once, so that none sees the other's end; and measures until both
+# writers have written again
 kill_while_frozen() {
     guest "root=\$(cat $count/root) var=\$(cat $count/var) from=\$(cut -d' ' -f1 /proc/uptime)
-        kill -KILL $1
+        kill -STOP $* && kill -KILL $*
         for i in \$(seq 1000); do
             [ \$(cat $count/root) = \$root ] || [ \$(cat $count/var) = \$var ] || break
             sleep 0.02
         done
         awk -v from=\$from '{ print \$1 - from, \"s after the kill\" }' /proc/uptime
-        [ \$i != 1000 ]"
+        [ \$i != 1000 ]" 120
 }
 
 # Nobody waits for a disk: neither now, nor did so for too long before.
@@ -266,6 +268,14 @@ check "hvguestd is killed: the writers go on" kill_while_frozen "$pid"
 check "systemd has started another, which works" eventually 60 works
 check "that is not the same one" test "$(unit MainPID)" != "$pid"
 check "the log goes on" log_takes
+
+# Nobody is left who could thaw; what systemd starts has to come up from a frozen disk.
+check "all is frozen by hand" guest 'hvguestctl freeze --deadline 60'
+check "who logs is held up" log_is_blocked
+pid="$(unit MainPID) $(status .backup.freezer_pid)"
+check "hvguestd and its freezer are killed: the next one thaws, and the writers go on" kill_while_frozen "$pid"
+check "it works" eventually 60 works
+check "... and has said what it has thawed" eventually 60 hvguestd_said "/var was left frozen by a predecessor"
 check "a backup is made after that" backup last
 is "... which is consistent" "$(receipt .consistent)" true
 check "nobody hangs" nobody_hangs
