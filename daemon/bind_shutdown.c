@@ -8,7 +8,9 @@
  * is frozen any more the command is started that takes the machine down:
  *
  *     with systemd    systemctl poweroff, reboot or hibernate, which asks logind; whoever inhibits
- *                     that (a running upgrade, say) is respected, unless the host forces it
+ *                     that (a running upgrade, say) is respected, unless the host forces it. As for
+ *                     an administrator at a terminal, so are other users who are logged in:
+ *                     systemctl does not tell the two apart
  *     else            shutdown -h or -r now, the init's own
  *     configured      the command, with "poweroff", "reboot" or "hibernate", and "force" if it is
  *
