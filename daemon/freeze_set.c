@@ -35,10 +35,9 @@ static int make_plan(struct freeze_set *set, const struct config *config)
 		.n_exclude = config->freeze_exclude.n,
 	};
 	struct freeze_table table;
-	int r;
+	int r = 0;
 
-	r = mounts_new(config->freeze_mounts, &set->mounts);
-	if (r == 0 && (name_labels(&config->freeze_include) || name_labels(&config->freeze_exclude)))
+	if (name_labels(&config->freeze_include) || name_labels(&config->freeze_exclude))
 		r = mounts_read_labels(set->mounts);
 	if (r)
 		return r;
@@ -62,7 +61,11 @@ const char *freeze_set_plan(struct freeze_set *set, const struct config *config)
 	int r;
 
 	freeze_set_close(set);
-	r = make_plan(set, config);
+	r = mounts_new(config->freeze_mounts, &set->mounts);
+	if (r == MOUNTS_HIDDEN)
+		return "the mounts of process 1 cannot be seen: run as root with all capabilities, or "
+		       "freeze what this process sees (freeze_mounts = own, --freeze-mounts own)";
+	r = r ?: make_plan(set, config);
 	if (r == FREEZE_PLAN_TOO_MANY)
 		return "there are more than 512 file systems to freeze";
 	if (r)

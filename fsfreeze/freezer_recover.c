@@ -204,6 +204,8 @@ static int recover_entries(struct freezer_record *record, enum mounts_of whose,
 	if (!results)
 		return -ENOMEM;
 	r = mounts_new(whose, &mounts);
+	if (r == MOUNTS_HIDDEN) /* then nothing was frozen there either */
+		r = mounts_new(MOUNTS_OF_SELF, &mounts);
 	if (r)
 		return r;
 	for (size_t i = record->n_entries; i-- > 0;) {

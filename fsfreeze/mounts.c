@@ -205,8 +205,10 @@ int mounts_new(enum mounts_of whose, struct mounts **ret_mounts)
 	mounts = calloc(1, sizeof(*mounts));
 	if (!mounts)
 		return -ENOMEM;
-	if (!read_namespace_id(pid, &id) || !read_namespace_id("self", &own))
+	if (!read_namespace_id("self", &own))
 		return negative_errno();
+	if (!read_namespace_id(pid, &id))
+		return MOUNTS_HIDDEN;
 	r = add_namespace(mounts, id == own ? "self" : pid, id);
 	if (r == 0 && whose == MOUNTS_OF_INIT)
 		r = add_others(mounts);

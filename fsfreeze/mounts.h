@@ -9,9 +9,10 @@
  * The mount table, and opening what it lists.
  */
 
-/* The conditions of mounts_open() and mounts_open_entry(). */
+/* The conditions of this object. */
 enum {
-	MOUNTS_VANISHED = 1, /* the path does not lead to that mount (any more) */
+	MOUNTS_VANISHED = 1, /* open: the path does not lead to that mount (any more) */
+	MOUNTS_HIDDEN,       /* new: this process may not look at the mounts of process 1 */
 };
 
 /* Whose mounts. */
@@ -37,7 +38,10 @@ struct mounts {
 	size_t n_namespaces;
 };
 
-/* Reads mountinfo, and from sysfs what keeps its data on what. */
+/*
+ * Reads mountinfo, and from sysfs what keeps its data on what. MOUNTS_HIDDEN: it takes the rights to
+ * trace process 1 (CAP_SYS_PTRACE, and each capability that it has).
+ */
 _must_check_ int mounts_new(enum mounts_of whose, struct mounts **ret_mounts);
 
 /*
