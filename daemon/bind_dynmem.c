@@ -399,9 +399,10 @@ static bool start_work(struct bind_dynmem *b)
 		(void)submit(b, WORK_HOT_ADD);
 	else if (b->take_due && clock_monotonic_ns() >= b->slice_from_ns)
 		return !take_slice(b);
-	else if (b->draining)
-		end_drain(b);
-	else if (b->verify_due)
+	else if (b->draining) {
+		end_drain(b); /* A channel, or whoever wants to verify, may have waited for it. */
+		return true;
+	} else if (b->verify_due)
 		b->verify_due = !submit(b, WORK_VERIFY);
 	return false;
 }
@@ -598,7 +599,6 @@ static void close_channel(void *self, const char *why)
 	b->link = link_free(b->link);
 	end_channel(b);
 }
-
 
 static int open_keeper(struct bind_dynmem *b)
 {

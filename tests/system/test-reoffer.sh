@@ -80,11 +80,17 @@ is_accounted() {
         [ "$(host_value one .memory.ballooned_bytes)" = 0 ]
 }
 
-# taken MIB: both agree on it
+# taken MIB: both agree on it; what a host that went had not yet given back is not part of it
 taken() {
     local wanted=$(($1 * mib))
     [ "$(host_value one '"\(.memory.state) \(.memory.ballooned_bytes)"')" = "ready $wanted" ] &&
-        guest_is '.memory | "\(.state) \(.ballooned_bytes) \(.pages.small_bytes)"' "ready $wanted $wanted"
+        guest_is '.memory | "\(.state) \(.ballooned_bytes) \(.pages.small_bytes - .unreported_bytes)"' \
+            "ready $wanted $wanted"
+}
+
+# channels_opened: how many of dynamic memory, so far
+channels_opened() {
+    grep -c "dynmem: channel .* is open" "$run/one.log"
 }
 
 # stopped_while KIND: the guest, as soon as it is in the middle of one; until "wakes"
@@ -127,6 +133,26 @@ check "while ballooning: the memory is accounted for" soon is_accounted
 check "while ballooning: backup goes on" guest_is .backup.channel open
 ready_again "while ballooning" dynmem
 check "ballooned: the assignment still holds" soon taken 768
+
+# The worker waits for a keeper that is stopped, and so does whoever would keep the next channel; when
+# the keeper goes on that one is open before the last one's work is done.
+assign 1G
+check "while draining: nothing is taken" soon taken 0
+keeper_pid=$(guest_value one .memory.keeper.pid)
+kill -STOP "$keeper_pid"
+on_exit go_on "$keeper_pid"
+assign 256M
+check "while draining: the worker is held" \
+    soon guest_is '.memory.operation | "\(.kind) \(.running)"' "balloon true"
+take_away dynmem
+check "while draining: the channel is gone" soon guest_is .memory.channel none
+opened=$(($(channels_opened) + 1))
+offer dynmem
+check "while draining: the next one is opened" soon eval '[ "$(host_value one .memory.state)" = version ]'
+go_on "$keeper_pid"
+check "while draining: when that is over, every service is ready" soon ready one
+check "while draining: and the assignment still holds" soon taken 768
+is "while draining: that channel was not given up" "$(channels_opened)" "$opened"
 
 take_away dynmem
 check "ballooned: the memory is accounted for" soon is_accounted
