@@ -20,7 +20,8 @@
 static const struct verb verbs[] = {
 	{
 		.name = "status",
-		.help = "what the daemon does and sees; exit code 3 without a host",
+		.help = "what the daemon does and sees; exit code 3 without a host, or if "
+			"dynamic memory was given up",
 		.run = verb_status,
 	},
 	{

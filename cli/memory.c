@@ -24,6 +24,10 @@ void print_memory(const json_t *m)
 
 	printf("memory      %s (channel %s, protocol %s)\n", text_of(m, "state"),
 	       text_of(m, "channel"), text_of(m, "version"));
+	if (json_object_get(m, "problem"))
+		printf("            %s\n", text_of(m, "problem"));
+	if (json_object_get(m, "given_up"))
+		printf("            given up: %s; restart hvguestd to try again\n", text_of(m, "given_up"));
 	if (!pages)
 		return;
 	printf("            committed %s, available %s, floor %s\n",

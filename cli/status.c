@@ -3,8 +3,8 @@
 /*
  * Status: what the daemon does and sees.
  *
- * A line or two for each service. A daemon without a host is degraded, not broken: it answers, and
- * the exit code says so.
+ * A line or two for each service. A daemon without a host, or without a host that gives and takes
+ * memory, is degraded, not broken: it answers, and the exit code says so.
  */
 
 #include "cli/cli.h"
@@ -61,8 +61,10 @@ static void print_shutdown(const json_t *s)
 static int status_code(const json_t *status)
 {
 	const json_t *host = json_object_get(status, "host");
+	bool connected = strcmp(text_of(host, "state"), "connected") == 0;
+	bool given_up = json_object_get(json_object_get(status, "memory"), "given_up");
 
-	return strcmp(text_of(host, "state"), "connected") == 0 ? EXIT_OK : EXIT_DEGRADED;
+	return connected && !given_up ? EXIT_OK : EXIT_DEGRADED;
 }
 
 static void print_status(const json_t *status)

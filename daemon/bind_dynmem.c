@@ -55,6 +55,7 @@ struct bind_dynmem {
 	struct memory_guard *guard;
 
 	const char *problem; /* why no pages can be given; NULL: they can */
+	const char *given_up; /* why the host's last channel was left for good; NULL: it was not */
 	struct memory_work work;
 	struct memory_sources_stats stats; /* after the last work */
 	bool verify_due;
@@ -312,25 +313,10 @@ static json_int_t bytes(uint64_t pages)
 	return pages * DYNMEM_PAGE_SIZE;
 }
 
-/* Compares what is held in fact with what the host has. */
 static void tell_verified(struct bind_dynmem *b)
 {
-	const struct memory_work *w = &b->work;
-	const struct rangeset *host = dynmem_ballooned(b->core);
-	uint64_t missing;
-	json_t *answer = NULL;
+	json_t *answer = b->work.result == 0 ? dynmem_status_verified(b->core, &b->work) : NULL;
 
-	if (w->result == 0) {
-		missing = dynmem_session_missing(host, w->held, w->n_slice) +
-			  dynmem_session_missing(dynmem_unreported(b->core), w->held, w->n_slice);
-		answer = json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "schema", 1, "ours",
-				   missing == 0 && w->moved_pages == 0, "ballooned_bytes",
-				   bytes(host->pages), "unreported_bytes",
-				   bytes(dynmem_unreported(b->core)->pages), "held_bytes",
-				   bytes(page_ranges_count(w->held, w->n_slice)), "looked_at_bytes",
-				   bytes(w->done_pages), "moved_bytes", bytes(w->moved_pages),
-				   "missing_bytes", bytes(missing));
-	}
 	b->verified(b->verified_user, answer);
 	b->verified = NULL;
 }
@@ -440,8 +426,8 @@ static void perform(struct bind_dynmem *b, const struct dynmem_action *action)
 		set_figures(b);
 		break;
 	case DYNMEM_ACTION_CLOSE_CHANNEL:
-		log_error("memory: closing the channel: %s",
-			  dynmem_close_reason_text(action->reason));
+		b->given_up = dynmem_close_reason_text(action->reason);
+		log_error("memory: closing the channel: %s", b->given_up);
 		connection_close_channel(*b->context.connection, b, false);
 		break;
 	case DYNMEM_ACTION_NOTE:
@@ -539,6 +525,7 @@ static void open_channel(void *self, struct vmbus_port *take_port)
 {
 	struct bind_dynmem *b = self;
 
+	b->given_up = NULL;
 	if (!b->draining) {
 		start_channel(b, take_port);
 		return;
@@ -773,10 +760,11 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 
 	dynmem_get_status(b->core, &s);
 	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
-	status = json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:I, s:o, s:o, s:o, s:o}", "channel",
+	status = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:I, s:I, s:o, s:o, s:o, s:o}", "channel",
 			   connection_channel_state(*b->context.connection, b), "state",
 			   dynmem_state_name(s.state), "version", s.version ? version : NULL,
-			   "problem", b->problem, "ballooned_bytes", bytes(s.ballooned_pages),
+			   "problem", b->problem, "given_up", b->given_up,
+			   "ballooned_bytes", bytes(s.ballooned_pages),
 			   "unreported_bytes", bytes(s.unreported_pages),
 			   "pages", dynmem_status_pages(&b->stats), "blocks",
 			   memory_sources_blocks_status(&b->stats), "operation",

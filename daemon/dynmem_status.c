@@ -9,6 +9,8 @@
 
 #include "daemon/dynmem_status.h"
 
+#include "daemon/dynmem_session.h"
+
 static json_int_t bytes(uint64_t pages)
 {
 	return pages * DYNMEM_PAGE_SIZE;
@@ -52,4 +54,19 @@ json_t *dynmem_status_counters(const struct dynmem_stats *s)
 			 "unexpected", (json_int_t)(s->unexpected + s->unknown), "foreign_pages",
 			 (json_int_t)s->foreign_pages, "clipped", (json_int_t)s->clipped, "overlaps",
 			 (json_int_t)s->overlaps, "hot_add_bad", (json_int_t)s->hot_add_bad);
+}
+
+json_t *dynmem_status_verified(const struct dynmem *core, const struct memory_work *done)
+{
+	const struct rangeset *host = dynmem_ballooned(core);
+	const struct rangeset *unreported = dynmem_unreported(core);
+	uint64_t missing = dynmem_session_missing(host, done->held, done->n_slice) +
+			   dynmem_session_missing(unreported, done->held, done->n_slice);
+
+	return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "schema", 1, "ours",
+			 missing == 0 && done->moved_pages == 0, "ballooned_bytes",
+			 bytes(host->pages), "unreported_bytes", bytes(unreported->pages),
+			 "held_bytes", bytes(page_ranges_count(done->held, done->n_slice)),
+			 "looked_at_bytes", bytes(done->done_pages), "moved_bytes",
+			 bytes(done->moved_pages), "missing_bytes", bytes(missing));
 }

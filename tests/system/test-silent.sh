@@ -21,6 +21,9 @@ check "every channel is open" soon eval '[ "$(channels)" = "open open open" ]'
 check "dynamic memory gives up and says why" \
     soon grep "memory: closing the channel: the host did not answer the version request" "$run/one.log"
 check "its channel is left, the others wait" soon eval '[ "$(channels)" = "open offered open" ]'
+refuse "... and status is degraded" 3 eval 'guest one status >"$run/status"'
+check "... and says why" \
+    grep "given up: the host did not answer the version request; restart hvguestd" "$run/status"
 is "no version is made up" "$(guest_value one '"\(.heartbeat.version) \(.backup.version)"')" "null null"
 before=$(awk '{ print $14 + $15 }' "/proc/$one_pid/stat")
 sleep 1
@@ -32,6 +35,7 @@ stop "$rogue_pid"
 rm -f "$run/host/lab.sock"
 start_host --startup 1G --minimum 1000M --first-action 0
 check "with the next host every service is ready" soon ready one
+check "... and nothing is given up any more" guest one status
 ends "the guest ends well" "$one_pid"
 ends "the host ends well" "$host_pid"
 no_reports
