@@ -119,11 +119,13 @@ report_agrees "with nothing taken" 0
 
 # --- assignment by hand
 
-# In use for good, as the kernel sees it: the pages are those of memory files. MemAvailable is no
-# measure for it, since the kernel keeps up to a gigabyte of freed pages in lists for each processor,
-# which count as neither free nor available (linux/mmzone.h, high_max).
+# In use for good, as the kernel sees it: bytes in the keeper's memory files. Neither MemAvailable nor
+# Shmem is a measure for it: the kernel keeps up to a gigabyte of freed pages in lists for each
+# processor, which count as neither free nor available (linux/mmzone.h, high_max), and others have
+# memory files, too.
 in_files() {
-    echo $(($(meminfo Shmem) + $(meminfo Hugetlb)))
+    find -L "/proc/$(guest_value one .memory.keeper.pid)/fd" -type f -printf '%b\n' |
+        awk '{ n += $1 * 512 } END { printf "%.0f\n", n }'
 }
 
 see_the_fall() {
