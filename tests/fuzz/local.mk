@@ -62,6 +62,7 @@ endif
 # The ring and the channel once more, with a call before each access (intercept.c), in place of
 # ThreadSanitizer's library. Not optimised: an access that the source makes twice is made twice.
 EXTRA_LIBRARIES = %D%/libwatched.a
+CLEANFILES += %D%/libwatched.a
 %C%_libwatched_a_SOURCES = vmbus/channel.c vmbus/ring.c
 %C%_libwatched_a_CFLAGS = -std=gnu17 $(WARN_CFLAGS) -Wno-unknown-warning-option -Wno-tsan \
 	-fsanitize=thread -fno-builtin $(WATCHED_CFLAGS)
