@@ -55,7 +55,9 @@ asked=$(why .last_request.asked_bytes)
 diag "asked $((asked / mib)) MiB, given $((given / mib)) MiB"
 check "... with some of it given" [ "$given" -gt 0 ]
 check "... and not all" [ "$given" -lt "$asked" ]
-check "both sides count the same" soon eval '[ "$(host_value one .memory.ballooned_bytes)" = "$given" ]'
+# The host asks again from time to time, and gets what has become available since.
+check "both sides count the same" soon eval \
+    '[ "$(host_value one .memory.ballooned_bytes)" = "$(guest_value one .memory.ballooned_bytes)" ]'
 check "the log says how much, and why" log_has "asked for .* and gets .* above the floor"
 check "hvguestctl why says it to people" eval 'guest one why | grep -q "got .* above the floor"'
 assign 4G
@@ -92,7 +94,7 @@ make_group() {
 # themselves: page cache belongs to the group of who read or wrote it first.
 thrash() {
     setsid bash -c 'echo $$ >"$1/cgroup.procs" && head -c "$3" /dev/zero >"$2" || exit
-        trap "kill 0; exit" TERM
+        trap "trap \"\" TERM; kill 0; exit" TERM
         for reader in 1 2 3; do while cat "$2"; do :; done >/dev/null & done
         wait' thrash "$group" "$tap_dir/file" $((96 * mib)) 2>/dev/null &
     thrash_pid=$!
@@ -100,7 +102,7 @@ thrash() {
 }
 
 stalled() {
-    awk '/^some/ { sub("avg10=", "", $2); exit !($2 > 4) }' /proc/pressure/memory
+    awk '/^some/ { sub("avg10=", "", $2); exit !($2 + 0 > 4) }' /proc/pressure/memory
 }
 
 if [ ! -e /proc/pressure/memory ]; then
