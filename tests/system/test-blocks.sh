@@ -64,7 +64,7 @@ agree() {
         ok "$1"
     else
         diag "host: $(host_value one -c)" "guest: $(guest_value one -c)"
-        diag "$(tail -5 "$run/one.log" "$run/host.log")"
+        diag "$(tail -q -n 5 "$run/one.log" "$run/host.log")"
         not_ok "$1"
     fi
 }
