@@ -105,7 +105,9 @@ if [ "$(id -u)" = 0 ]; then
     host memory victim --assign 1000M >/dev/null
     check "... and memory moves" soon agreed
     host memory victim --assign 1G >/dev/null
-    check "... and back" soon eval '[ "$(guest_value victim .memory.pages.small_bytes)" = 0 ]'
+    # What a rogue host had and never gave back is held for whoever comes, and was used first.
+    check "... and back" soon eval '[ "$(guest_value victim \
+        ".memory | .ballooned_bytes + .pages.small_bytes - (.unreported_bytes // 0)")" = 0 ]'
 else
     skip "... and memory moves" "needs root"
 fi
