@@ -7,7 +7,8 @@ PURE_ARCHIVES += %D%/libbase.a
 	%D%/container.h \
 	%D%/error.h \
 	%D%/rangeset.c %D%/rangeset.h \
-	%D%/size.c %D%/size.h
+	%D%/size.c %D%/size.h \
+	%D%/utf16.c %D%/utf16.h
 
 AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 

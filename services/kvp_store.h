@@ -65,6 +65,12 @@ struct kvp_change {
 void kvp_store_submit(struct kvp_store *s, struct kvp_change *change);
 
 /*
+ * Takes a change back. True: it will not be made, and done() not be called; false: it is too late,
+ * done() follows as it would have. Event loop only.
+ */
+_must_check_ bool kvp_store_withdraw(struct kvp_store *s, struct kvp_change *change);
+
+/*
  * Sets or (@value NULL) removes what this service itself has to say, in memory only; new keys come
  * after those that are there. For pools that are no files' (KVP_POOL_AUTO). Event loop only. -ENOMEM.
  */

@@ -89,6 +89,7 @@ UNIT_TESTS = \
 	%D%/test-uevent \
 	%D%/test-uio-host \
 	%D%/test-unixsock \
+	%D%/test-utf16 \
 	%D%/test-vss \
 	%D%/test-vss-device \
 	%D%/test-vss-host \
@@ -176,6 +177,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_uio_host_SOURCES = %D%/test-uio-host.c daemon/uio_host.c daemon/kept.c daemon/vmbus_list.c
 %C%_test_uio_host_LDADD = balloon/libballoon_sys.a balloon/libballoon.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_utf16_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_device_LDADD = vss/libvss.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_host_LDADD = host/libhost.a base/libbase.a $(CRITERION_LIBS)
