@@ -22,24 +22,32 @@ static json_t *missing_list(const struct api *api)
 	return list;
 }
 
-static void get_status(struct httpd_request *request, void *user)
+static json_t *backup_status(struct api *api)
 {
-	struct api *api = user;
-
 	json_t *backup = bind_vss_status(api->vss);
 	json_t *last = receipts_get(api->receipts, 1);
 
-	json_object_set_new(backup, "last", last ?: json_null());
-	httpd_reply_json(request, 200,
-			 json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", 1,
-				   "program", "hvguestd", "version", PACKAGE_VERSION, "name",
-				   api->config->name, "host", connection_status(*api->connection),
-				   "missing_capabilities", missing_list(api), "heartbeat",
-				   bind_heartbeat_status(api->heartbeat), "shutdown",
-				   bind_shutdown_status(api->shutdown), "memory",
-				   bind_dynmem_status(api->dynmem), "hotplug",
-				   bind_hotplug_status(api->hotplug), "backup",
-				   backup));
+	if (backup)
+		json_object_set_new(backup, "last", last ?: json_null());
+	else
+		json_decref(last);
+	return backup;
+}
+
+static void get_status(struct httpd_request *request, void *user)
+{
+	struct api *api = user;
+	json_t *status = json_pack("{s:i, s:s, s:s, s:s}", "schema", 1, "program", "hvguestd",
+				   "version", PACKAGE_VERSION, "name", api->config->name);
+
+	json_object_set_new(status, "host", connection_status(*api->connection));
+	json_object_set_new(status, "missing_capabilities", missing_list(api));
+	json_object_set_new(status, "heartbeat", bind_heartbeat_status(api->heartbeat));
+	json_object_set_new(status, "shutdown", bind_shutdown_status(api->shutdown));
+	json_object_set_new(status, "memory", bind_dynmem_status(api->dynmem));
+	json_object_set_new(status, "hotplug", bind_hotplug_status(api->hotplug));
+	json_object_set_new(status, "backup", backup_status(api));
+	httpd_reply_json(request, 200, status);
 }
 
 /* A machine that has never made a backup answers with nothing but the schema. */

@@ -14,8 +14,6 @@
 #include "services/heartbeat.h"
 
 struct bind_heartbeat {
-	struct event_base *base;
-	struct connection *const *connection;
 	struct ic_channel channel;
 	struct heartbeat core;
 };
@@ -28,23 +26,8 @@ static void on_request(void *self, uint8_t *message, size_t size)
 	ic_channel_answer(&b->channel, r ? IC_E_FAIL : IC_S_OK);
 }
 
-static void on_void(void *self)
-{
-	(void)self; /* Nothing is ever under way. */
-}
-
-static void on_corrupt(void *self)
-{
-	struct bind_heartbeat *b = self;
-
-	connection_close_channel(*b->connection, b, true);
-}
-
 static const struct ic_channel_user channel_ops = {
 	.on_request = on_request,
-	.on_negotiated = on_void,
-	.on_overtaken = on_void,
-	.on_corrupt = on_corrupt,
 };
 
 int bind_heartbeat_new(struct event_base *base, struct connection *const *connection,
@@ -54,9 +37,7 @@ int bind_heartbeat_new(struct event_base *base, struct connection *const *connec
 
 	if (!b)
 		return -ENOMEM;
-	b->base = base;
-	b->connection = connection;
-	ic_channel_init(&b->channel, &ic_service_heartbeat, &channel_ops, b);
+	ic_channel_init(&b->channel, base, connection, &ic_service_heartbeat, &channel_ops, b);
 	heartbeat_init(&b->core);
 	heartbeat_set_application(&b->core, HEARTBEAT_APPLICATION_HEALTHY);
 	*ret_binding = b;
@@ -66,37 +47,15 @@ int bind_heartbeat_new(struct event_base *base, struct connection *const *connec
 struct bind_heartbeat *bind_heartbeat_free(struct bind_heartbeat *b)
 {
 	if (b) {
-		ic_channel_close(&b->channel);
+		ic_channel_fini(&b->channel);
 		free(b);
 	}
 	return NULL;
 }
 
-static void open_channel(void *self, struct vmbus_port *take_port)
-{
-	struct bind_heartbeat *b = self;
-
-	if (ic_channel_open(&b->channel, b->base, take_port))
-		connection_close_channel(*b->connection, b, true);
-}
-
-static void close_channel(void *self, const char *why)
-{
-	struct bind_heartbeat *b = self;
-
-	(void)why;
-	ic_channel_close(&b->channel);
-}
-
 struct service bind_heartbeat_service(struct bind_heartbeat *b)
 {
-	return (struct service){
-		.name = "heartbeat",
-		.class_id = &vmbus_class_heartbeat,
-		.self = b,
-		.open = open_channel,
-		.close = close_channel,
-	};
+	return ic_channel_service(&b->channel);
 }
 
 json_t *bind_heartbeat_status(const struct bind_heartbeat *b)
@@ -104,7 +63,7 @@ json_t *bind_heartbeat_status(const struct bind_heartbeat *b)
 	char version[16];
 
 	return json_pack("{s:s, s:s*, s:I, s:I, s:s}", "channel",
-			 connection_channel_state(*b->connection, b), "version",
+			 ic_channel_state(&b->channel), "version",
 			 ic_channel_version(&b->channel, version), "answered",
 			 (json_int_t)b->core.answered, "malformed",
 			 (json_int_t)(b->core.malformed + b->channel.ic.stats.malformed),

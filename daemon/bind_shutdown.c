@@ -38,7 +38,6 @@
 struct bind_shutdown {
 	struct event_base *base;
 	const struct config *config;
-	struct connection *const *connection;
 	struct snapshot *snapshot;
 	struct ic_channel channel;
 	struct shutdown core;
@@ -172,23 +171,8 @@ static void on_request(void *self, uint8_t *message, size_t size)
 	timer_set(b->timer, clock_monotonic_ns() + ANSWER_NS);
 }
 
-static void on_void(void *self)
-{
-	(void)self; /* Every request is answered at once. */
-}
-
-static void on_corrupt(void *self)
-{
-	struct bind_shutdown *b = self;
-
-	connection_close_channel(*b->connection, b, true);
-}
-
 static const struct ic_channel_user channel_ops = {
 	.on_request = on_request,
-	.on_negotiated = on_void,
-	.on_overtaken = on_void,
-	.on_corrupt = on_corrupt,
 };
 
 /* A device that is bound to uio keeps the kernel from hibernating: Linux drivers/hv/vmbus_drv.c. */
@@ -219,9 +203,8 @@ int bind_shutdown_new(struct event_base *base, const struct config *config,
 		return -ENOMEM;
 	b->base = base;
 	b->config = config;
-	b->connection = connection;
 	b->snapshot = snapshot;
-	ic_channel_init(&b->channel, &ic_service_shutdown, &channel_ops, b);
+	ic_channel_init(&b->channel, base, connection, &ic_service_shutdown, &channel_ops, b);
 	shutdown_init(&b->core, can_hibernate(config));
 	hook_process_init(&b->process);
 	b->timer = event_new(base, -1, 0, on_timer, b);
@@ -236,7 +219,7 @@ struct bind_shutdown *bind_shutdown_free(struct bind_shutdown *b)
 {
 	if (!b)
 		return NULL;
-	ic_channel_close(&b->channel);
+	ic_channel_fini(&b->channel);
 	if (b->ended)
 		event_free(b->ended);
 	hook_process_leave(&b->process);
@@ -246,31 +229,9 @@ struct bind_shutdown *bind_shutdown_free(struct bind_shutdown *b)
 	return NULL;
 }
 
-static void open_channel(void *self, struct vmbus_port *take_port)
-{
-	struct bind_shutdown *b = self;
-
-	if (ic_channel_open(&b->channel, b->base, take_port))
-		connection_close_channel(*b->connection, b, true);
-}
-
-static void close_channel(void *self, const char *why)
-{
-	struct bind_shutdown *b = self;
-
-	(void)why;
-	ic_channel_close(&b->channel);
-}
-
 struct service bind_shutdown_service(struct bind_shutdown *b)
 {
-	return (struct service){
-		.name = "shutdown",
-		.class_id = &vmbus_class_shutdown,
-		.self = b,
-		.open = open_channel,
-		.close = close_channel,
-	};
+	return ic_channel_service(&b->channel);
 }
 
 static json_t *last_request(const struct shutdown *core)
@@ -289,7 +250,7 @@ json_t *bind_shutdown_status(const struct bind_shutdown *b)
 	char version[16];
 
 	return json_pack("{s:s, s:s*, s:b, s:I, s:I, s:o}", "channel",
-			 connection_channel_state(*b->connection, b), "version",
+			 ic_channel_state(&b->channel), "version",
 			 ic_channel_version(&b->channel, version), "dry_run", is_dry_run(b->config),
 			 "requests", (json_int_t)b->core.requests, "refused",
 			 (json_int_t)(b->core.refused + b->core.malformed), "last",

@@ -27,7 +27,6 @@
 struct bind_vss {
 	struct event_base *base;
 	const struct config *config;
-	struct connection *const *connection;
 	struct snapshot *snapshot;
 	struct ic_channel channel;
 	struct vss_device_link *device; /* in place of the channel, with a stock kernel; or NULL */
@@ -226,18 +225,16 @@ static void on_overtaken(void *self)
 	abort_backup(self, VSS_REASON_OVERTAKEN);
 }
 
-static void on_corrupt(void *self)
+static void on_channel_closed(void *self)
 {
-	struct bind_vss *b = self;
-
-	connection_close_channel(*b->connection, b, true);
+	abort_backup(self, VSS_REASON_CHANNEL);
 }
 
 static const struct ic_channel_user channel_ops = {
 	.on_request = on_request,
 	.on_negotiated = on_negotiated,
 	.on_overtaken = on_overtaken,
-	.on_corrupt = on_corrupt,
+	.on_closed = on_channel_closed,
 };
 
 static void on_device_request(void *self, const void *message, size_t size)
@@ -248,14 +245,9 @@ static void on_device_request(void *self, const void *message, size_t size)
 	perform(b);
 }
 
-static void on_device_closed(void *self)
-{
-	abort_backup(self, VSS_REASON_CHANNEL);
-}
-
 static const struct vss_device_link_user device_ops = {
 	.on_request = on_device_request,
-	.on_closed = on_device_closed,
+	.on_closed = on_channel_closed,
 };
 
 int bind_vss_use_device(struct bind_vss *b)
@@ -287,10 +279,9 @@ int bind_vss_new(struct event_base *base, const struct config *config,
 		return -ENOMEM;
 	b->base = base;
 	b->config = config;
-	b->connection = connection;
 	b->snapshot = snapshot;
 	vss_init(&b->core);
-	ic_channel_init(&b->channel, &ic_service_vss, &channel_ops, b);
+	ic_channel_init(&b->channel, base, connection, &ic_service_vss, &channel_ops, b);
 	snapshot_watch(snapshot, on_snapshot_change, b);
 	on_snapshot_change(b);
 	find_mark(b);
@@ -303,44 +294,21 @@ struct bind_vss *bind_vss_free(struct bind_vss *b)
 {
 	if (!b)
 		return NULL;
-	ic_channel_close(&b->channel);
+	ic_channel_fini(&b->channel);
 	b->device = vss_device_link_free(b->device);
 	snapshot_watch(b->snapshot, NULL, NULL);
 	free(b);
 	return NULL;
 }
 
-static void open_channel(void *self, struct vmbus_port *take_port)
-{
-	struct bind_vss *b = self;
-
-	if (ic_channel_open(&b->channel, b->base, take_port))
-		connection_close_channel(*b->connection, b, true);
-}
-
-static void close_channel(void *self, const char *why)
-{
-	struct bind_vss *b = self;
-
-	(void)why;
-	ic_channel_close(&b->channel);
-	abort_backup(b, VSS_REASON_CHANNEL);
-}
-
 struct service bind_vss_service(struct bind_vss *b)
 {
-	return (struct service){
-		.name = "vss",
-		.class_id = &vmbus_class_vss,
-		.self = b,
-		.open = open_channel,
-		.close = close_channel,
-	};
+	return ic_channel_service(&b->channel);
 }
 
 json_t *bind_vss_status(const struct bind_vss *b)
 {
-	const char *channel = connection_channel_state(*b->connection, b);
+	const char *channel = ic_channel_state(&b->channel);
 	char version[16];
 	const char *protocol = ic_channel_version(&b->channel, version);
 	json_t *status;

@@ -23,9 +23,12 @@
 
 #define PATIENCE_NS UINT64_C(60000000000)
 
-void ic_channel_init(struct ic_channel *c, const struct ic_service *service,
+void ic_channel_init(struct ic_channel *c, struct event_base *base,
+		     struct connection *const *connection, const struct ic_service *service,
 		     const struct ic_channel_user *ops, void *self)
 {
+	c->base = base;
+	c->connection = connection;
 	c->link = NULL;
 	c->ops = ops;
 	c->self = self;
@@ -54,7 +57,8 @@ static void after_negotiation(struct ic_channel *c)
 	else
 		log_warning("%s: the host offers no version that this guest speaks",
 			    c->ic.service->name);
-	c->ops->on_negotiated(c->self);
+	if (c->ops->on_negotiated)
+		c->ops->on_negotiated(c->self);
 }
 
 static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans_id)
@@ -74,7 +78,7 @@ static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans
 		send_buffer(c);
 		if (c->ic.stats.negotiations != negotiations)
 			after_negotiation(c);
-		else if (was_open)
+		else if (was_open && c->ops->on_overtaken)
 			c->ops->on_overtaken(c->self);
 		break;
 	default:
@@ -94,7 +98,7 @@ static void on_corrupt(void *user)
 	struct ic_channel *c = user;
 
 	log_error("%s: the ring is corrupt; opening the channel anew", c->ic.service->name);
-	c->ops->on_corrupt(c->self);
+	connection_close_channel(*c->connection, c, true);
 }
 
 static void on_gone(void *user)
@@ -102,7 +106,7 @@ static void on_gone(void *user)
 	struct ic_channel *c = user;
 
 	log_warning("%s: the host has taken the channel away", c->ic.service->name);
-	c->ops->on_corrupt(c->self);
+	connection_close_channel(*c->connection, c, true);
 }
 
 static const struct link_user link_ops = {
@@ -123,23 +127,24 @@ static void on_impatient(evutil_socket_t fd, short what, void *user)
 		    c->ic.service->name, (unsigned long long)(c->patience_ns / 1000000000));
 }
 
-int ic_channel_open(struct ic_channel *c, struct event_base *base, struct vmbus_port *take_port)
+/* -ENOMEM; the port is taken in any case. */
+static int start(struct ic_channel *c, struct vmbus_port *take_port)
 {
 	struct ic_stats stats = c->ic.stats; /* they count for the daemon's life */
 
 	ic_guest_init(&c->ic, c->ic.service);
 	c->ic.stats = stats;
 	if (!c->patience)
-		c->patience = event_new(base, -1, 0, on_impatient, c);
+		c->patience = event_new(c->base, -1, 0, on_impatient, c);
 	if (!c->patience) {
 		vmbus_port_fini(take_port);
 		return -ENOMEM;
 	}
 	timer_set(c->patience, clock_monotonic_ns() + c->patience_ns);
-	return link_new(base, take_port, &link_ops, c, &c->link);
+	return link_new(c->base, take_port, &link_ops, c, &c->link);
 }
 
-void ic_channel_close(struct ic_channel *c)
+void ic_channel_fini(struct ic_channel *c)
 {
 	c->link = link_free(c->link);
 	if (c->patience)
@@ -147,6 +152,40 @@ void ic_channel_close(struct ic_channel *c)
 	c->patience = NULL;
 	c->ic.open = false;
 	c->ic.negotiated = false;
+}
+
+static void open_channel(void *self, struct vmbus_port *take_port)
+{
+	struct ic_channel *c = self;
+
+	if (start(c, take_port))
+		connection_close_channel(*c->connection, c, true);
+}
+
+static void close_channel(void *self, const char *why)
+{
+	struct ic_channel *c = self;
+
+	(void)why;
+	ic_channel_fini(c);
+	if (c->ops->on_closed)
+		c->ops->on_closed(c->self);
+}
+
+struct service ic_channel_service(struct ic_channel *c)
+{
+	return (struct service){
+		.name = c->ic.service->name,
+		.class_id = c->ic.service->class_id,
+		.self = c,
+		.open = open_channel,
+		.close = close_channel,
+	};
+}
+
+const char *ic_channel_state(const struct ic_channel *c)
+{
+	return connection_channel_state(*c->connection, c);
 }
 
 uint8_t *ic_channel_request(struct ic_channel *c, size_t *ret_size)

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "daemon/connection.h"
 #include "vmbus/ic.h"
 #include "vmbus/link.h"
 
 /*
  * The channel of an integration service: a link whose messages are unframed, whose negotiations
- * are answered, and whose requests go to the service's binder.
+ * are answered, and whose requests go to the service's binder. The connection to the host opens and
+ * closes it.
  */
 
+/* What a binder wants to know; all but the first may be NULL. */
 struct ic_channel_user {
 	/* A request of @size bytes at @message; answer with ic_channel_answer(), now or later. */
 	void (*on_request)(void *self, uint8_t *message, size_t size);
@@ -16,11 +19,13 @@ struct ic_channel_user {
 	void (*on_negotiated)(void *self);
 	/* The host has asked for something that was refused here: the open request is void. */
 	void (*on_overtaken)(void *self);
-	/* The ring is corrupt, or gone: close the channel. */
-	void (*on_corrupt)(void *self);
+	/* The channel is closed: rescinded, corrupt, or the host is lost. What was asked is void. */
+	void (*on_closed)(void *self);
 };
 
 struct ic_channel {
+	struct event_base *base;
+	struct connection *const *connection;
 	struct ic_guest ic;
 	struct link *link; /* NULL while the channel is not open */
 	const struct ic_channel_user *ops;
@@ -30,14 +35,21 @@ struct ic_channel {
 	uint64_t patience_ns; /* how long an open channel waits for a version before it is said */
 };
 
-/* A closed channel of @service; @self is handed to the calls of @ops. */
-void ic_channel_init(struct ic_channel *c, const struct ic_service *service,
+/*
+ * A closed channel of @service; @self is handed to the calls of @ops. @connection, which need not
+ * point to one yet, is told when the channel cannot be used any more.
+ */
+void ic_channel_init(struct ic_channel *c, struct event_base *base,
+		     struct connection *const *connection, const struct ic_service *service,
 		     const struct ic_channel_user *ops, void *self);
+/* Closes it without a call to the binder. */
+void ic_channel_fini(struct ic_channel *c);
 
-/* Starts on an opened port, which is the channel's from now on, on failure too. -ENOMEM. */
-_must_check_ int ic_channel_open(struct ic_channel *c, struct event_base *base,
-				 struct vmbus_port *take_port);
-void ic_channel_close(struct ic_channel *c);
+/* The channel as the connection sees it: what opens and closes it. */
+struct service ic_channel_service(struct ic_channel *c);
+
+/* For status: connection_channel_state() of this channel. */
+const char *ic_channel_state(const struct ic_channel *c);
 
 /* The open request's message, to be changed into its answer; NULL if there is none any more. */
 uint8_t *ic_channel_request(struct ic_channel *c, size_t *ret_size);

@@ -42,7 +42,7 @@ struct daemon {
 	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
 	struct api api;
-	struct service services[4];
+	struct service services[16];
 	struct takeover_config takeover;
 	struct connection *connection;
 	struct event *signals[3];

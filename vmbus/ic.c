@@ -53,6 +53,7 @@ static const struct ic_version versions_vss[] = {{5, 0}};
 
 const struct ic_service ic_service_heartbeat = {
 	.name = "heartbeat",
+	.class_id = &vmbus_class_heartbeat,
 	.type = IC_HEARTBEAT,
 	.frameworks = frameworks_all,
 	.n_frameworks = N_ELEMENTS(frameworks_all),
@@ -62,6 +63,7 @@ const struct ic_service ic_service_heartbeat = {
 
 const struct ic_service ic_service_shutdown = {
 	.name = "shutdown",
+	.class_id = &vmbus_class_shutdown,
 	.type = IC_SHUTDOWN,
 	.frameworks = frameworks_all,
 	.n_frameworks = N_ELEMENTS(frameworks_all),
@@ -71,6 +73,7 @@ const struct ic_service ic_service_shutdown = {
 
 const struct ic_service ic_service_vss = {
 	.name = "vss",
+	.class_id = &vmbus_class_vss,
 	.type = IC_VSS,
 	.frameworks = frameworks_vss,
 	.n_frameworks = N_ELEMENTS(frameworks_vss),

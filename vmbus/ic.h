@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "vmbus/guid.h"
 #include "vmbus/wire.h"
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@ struct ic_version {
 /* What one service is on the wire; the version lists are in order of preference, best first. */
 struct ic_service {
 	const char *name;
+	const struct vmbus_guid *class_id; /* of the channel */
 	enum ic_message_type type;
 	const struct ic_version *frameworks;
 	size_t n_frameworks;

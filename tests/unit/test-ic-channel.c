@@ -19,7 +19,7 @@ static struct event_base *base;
 static struct vmbus_port host;
 static struct ic_channel channel;
 static struct {
-	int negotiated, corrupt;
+	int negotiated, corrupt, closed;
 } seen;
 
 static void on_request(void *self, uint8_t *message, size_t size)
@@ -38,19 +38,35 @@ static void on_negotiated(void *self)
 static void on_overtaken(void *self)
 {
 	(void)self;
+
 }
 
-static void on_corrupt(void *self)
+static void on_closed(void *self)
 {
 	(void)self;
-	seen.corrupt++;
+	seen.closed++;
 }
+
+/* A connection that closes what it is told to, as the real ones do. */
+static void close_channel(struct connection *c, const void *self, bool again)
+{
+	(void)c;
+	cr_expect(eq(ptr, (void *)(uintptr_t)self, &channel));
+	cr_expect(again);
+	seen.corrupt++;
+	ic_channel_service(&channel).close(&channel, "corrupt");
+}
+
+static struct connection connection = {.ops = &(const struct connection_ops){
+	.close_channel = close_channel,
+}};
+static struct connection *const the_connection = &connection;
 
 static const struct ic_channel_user ops = {
 	.on_request = on_request,
 	.on_negotiated = on_negotiated,
 	.on_overtaken = on_overtaken,
-	.on_corrupt = on_corrupt,
+	.on_closed = on_closed,
 };
 
 static void open_channel(void)
@@ -60,7 +76,8 @@ static void open_channel(void)
 
 	cr_assert(eq(int, vmbus_port_create(RING_SIZE, &host, fds), 0));
 	cr_assert(eq(int, vmbus_port_adopt(RING_SIZE, fds, &guest), 0));
-	cr_assert(eq(int, ic_channel_open(&channel, base, &guest), 0));
+	ic_channel_service(&channel).open(&channel, &guest);
+	cr_assert(ne(ptr, channel.link, NULL));
 }
 
 static void set_up(void)
@@ -68,13 +85,13 @@ static void set_up(void)
 	logged_init(LOG_LEVEL_INFO);
 	base = event_base_new();
 	host = (struct vmbus_port)VMBUS_PORT_INIT;
-	ic_channel_init(&channel, &ic_service_heartbeat, &ops, NULL);
+	ic_channel_init(&channel, base, &the_connection, &ic_service_heartbeat, &ops, NULL);
 	channel.patience_ns = 50 * UINT64_C(1000000);
 }
 
 static void tear_down(void)
 {
-	ic_channel_close(&channel);
+	ic_channel_fini(&channel);
 	vmbus_port_fini(&host);
 	event_base_free(base);
 }
@@ -139,7 +156,7 @@ Test(ic_channel, a_channel_that_is_opened_again_negotiates_anew)
 	open_channel();
 	negotiate();
 	wait_for(&seen.negotiated, 1);
-	ic_channel_close(&channel);
+	ic_channel_fini(&channel);
 	cr_expect(eq(ptr, (void *)(uintptr_t)ic_channel_version(&channel, version), NULL));
 	vmbus_port_fini(&host);
 
@@ -148,4 +165,14 @@ Test(ic_channel, a_channel_that_is_opened_again_negotiates_anew)
 	cr_expect(eq(int, logged_lines("has not asked"), 1), "and is waited for as the first time");
 	negotiate();
 	wait_for(&seen.negotiated, 2);
+}
+
+Test(ic_channel, a_corrupt_ring_is_told_to_the_connection_which_closes_the_channel)
+{
+	open_channel();
+	negotiate();
+	atomic_store(&host.channel.out.memory.header->write_index, 3);
+	wait_for(&seen.corrupt, 1);
+	cr_expect(eq(int, seen.closed, 1));
+	cr_expect(eq(ptr, channel.link, NULL));
 }
