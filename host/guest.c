@@ -12,49 +12,43 @@
 
 #include "base/log.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum guest_channel {
-	CHANNEL_HEARTBEAT,
-	CHANNEL_DYNMEM,
-	CHANNEL_VSS,
-	CHANNEL_SHUTDOWN,
-	N_CHANNELS,
-};
-
-static const struct vmbus_guid *const classes[] = {
-	[CHANNEL_HEARTBEAT] = &vmbus_class_heartbeat,
-	[CHANNEL_DYNMEM] = &vmbus_class_dynmem,
-	[CHANNEL_VSS] = &vmbus_class_vss,
-	[CHANNEL_SHUTDOWN] = &vmbus_class_shutdown,
+enum {
+	SERVICES_MAX = 8,
 };
 
 struct guest {
 	char *name;
 	uint64_t memory_pages;
 	struct lab_guest *lab;
-	bool offered[N_CHANNELS];
-	struct guest_heartbeat *heartbeat;
+	struct guest_service services[SERVICES_MAX];
+	bool offered[SERVICES_MAX]; /* their channels */
+	size_t n_services;
 	struct guest_memory *memory;
 	struct guest_backup *backup;
 	struct guest_shutdown *shutdown;
 };
 
-static enum guest_channel channel_of(const struct vmbus_guid *class_id)
+/* The service's place; n_services if there is none. */
+static size_t service_of(const struct guest *g, const struct vmbus_guid *class_id)
 {
-	for (int i = 0; i < N_CHANNELS; i++)
-		if (vmbus_guid_equal(classes[i], class_id))
-			return i;
-	return N_CHANNELS;
+	size_t i = 0;
+
+	while (i < g->n_services && !vmbus_guid_equal(g->services[i].class_id, class_id))
+		i++;
+	return i;
 }
 
-static enum guest_channel channel_named(const char *service)
+static size_t service_named(const struct guest *g, const char *name)
 {
-	for (int i = 0; i < N_CHANNELS; i++)
-		if (!strcmp(vmbus_class_name(classes[i]), service))
-			return i;
-	return N_CHANNELS;
+	size_t i = 0;
+
+	while (i < g->n_services && strcmp(vmbus_class_name(g->services[i].class_id), name) != 0)
+		i++;
+	return i;
 }
 
 /* A service has found its ring corrupt. */
@@ -74,6 +68,12 @@ static bool backup_runs(const void *self)
 	return g->backup && guest_backup_is_running(g->backup);
 }
 
+static void add_service(struct guest *g, struct guest_service service)
+{
+	assert(g->n_services < SERVICES_MAX);
+	g->services[g->n_services++] = service;
+}
+
 static int add_services(struct guest *g, const struct guest_config *config)
 {
 	const struct guest_service_context context = {
@@ -83,18 +83,26 @@ static int add_services(struct guest *g, const struct guest_config *config)
 		.backup_runs = backup_runs,
 		.guest = g,
 	};
+	struct guest_heartbeat *heartbeat;
 	int r;
 
-	r = guest_heartbeat_new(&context, &g->heartbeat);
+	r = guest_heartbeat_new(&context, &heartbeat);
 	if (r)
 		return r;
+	add_service(g, guest_heartbeat_service(heartbeat));
 	r = guest_memory_new(&context, config->settings, config->window_pfn, &g->memory);
 	if (r)
 		return r;
+	add_service(g, guest_memory_service(g->memory));
+	r = guest_backup_new(&context, &config->workers, &g->backup);
+	if (r)
+		return r;
+	add_service(g, guest_backup_service(g->backup));
 	r = guest_shutdown_new(&context, &g->shutdown);
 	if (r)
 		return r;
-	return guest_backup_new(&context, &config->workers, &g->backup);
+	add_service(g, guest_shutdown_service(g->shutdown));
+	return 0;
 }
 
 int guest_new(const struct guest_config *config, struct guest **ret_guest)
@@ -121,10 +129,8 @@ struct guest *guest_free(struct guest *g)
 {
 	if (!g)
 		return NULL;
-	(void)guest_heartbeat_free(g->heartbeat);
-	(void)guest_memory_free(g->memory);
-	(void)guest_backup_free(g->backup);
-	(void)guest_shutdown_free(g->shutdown);
+	for (size_t i = 0; i < g->n_services; i++)
+		g->services[i].free(g->services[i].self);
 	free(g->name);
 	free(g);
 	return NULL;
@@ -152,17 +158,17 @@ struct guest_shutdown *guest_shutdown_of(struct guest *g)
 
 void guest_offer_all(struct guest *g)
 {
-	for (int i = 0; i < N_CHANNELS; i++)
-		(void)!guest_offer(g, vmbus_class_name(classes[i]));
+	for (size_t i = 0; i < g->n_services; i++)
+		(void)!guest_offer(g, vmbus_class_name(g->services[i].class_id));
 }
 
 int guest_offer(struct guest *g, const char *service)
 {
-	enum guest_channel i = channel_named(service);
+	size_t i = service_named(g, service);
 
-	if (i == N_CHANNELS)
+	if (i == g->n_services)
 		return GUEST_NO_SERVICE;
-	if (g->offered[i] || lab_offer(g->lab, classes[i]))
+	if (g->offered[i] || lab_offer(g->lab, g->services[i].class_id))
 		return GUEST_NOT_POSSIBLE;
 	g->offered[i] = true;
 	return 0;
@@ -170,11 +176,11 @@ int guest_offer(struct guest *g, const char *service)
 
 int guest_rescind(struct guest *g, const char *service)
 {
-	enum guest_channel i = channel_named(service);
+	size_t i = service_named(g, service);
 
-	if (i == N_CHANNELS)
+	if (i == g->n_services)
 		return GUEST_NO_SERVICE;
-	if (!g->offered[i] || lab_rescind(g->lab, classes[i]))
+	if (!g->offered[i] || lab_rescind(g->lab, g->services[i].class_id))
 		return GUEST_NOT_POSSIBLE;
 	g->offered[i] = false;
 	return 0;
@@ -183,52 +189,31 @@ int guest_rescind(struct guest *g, const char *service)
 void guest_channel_opened(struct guest *g, const struct vmbus_guid *class_id,
 			  struct vmbus_port *take_port)
 {
+	size_t i = service_of(g, class_id);
+
 	log_info("%s: %s is open", g->name, vmbus_class_name(class_id));
-	switch (channel_of(class_id)) {
-	case CHANNEL_HEARTBEAT:
-		guest_heartbeat_open(g->heartbeat, take_port);
-		break;
-	case CHANNEL_DYNMEM:
-		guest_memory_open(g->memory, take_port);
-		break;
-	case CHANNEL_VSS:
-		guest_backup_open(g->backup, take_port);
-		break;
-	case CHANNEL_SHUTDOWN:
-		guest_shutdown_open(g->shutdown, take_port);
-		break;
-	case N_CHANNELS:
+	if (i < g->n_services)
+		g->services[i].open(g->services[i].self, take_port);
+	else
 		vmbus_port_fini(take_port);
-		break;
-	}
 }
 
 void guest_channel_closed(struct guest *g, const struct vmbus_guid *class_id)
 {
+	size_t i = service_of(g, class_id);
+
 	log_info("%s: %s is closed", g->name, vmbus_class_name(class_id));
-	switch (channel_of(class_id)) {
-	case CHANNEL_HEARTBEAT:
-		guest_heartbeat_close(g->heartbeat);
-		break;
-	case CHANNEL_DYNMEM:
-		guest_memory_close(g->memory);
-		break;
-	case CHANNEL_VSS:
-		guest_backup_close(g->backup);
-		break;
-	case CHANNEL_SHUTDOWN:
-		guest_shutdown_close(g->shutdown);
-		break;
-	case N_CHANNELS:
-		break;
-	}
+	if (i < g->n_services)
+		g->services[i].close(g->services[i].self);
 }
 
 json_t *guest_status(const struct guest *g)
 {
-	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "name", g->name, "machine_memory_bytes",
-			 (json_int_t)(g->memory_pages * VMBUS_PAGE_SIZE), "heartbeat",
-			 guest_heartbeat_status(g->heartbeat), "memory",
-			 guest_memory_status(g->memory), "backup", guest_backup_status(g->backup),
-			 "shutdown", guest_shutdown_status(g->shutdown));
+	json_t *status = json_pack("{s:s, s:I}", "name", g->name, "machine_memory_bytes",
+				   (json_int_t)(g->memory_pages * VMBUS_PAGE_SIZE));
+
+	for (size_t i = 0; i < g->n_services; i++)
+		json_object_set_new(status, g->services[i].status_name,
+				    g->services[i].status(g->services[i].self));
+	return status;
 }

@@ -154,29 +154,33 @@ int guest_backup_new(const struct guest_service_context *context,
 	return 0;
 }
 
+static void close_channel(void *self)
+{
+	struct guest_backup *g = self;
+
+	ic_client_close(&g->channel);
+	vss_host_lost(&g->core, clock_monotonic_ns());
+	step(g);
+}
+
 struct guest_backup *guest_backup_free(struct guest_backup *g)
 {
 	if (!g)
 		return NULL;
 	if (g->timer) {
-		guest_backup_close(g);
+		close_channel(g);
 		event_free(g->timer);
 	}
 	free(g);
 	return NULL;
 }
 
-void guest_backup_open(struct guest_backup *g, struct vmbus_port *take_port)
+static void open_channel(void *self, struct vmbus_port *take_port)
 {
+	struct guest_backup *g = self;
+
 	if (ic_client_open(&g->channel, g->context.base, take_port))
 		g->context.rescind(g->context.guest, &vmbus_class_vss);
-}
-
-void guest_backup_close(struct guest_backup *g)
-{
-	ic_client_close(&g->channel);
-	vss_host_lost(&g->core, clock_monotonic_ns());
-	step(g);
 }
 
 int guest_backup_start(struct guest_backup *g, struct backup *backup)
@@ -204,4 +208,27 @@ json_t *guest_backup_status(const struct guest_backup *g)
 	return json_pack("{s:s, s:s*}", "state",
 			 g->channel.link ? vss_host_state_name(g->core.state) : "none", "version",
 			 ic_client_version(&g->channel, version));
+}
+
+static json_t *describe(const void *self)
+{
+	return guest_backup_status(self);
+}
+
+static void destroy(void *self)
+{
+	(void)guest_backup_free(self);
+}
+
+struct guest_service guest_backup_service(struct guest_backup *g)
+{
+	return (struct guest_service){
+		.class_id = &vmbus_class_vss,
+		.status_name = "backup",
+		.self = g,
+		.open = open_channel,
+		.close = close_channel,
+		.status = describe,
+		.free = destroy,
+	};
 }

@@ -25,9 +25,8 @@ _must_check_ int guest_backup_new(const struct guest_service_context *context,
 struct guest_backup *guest_backup_free(struct guest_backup *g);
 DEFINE_CLEANUP(guest_backup)
 
-/* The guest has opened the channel; the port is taken. / The channel is closed. */
-void guest_backup_open(struct guest_backup *g, struct vmbus_port *take_port);
-void guest_backup_close(struct guest_backup *g);
+/* As the guest sees it; valid as long as @g is. */
+struct guest_service guest_backup_service(struct guest_backup *g);
 
 /* Begins @backup, which is borrowed until it has ended. GUEST_BACKUP_NOT_READY, _RUNNING. */
 _must_check_ int guest_backup_start(struct guest_backup *g, struct backup *backup);

@@ -114,14 +114,18 @@ struct guest_heartbeat *guest_heartbeat_free(struct guest_heartbeat *g)
 	return NULL;
 }
 
-void guest_heartbeat_open(struct guest_heartbeat *g, struct vmbus_port *take_port)
+static void open_channel(void *self, struct vmbus_port *take_port)
 {
+	struct guest_heartbeat *g = self;
+
 	if (ic_client_open(&g->channel, g->context.base, take_port))
 		g->context.rescind(g->context.guest, &vmbus_class_heartbeat);
 }
 
-void guest_heartbeat_close(struct guest_heartbeat *g)
+static void close_channel(void *self)
 {
+	struct guest_heartbeat *g = self;
+
 	ic_client_close(&g->channel);
 	heartbeat_host_stop(&g->core);
 	timer_set(g->timer, UINT64_MAX);
@@ -143,4 +147,27 @@ json_t *guest_heartbeat_status(const struct guest_heartbeat *g)
 			 (json_int_t)g->core.asked, "answered", (json_int_t)g->core.answered,
 			 "missed", (json_int_t)g->core.missed, "answer_seconds",
 			 g->core.answer_time_ns / 1e9);
+}
+
+static json_t *describe(const void *self)
+{
+	return guest_heartbeat_status(self);
+}
+
+static void destroy(void *self)
+{
+	(void)guest_heartbeat_free(self);
+}
+
+struct guest_service guest_heartbeat_service(struct guest_heartbeat *g)
+{
+	return (struct guest_service){
+		.class_id = &vmbus_class_heartbeat,
+		.status_name = "heartbeat",
+		.self = g,
+		.open = open_channel,
+		.close = close_channel,
+		.status = describe,
+		.free = destroy,
+	};
 }

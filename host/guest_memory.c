@@ -258,8 +258,9 @@ struct guest_memory *guest_memory_free(struct guest_memory *g)
 	return NULL;
 }
 
-void guest_memory_open(struct guest_memory *g, struct vmbus_port *take_port)
+static void open_channel(void *self, struct vmbus_port *take_port)
 {
+	struct guest_memory *g = self;
 	struct balancer fresh;
 	uint64_t now = clock_monotonic_ns();
 
@@ -277,8 +278,9 @@ void guest_memory_open(struct guest_memory *g, struct vmbus_port *take_port)
 	step(g);
 }
 
-void guest_memory_close(struct guest_memory *g)
+static void close_channel(void *self)
 {
+	struct guest_memory *g = self;
 	uint64_t now = clock_monotonic_ns();
 
 	g->link = link_free(g->link);
@@ -381,4 +383,27 @@ json_t *guest_memory_status(const struct guest_memory *g)
 	if (status && s.has_report)
 		add_report(status, g, &s);
 	return status;
+}
+
+static json_t *describe(const void *self)
+{
+	return guest_memory_status(self);
+}
+
+static void destroy(void *self)
+{
+	(void)guest_memory_free(self);
+}
+
+struct guest_service guest_memory_service(struct guest_memory *g)
+{
+	return (struct guest_service){
+		.class_id = &vmbus_class_dynmem,
+		.status_name = "memory",
+		.self = g,
+		.open = open_channel,
+		.close = close_channel,
+		.status = describe,
+		.free = destroy,
+	};
 }

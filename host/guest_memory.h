@@ -28,9 +28,8 @@ _must_check_ int guest_memory_new(const struct guest_service_context *context,
 struct guest_memory *guest_memory_free(struct guest_memory *g);
 DEFINE_CLEANUP(guest_memory)
 
-/* The guest has opened the channel; the port is taken. / The channel is closed. */
-void guest_memory_open(struct guest_memory *g, struct vmbus_port *take_port);
-void guest_memory_close(struct guest_memory *g);
+/* As the guest sees it; valid as long as @g is. */
+struct guest_service guest_memory_service(struct guest_memory *g);
 
 /* From now on the guest gets this much (within its minimum and maximum), or what it needs. */
 void guest_memory_assign(struct guest_memory *g, uint64_t pages);

@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 /*
- * What every service of a guest is given.
+ * A service of a guest: what it is given, and how the guest sees it.
  */
 
 struct guest_service_context {
@@ -20,4 +20,16 @@ struct guest_service_context {
 	/* True while a backup of the guest is under way: it takes nothing else on then. */
 	bool (*backup_runs)(const void *guest);
 	void *guest;
+};
+
+struct guest_service {
+	const struct vmbus_guid *class_id;
+	const char *status_name; /* of its object in the guest's status */
+	void *self;
+	/* The guest has opened the channel; the port is the service's, on failure too. */
+	void (*open)(void *self, struct vmbus_port *take_port);
+	/* The channel is closed, by whomever. */
+	void (*close)(void *self);
+	json_t *(*status)(const void *self);
+	void (*free)(void *self);
 };

@@ -102,14 +102,18 @@ struct guest_shutdown *guest_shutdown_free(struct guest_shutdown *g)
 	return NULL;
 }
 
-void guest_shutdown_open(struct guest_shutdown *g, struct vmbus_port *take_port)
+static void open_channel(void *self, struct vmbus_port *take_port)
 {
+	struct guest_shutdown *g = self;
+
 	if (ic_client_open(&g->channel, g->context.base, take_port))
 		g->context.rescind(g->context.guest, &vmbus_class_shutdown);
 }
 
-void guest_shutdown_close(struct guest_shutdown *g)
+static void close_channel(void *self)
 {
+	struct guest_shutdown *g = self;
+
 	ic_client_close(&g->channel);
 	shutdown_host_close(&g->core);
 	set_timer(g);
@@ -141,4 +145,27 @@ json_t *guest_shutdown_status(const struct guest_shutdown *g)
 
 	return json_pack("{s:s, s:s*}", "state", shutdown_host_state_name(g->core.state), "version",
 			 ic_client_version(&g->channel, version));
+}
+
+static json_t *describe(const void *self)
+{
+	return guest_shutdown_status(self);
+}
+
+static void destroy(void *self)
+{
+	(void)guest_shutdown_free(self);
+}
+
+struct guest_service guest_shutdown_service(struct guest_shutdown *g)
+{
+	return (struct guest_service){
+		.class_id = &vmbus_class_shutdown,
+		.status_name = "shutdown",
+		.self = g,
+		.open = open_channel,
+		.close = close_channel,
+		.status = describe,
+		.free = destroy,
+	};
 }

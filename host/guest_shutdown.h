@@ -23,9 +23,8 @@ _must_check_ int guest_shutdown_new(const struct guest_service_context *context,
 struct guest_shutdown *guest_shutdown_free(struct guest_shutdown *g);
 DEFINE_CLEANUP(guest_shutdown)
 
-/* The guest has opened the channel; the port is taken. / The channel is closed. */
-void guest_shutdown_open(struct guest_shutdown *g, struct vmbus_port *take_port);
-void guest_shutdown_close(struct guest_shutdown *g);
+/* As the guest sees it; valid as long as @g is. */
+struct guest_service guest_shutdown_service(struct guest_shutdown *g);
 
 /*
  * Asks the guest, with @flags (enum shutdown_flag) and a @text for its log; the state tells what
