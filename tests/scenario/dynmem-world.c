@@ -398,11 +398,12 @@ static void run_memory(struct world *w)
 		work_on_return(w);
 }
 
-/* Puts @size bytes into the ring of @end, if there is room. */
-static void inject(struct end *end, const void *bytes, size_t size)
+/* Puts @size bytes into the ring of @end, if there is room. A daemon that is dead writes nothing. */
+static void inject(struct world *w, struct end *end, const void *bytes, size_t size)
 {
-	if (!end->unsent && vmbus_channel_send(&end->channel, 0, bytes, size) == VMBUS_CHANNEL_FULL)
+	if (end->unsent || (w->dead && end == &w->guest_end))
 		return;
+	(void)!vmbus_channel_send(&end->channel, 0, bytes, size);
 }
 
 /* A message that both ends have to drop, whichever gets it. */
@@ -427,7 +428,7 @@ static void inject_malformed(struct world *w)
 		m.bytes[2] = m.size = DYNMEM_HEADER_SIZE + world_below(w, 8);
 		break;
 	}
-	inject(end, m.bytes, m.size);
+	inject(w, end, m.bytes, m.size);
 }
 
 /* A message that is well-formed and changes nothing of what either end has or waits for. */
@@ -440,19 +441,19 @@ static void inject_strange(struct world *w)
 	switch (world_below(w, 4)) {
 	case 0:
 		dynmem_encode_unballoon_request(&m, 0, false, &foreign, 1);
-		inject(&w->host_end, m.bytes, m.size);
+		inject(w, &w->host_end, m.bytes, m.size);
 		break;
 	case 1:
 		dynmem_encode_info_max_pages(&m, 0, N_PAGES);
-		inject(&w->host_end, m.bytes, m.size);
+		inject(w, &w->host_end, m.bytes, m.size);
 		break;
 	case 2:
 		dynmem_encode_status_report(&m, 0, &report);
-		inject(&w->host_end, m.bytes, m.size);
+		inject(w, &w->host_end, m.bytes, m.size);
 		break;
 	case 3:
 		dynmem_encode_status_report(&m, 0, &report);
-		inject(&w->guest_end, m.bytes, m.size);
+		inject(w, &w->guest_end, m.bytes, m.size);
 		break;
 	}
 }

@@ -10,6 +10,7 @@
 enum {
 	ROUNDS = 12,
 	STEPS = 700,
+	STRANGE_STEPS = 50,
 	ENOUGH_INSTANTS = 40,
 };
 
@@ -67,6 +68,35 @@ Test(dynmem_restart, killed_at_any_instant_the_daemon_goes_on_and_the_host_sees_
 		world_fini(w);
 	} while (died);
 	cr_expect(gt(u64, instant, ENOUGH_INSTANTS));
+}
+
+/*
+ * Whether the last message went out is told by the ring's write index, which nobody but the daemon
+ * moves: not even a world that otherwise puts strange messages into both rings.
+ */
+Test(dynmem_restart, what_was_recorded_is_sent_whatever_goes_on_while_the_daemon_is_dead,
+     .timeout = 300)
+{
+	struct world *w = &the_world;
+	uint64_t instant = 0;
+	bool died;
+
+	do {
+		world_init(w, world_first_seed() + instant, &world_calm);
+		world_come_to_rest(w);
+		cr_assert(eq(int, dynmem_host_request(w->host, DYNMEM_HOST_BALLOON, 1500, w->now_ns), 0));
+		world_step(w); /* the request is on its way */
+		w->kill_at = w->instants + ++instant;
+		for (int i = 0; i < STRANGE_STEPS; i++) {
+			w->faults.strange = w->dead ? 1000 : 0;
+			world_step(w);
+		}
+		world_come_to_rest(w);
+		cr_expect(eq(u64, world_host_status(w).ballooned_pages, 1500));
+		cr_expect(eq(u64, world_guest_status(w).ballooned_pages, 1500));
+		died = w->deaths > 0;
+		world_fini(w);
+	} while (died && instant < ENOUGH_INSTANTS);
 }
 
 Test(dynmem_restart, killed_again_and_again_it_loses_nothing_and_answers_once, .timeout = 300)
