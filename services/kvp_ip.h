@@ -78,6 +78,14 @@ enum {
 	KVP_IP_INVALID = 1, /* no address, no subnet, not one subnet for each address, or too many */
 };
 
+/*
+ * Whether a machine can have these addresses and reach these gateways and servers: counts and prefixes
+ * in range, nothing unspecified, multicast, reserved or (but for a server) loopback, no address that
+ * is its network's own or its broadcast. What is set has to pass it, whichever form it came in.
+ * KVP_IP_INVALID; @ret_why, not NULL, is then a static text for people.
+ */
+_must_check_ int kvp_ip_check(const struct kvp_ip_info *info, const char **ret_why);
+
 /* KVP_IP_INVALID. Spaces around an address and empty elements are passed over. */
 _must_check_ int kvp_ip_parse(const struct kvp_ip_texts *texts, struct kvp_ip_info *ret_info);
 

@@ -4,7 +4,7 @@ PURE_ARCHIVES += %D%/libservices.a
 %C%_libservices_a_SOURCES = \
 	%D%/heartbeat.c %D%/heartbeat.h \
 	%D%/heartbeat_wire.h \
-	%D%/kvp_ip.h \
+	%D%/kvp_ip.c %D%/kvp_ip.h \
 	%D%/kvp_store.h \
 	%D%/kvp_wire.h \
 	%D%/shutdown.c %D%/shutdown.h \
