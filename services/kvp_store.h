@@ -18,7 +18,7 @@ struct kvp_store;
 /* The conditions of the functions below, and of kvp_change.done(). */
 enum {
 	KVP_STORE_NONE = 1, /* there is no such key, or no entry of that number */
-	KVP_STORE_FULL,     /* the pool has as many keys as are allowed */
+	KVP_STORE_FULL,     /* the pool has as many keys as are allowed, or its disk is full */
 };
 
 struct kvp_entry {
@@ -55,7 +55,7 @@ struct kvp_change {
 	/*
 	 * Once for each kvp_store_submit(), from the event loop and never before that has returned. 0:
 	 * the change is durable, and seen by readers; KVP_STORE_NONE: there was nothing to remove;
-	 * KVP_STORE_FULL; negative errno: it is not made (-ENOSPC, -EROFS, ...).
+	 * KVP_STORE_FULL; negative errno: it is not made (-EROFS, -EIO, ...).
 	 */
 	void (*done)(struct kvp_change *change, int r);
 	struct kvp_change *link; /* the store's own */

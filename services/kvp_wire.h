@@ -109,12 +109,11 @@ _must_check_ int kvp_decode_request(const void *message, size_t size, bool binar
 				    struct kvp_request *ret_request);
 
 /*
- * Guest: write the answer over the request of @size bytes, for which kvp_decode_request() was
+ * Guest: write the answer over the request (kvp_encode_ip() likewise) of @size bytes, for which kvp_decode_request() was
  * successful. What is longer than the wire has room for is cut; what is no UTF-8 is U+FFFD.
  */
-void kvp_encode_value(void *message, size_t size, const char *value);                    /* GET */
-void kvp_encode_entry(void *message, size_t size, const char *key, const char *value);   /* ENUMERATE */
-void kvp_encode_ip(void *message, size_t size, bool binary_ip, const struct kvp_ip_info *ip);
+void kvp_encode_value(void *message, size_t size, const char *value);                  /* GET */
+void kvp_encode_entry(void *message, size_t size, const char *key, const char *value); /* ENUMERATE */
 
 /*
  * Host: writes the request; *ret_size is KVP_MESSAGE_SIZE or KVP_IP_MESSAGE_SIZE. KVP_FAULT_KEY,
