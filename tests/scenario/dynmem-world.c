@@ -487,14 +487,17 @@ static void run_faults(struct world *w)
 		world_disconnect(w);
 }
 
-static bool guest_has(const struct world *w, uint64_t pfn)
+/* Marks the pages of @set, all of which must be of the memory that there is. */
+static void mark(const struct rangeset *set, bool *pages)
 {
-	return rangeset_contains(dynmem_ballooned(w->guest), (struct page_range){pfn, 1});
-}
+	memset(pages, 0, N_PAGES * sizeof(*pages));
+	for (size_t i = 0; i < set->n_ranges; i++) {
+		struct page_range range = set->ranges[i];
 
-static bool host_has(const struct world *w, uint64_t pfn)
-{
-	return rangeset_contains(dynmem_host_ballooned(w->host), (struct page_range){pfn, 1});
+		cr_assert(range.first >= FIRST_PFN &&
+			  range.first + range.count <= FIRST_PFN + N_PAGES);
+		memset(pages + range.first - FIRST_PFN, true, range.count * sizeof(*pages));
+	}
 }
 
 static bool ring_is_empty(const struct vmbus_ring_memory *memory)
@@ -514,20 +517,22 @@ static bool at_rest(const struct world *w)
 
 static void check_pages(const struct world *w)
 {
+	static bool guest_has[N_PAGES], host_has[N_PAGES];
 	struct dynmem_status guest = world_guest_status(w);
 	bool resting = !w->dead && at_rest(w);
 	uint64_t out_of_use = 0;
 
+	mark(dynmem_ballooned(w->guest), guest_has);
+	mark(dynmem_host_ballooned(w->host), host_has);
 	for (uint64_t i = 0; i < N_PAGES; i++) {
-		uint64_t pfn = FIRST_PFN + i;
-
 		out_of_use += w->out_of_use[i];
-		if (host_has(w, pfn))
-			cr_assert(w->out_of_use[i], "the host has %#" PRIx64 ", which is used", pfn);
-		if (!w->dead && guest_has(w, pfn))
-			cr_assert(w->out_of_use[i]);
-		if (resting)
-			cr_assert(eq(int, guest_has(w, pfn), host_has(w, pfn)));
+		if (host_has[i] && !w->out_of_use[i])
+			cr_fatal("the host has %#" PRIx64 ", which is used", FIRST_PFN + i);
+		if (!w->dead && guest_has[i] && !w->out_of_use[i])
+			cr_fatal("the guest lets %#" PRIx64 " be used", FIRST_PFN + i);
+		if (resting && guest_has[i] != host_has[i])
+			cr_fatal("only the %s has %#" PRIx64,
+				       guest_has[i] ? "guest" : "host", FIRST_PFN + i);
 	}
 	if (!w->dead)
 		cr_assert(eq(u64, out_of_use, guest.ballooned_pages + guest.unreported_pages +
