@@ -22,7 +22,7 @@
  *   - whenever nothing is outstanding, both ends have the same set of pages;
  *   - whenever nothing is outstanding, memory was added as the host believes, if it was told;
  *   - without a channel, every page that is out of use is unreported, or on its way back;
- *   - while all is calm, reports come at least every two periods.
+ *   - while all is calm and the daemon lives, reports come at least every two periods.
  *
  * The guest's daemon can be killed at any instant, in the middle of a commit too. What is left then
  * is the record, the rings, and the memory in the hands of the keeper; a new daemon goes on.
@@ -37,6 +37,7 @@ enum {
 	UNIT_PAGES = 256,         /* in which memory is added: 1 MiB */
 	WINDOW_PAGES = 20 * UNIT_PAGES,
 	WINDOW_PFN = 0x100000,
+	WORLD_ONCE_FAILED = 4, /* seeds that are run each time */
 };
 
 /* How often, in a thousand, each thing happens where it can. */
@@ -105,6 +106,8 @@ struct world {
 	bool dead;
 	uint64_t instants; /* at which it could have died */
 	uint64_t kill_at;  /* the instant at which it does; 0 = by chance only */
+	uint64_t dead_until_ns; /* before this no new daemon is started */
+	uint64_t alive_ns;      /* when the last one was started; 0 = the first one lives */
 
 	struct dynmem_host *host;
 	struct end host_end;
@@ -150,3 +153,6 @@ struct dynmem_host_status world_host_status(const struct world *w);
 
 /* From HVGUEST_SEED, which is set and printed before the tests begin. */
 unsigned int world_first_seed(void);
+
+/* The seed of a round: the first WORLD_ONCE_FAILED are known, the others count from the first seed on. */
+unsigned int world_seed(unsigned int round);

@@ -164,11 +164,10 @@ Test(dynmem_faults, what_a_lost_host_had_is_given_to_the_next_one_untouched)
 Test(dynmem_faults, whatever_happens_both_ends_have_the_same_pages, .timeout = 300)
 {
 	uint64_t wrongs = 0, deaths = 0, closes = 0, operations = 0, added = 0, reused = 0;
-	unsigned int seed = world_first_seed();
 	struct world *w = &the_world;
 
-	for (unsigned int round = 0; round < ROUNDS; round++) {
-		world_init(w, seed + round, &anything);
+	for (unsigned int round = 0; round < WORLD_ONCE_FAILED + ROUNDS; round++) {
+		world_init(w, world_seed(round), &anything);
 		for (int i = 0; i < STEPS; i++) {
 			world_want_something(w);
 			world_step(w);

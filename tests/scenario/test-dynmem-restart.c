@@ -99,14 +99,34 @@ Test(dynmem_restart, what_was_recorded_is_sent_whatever_goes_on_while_the_daemon
 	} while (died && instant < ENOUGH_INSTANTS);
 }
 
+/* A report that was due while nobody lived is sent by the next daemon at once. */
+Test(dynmem_restart, dead_for_long_it_reports_as_soon_as_it_lives)
+{
+	struct world *w = &the_world;
+	struct dynmem_host_status host;
+
+	world_init(w, world_first_seed(), &world_calm);
+	world_come_to_rest(w);
+	w->kill_at = w->instants + 1;
+	w->dead_until_ns = w->now_ns + 10 * S;
+	while (w->alive_ns == 0)
+		world_step(w);
+	for (int i = 0; i < 3; i++)
+		world_step(w);
+	host = world_host_status(w);
+	cr_expect(ge(u64, host.report_ns, w->alive_ns));
+	cr_expect(le(u64, host.report_ns, w->alive_ns + S));
+	expect_no_trouble(w);
+	world_fini(w);
+}
+
 Test(dynmem_restart, killed_again_and_again_it_loses_nothing_and_answers_once, .timeout = 300)
 {
-	unsigned int seed = world_first_seed();
 	uint64_t deaths = 0, operations = 0;
 	struct world *w = &the_world;
 
-	for (unsigned int round = 0; round < ROUNDS; round++) {
-		world_init(w, seed + round, &deadly);
+	for (unsigned int round = 0; round < WORLD_ONCE_FAILED + ROUNDS; round++) {
+		world_init(w, world_seed(round), &deadly);
 		for (int i = 0; i < STEPS; i++) {
 			world_want_something(w);
 			world_step(w);
@@ -124,12 +144,11 @@ Test(dynmem_restart, killed_again_and_again_it_loses_nothing_and_answers_once, .
 
 Test(dynmem_restart, whatever_else_goes_wrong_no_page_is_lost_or_in_use_twice, .timeout = 300)
 {
-	unsigned int seed = world_first_seed();
 	uint64_t deaths = 0, closes = 0;
 	struct world *w = &the_world;
 
-	for (unsigned int round = 0; round < ROUNDS; round++) {
-		world_init(w, seed + round, &rough);
+	for (unsigned int round = 0; round < WORLD_ONCE_FAILED + ROUNDS; round++) {
+		world_init(w, world_seed(round), &rough);
 		for (int i = 0; i < STEPS; i++) {
 			world_want_something(w);
 			world_step(w);

@@ -63,12 +63,11 @@ Test(dynmem_scenario, calm_operations_leave_no_trace_of_trouble, .timeout = 120)
 
 Test(dynmem_scenario, whatever_goes_wrong_no_page_is_lost_or_in_use_twice, .timeout = 300)
 {
-	unsigned int seed = world_first_seed();
 	uint64_t operations = 0, closes = 0, malformed = 0, foreign = 0, full = 0;
 	struct world *w = &the_world;
 
-	for (unsigned int round = 0; round < ROUNDS; round++) {
-		world_init(w, seed + round, &rough);
+	for (unsigned int round = 0; round < WORLD_ONCE_FAILED + ROUNDS; round++) {
+		world_init(w, world_seed(round), &rough);
 		for (int i = 0; i < STEPS / 4; i++) {
 			world_want_something(w);
 			world_step(w);
