@@ -25,9 +25,20 @@ PURE_ARCHIVES += %D%/libhost.a
 bin_PROGRAMS += %D%/hvhost
 
 %C%_hvhost_SOURCES = \
-	%D%/client.c \
+	%D%/api.c %D%/api.h \
+	%D%/api_backup.c \
+	%D%/api_guests.c \
+	%D%/api_memory.c \
+	%D%/api_power.c \
+	%D%/command.c %D%/command.h \
+	%D%/host.h \
 	%D%/hvhost.c \
 	%D%/serve.c \
+	%D%/verb_backup.c \
+	%D%/verb_channels.c \
+	%D%/verb_memory.c \
+	%D%/verb_power.c \
+	%D%/verb_status.c \
 	%D%/verbs.h
 %C%_hvhost_LDADD = \
 	%D%/libhost_sys.a %D%/libhost.a \

@@ -4,17 +4,14 @@
  * hvhost serve: the lab host.
  *
  * One event loop holds the lab, the guests and the API; two workers make the copies of backups.
- * Finished backups are kept for whoever asks what became of them, a bounded number of them.
  */
 
 #include "base/ask.h"
-#include "base/httpd.h"
 #include "base/log.h"
 #include "base/size.h"
 #include "base/usage.h"
-#include "host/guest.h"
+#include "host/api.h"
 #include "host/verbs.h"
-#include "services/shutdown_wire.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -24,37 +21,7 @@
 #define NS_PER_SECOND UINT64_C(1000000000)
 #define MINIMUM_BYTES (UINT64_C(512) << 20)
 
-enum {
-	GUESTS_MAX = 64,
-	BACKUPS_MAX = 32,
-};
-
-struct host;
-
-/* A guest's place at the host: what the lab's calls come back with. */
-struct seat {
-	struct host *host;
-	struct guest *guest;
-};
-
-struct host {
-	struct event_base *base;
-	const char *run_dir;
-	bool json; /* tell what happens on standard output, one JSON object a line */
-	struct balancer_settings settings;
-	uint64_t window_pfn; /* where memory is added; 0: none is */ /* amounts of 0: by the guest's machine */
-	struct lab *lab;
-	struct backup_workers workers;
-	struct httpd *httpd;
-	struct event *signals[2];
-	struct seat *seats[GUESTS_MAX];
-	size_t n_seats;
-	struct backup *backups[BACKUPS_MAX]; /* oldest first */
-	size_t n_backups;
-	unsigned int last_backup_id;
-};
-
-static struct guest *find_guest(const struct host *h, const char *name)
+struct guest *host_find_guest(const struct host *h, const char *name)
 {
 	for (size_t i = 0; name && i < h->n_seats; i++)
 		if (!strcmp(guest_name(h->seats[i]->guest), name))
@@ -111,7 +78,7 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 	};
 	struct seat *seat;
 
-	if (find_guest(h, name))
+	if (host_find_guest(h, name))
 		return SHM_NAME_TAKEN;
 	if (h->n_seats == GUESTS_MAX)
 		return SHM_NO_MEMORY;
@@ -172,271 +139,6 @@ static const struct lab_ops lab_ops = {
 	.on_gone = on_gone,
 };
 
-/* The API. */
-
-/* Answers with @take_body as the schema has it. */
-static void reply(struct httpd_request *request, int status, json_t *take_body)
-{
-	json_t *answer = json_pack("{s:i}", "schema", 1);
-
-	if (!take_body || json_object_update_missing(answer, take_body) < 0) {
-		json_decref(answer);
-		answer = NULL;
-	}
-	json_decref(take_body);
-	httpd_reply_json(request, status, answer);
-}
-
-/* The guest in the path; NULL, and the request is answered, if there is none. */
-static struct guest *requested_guest(struct host *h, struct httpd_request *request)
-{
-	const char *name = httpd_request_param(request, "name");
-	struct guest *g = find_guest(h, name);
-	char message[160];
-
-	if (!g) {
-		snprintf(message, sizeof(message), "no guest '%s' is connected", name);
-		httpd_reply_error(request, 404, message, "hvhost status lists the guests");
-	}
-	return g;
-}
-
-static void get_status(struct httpd_request *request, void *user)
-{
-	struct host *h = user;
-	json_t *guests = json_array();
-
-	for (size_t i = 0; i < h->n_seats; i++)
-		json_array_append_new(guests, guest_status(h->seats[i]->guest));
-	reply(request, 200,
-	      json_pack("{s:s, s:s, s:o}", "program", "hvhost", "version", PACKAGE_VERSION,
-			"guests", guests));
-}
-
-static void get_guest(struct httpd_request *request, void *user)
-{
-	struct guest *g = requested_guest(user, request);
-
-	if (g)
-		reply(request, 200, guest_status(g));
-}
-
-static void post_fault(struct httpd_request *request, struct guest *g)
-{
-	const json_t *name = json_object_get(httpd_request_body(request), "fault");
-	enum dynmem_fault fault = json_is_string(name) ? dynmem_fault_named(json_string_value(name))
-						       : DYNMEM_FAULT_NONE;
-
-	if (fault == DYNMEM_FAULT_NONE)
-		httpd_reply_error(request, 400, "no fault of dynamic memory has this name",
-				  "host/dynmem_fault.h lists them");
-	else if (guest_memory_fault(guest_memory_of(g), fault))
-		httpd_reply_error(request, 409, "the guest's memory is not ready, or being moved",
-				  "try again in a moment");
-	else
-		reply(request, 200, guest_memory_status(guest_memory_of(g)));
-}
-
-static void post_memory(struct httpd_request *request, void *user)
-{
-	struct guest *g = requested_guest(user, request);
-	const json_t *assign;
-
-	if (!g)
-		return;
-	if (json_object_get(httpd_request_body(request), "fault")) {
-		post_fault(request, g);
-		return;
-	}
-	assign = json_object_get(httpd_request_body(request), "assign");
-	if (json_is_integer(assign) && json_integer_value(assign) > 0) {
-		guest_memory_assign(guest_memory_of(g),
-				    (uint64_t)json_integer_value(assign) / VMBUS_PAGE_SIZE);
-	} else if (json_is_string(assign) && !strcmp(json_string_value(assign), "auto")) {
-		guest_memory_assign_by_demand(guest_memory_of(g));
-	} else {
-		httpd_reply_error(request, 400, "'assign' is neither a number of bytes nor 'auto'",
-				  NULL);
-		return;
-	}
-	reply(request, 200, guest_memory_status(guest_memory_of(g)));
-}
-
-static void change_service(struct httpd_request *request, struct guest *g,
-			   int (*change)(struct guest *g, const char *service), const char *state)
-{
-	const char *service;
-
-	if (!g)
-		return; /* and the request is gone */
-	service = json_string_value(json_object_get(httpd_request_body(request), "service"));
-	switch (change(g, service ? service : "")) {
-	case 0:
-		reply(request, 200,
-		      json_pack("{s:s, s:s}", "service", service, "state", state));
-		break;
-	case GUEST_NO_SERVICE:
-		httpd_reply_error(request, 400, "there is no such service",
-				  "name heartbeat, dynmem or vss");
-		break;
-	default:
-		httpd_reply_error(request, 409, "the channel is not in a state for this",
-				  "hvhost status --json shows it");
-	}
-}
-
-static void post_rescind(struct httpd_request *request, void *user)
-{
-	change_service(request, requested_guest(user, request), guest_rescind, "rescinded");
-}
-
-static void post_offer(struct httpd_request *request, void *user)
-{
-	change_service(request, requested_guest(user, request), guest_offer, "offered");
-}
-
-/* Makes room for one more backup; false if as many are under way as there can be. */
-static bool make_room(struct host *h)
-{
-	if (h->n_backups < BACKUPS_MAX)
-		return true;
-	for (size_t i = 0; i < h->n_backups; i++) {
-		if (!backup_has_ended(h->backups[i]))
-			continue;
-		(void)backup_free(h->backups[i]);
-		h->n_backups--;
-		memmove(&h->backups[i], &h->backups[i + 1],
-			(h->n_backups - i) * sizeof(h->backups[0]));
-		return true;
-	}
-	return false;
-}
-
-static void start_backup(struct host *h, struct guest *g, struct httpd_request *request,
-			 struct backup *take_backup)
-{
-	switch (guest_backup_start(guest_backup_of(g), take_backup)) {
-	case 0:
-		h->backups[h->n_backups++] = take_backup;
-		reply(request, 202, backup_status(take_backup));
-		return;
-	case GUEST_BACKUP_RUNNING:
-		httpd_reply_error(request, 409, "a backup of this guest is under way",
-				  "wait for its end");
-		break;
-	default:
-		httpd_reply_error(request, 409, "the guest takes no part in backups",
-				  "hvguestctl status in the guest says why");
-	}
-	(void)backup_free(take_backup);
-}
-
-static void post_backup(struct httpd_request *request, void *user)
-{
-	struct host *h = user;
-	struct guest *g = requested_guest(h, request);
-	struct backup *backup;
-	const json_t *body;
-	char why[1024];
-
-	if (!g)
-		return;
-	body = httpd_request_body(request);
-	if (!make_room(h)) {
-		httpd_reply_error(request, 409, "too many backups are under way", "wait for one");
-		return;
-	}
-	if (backup_new(++h->last_backup_id, guest_name(g), body, &backup)) {
-		httpd_reply_error(request, 400,
-				  "'images' must be absolute paths of files with different names, "
-				  "'directory' and 'since' absolute paths",
-				  NULL);
-		return;
-	}
-	if (backup_check(backup, why, sizeof(why))) {
-		httpd_reply_error(request, 409, why, NULL);
-		(void)backup_free(backup);
-		return;
-	}
-	start_backup(h, g, request, backup);
-}
-
-static void reply_shutdown(struct httpd_request *request, struct guest *g, uint32_t flags,
-			   const char *text)
-{
-	switch (guest_shutdown_ask(guest_shutdown_of(g), flags, text)) {
-	case 0:
-		reply(request, 202, guest_shutdown_status(guest_shutdown_of(g)));
-		return;
-	case GUEST_SHUTDOWN_RUNNING:
-		httpd_reply_error(request, 409, "the guest has not answered the last request yet",
-				  "wait for it, a minute at most");
-		return;
-	case GUEST_SHUTDOWN_UNKNOWN:
-		httpd_reply_error(request, 409, "the guest's version of shutdown has no such request",
-				  NULL);
-		return;
-	default:
-		httpd_reply_error(request, 409, "the guest takes no requests to go down",
-				  "hvguestctl status in the guest says why");
-	}
-}
-
-static void post_shutdown(struct httpd_request *request, void *user)
-{
-	struct host *h = user;
-	struct guest *g = requested_guest(h, request);
-	const json_t *body;
-	const char *kind, *text;
-	uint32_t flags = 0;
-
-	if (!g)
-		return;
-	body = httpd_request_body(request);
-	kind = json_string_value(json_object_get(body, "kind"));
-	text = json_string_value(json_object_get(body, "reason"));
-	if (kind && !strcmp(kind, "reboot"))
-		flags |= SHUTDOWN_FLAG_RESTART;
-	else if (kind && !strcmp(kind, "hibernate"))
-		flags |= SHUTDOWN_FLAG_HIBERNATE;
-	else if (!kind || strcmp(kind, "poweroff") != 0) {
-		httpd_reply_error(request, 400, "'kind' must be poweroff, reboot or hibernate", NULL);
-		return;
-	}
-	if (json_is_true(json_object_get(body, "force")))
-		flags |= SHUTDOWN_FLAG_FORCE;
-	reply_shutdown(request, g, flags, text ? text : "");
-}
-
-static void get_backup(struct httpd_request *request, void *user)
-{
-	struct host *h = user;
-	unsigned long id = strtoul(httpd_request_param(request, "id"), NULL, 10);
-
-	for (size_t i = 0; i < h->n_backups; i++) {
-		if (backup_id(h->backups[i]) == id) {
-			reply(request, 200, backup_status(h->backups[i]));
-			return;
-		}
-	}
-	httpd_reply_error(request, 404, "there is no such backup (any more)", NULL);
-}
-
-static const struct {
-	const char *method;
-	const char *pattern;
-	void (*handle)(struct httpd_request *request, void *user);
-} routes[] = {
-	{"GET", "/v1/status", get_status},
-	{"GET", "/v1/guests/{name}", get_guest},
-	{"POST", "/v1/guests/{name}/memory", post_memory},
-	{"POST", "/v1/guests/{name}/backup", post_backup},
-	{"POST", "/v1/guests/{name}/shutdown", post_shutdown},
-	{"POST", "/v1/guests/{name}/rescind", post_rescind},
-	{"POST", "/v1/guests/{name}/offer", post_offer},
-	{"GET", "/v1/backups/{id}", get_backup},
-};
-
 /* Start and end. */
 
 static int fail(const char *what, int r)
@@ -464,12 +166,8 @@ static int open_api(struct host *h, const char *path)
 	}
 	if (r)
 		return fail_to_listen(path, r);
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-		r = httpd_route(h->httpd, routes[i].method, routes[i].pattern, routes[i].handle, h);
-		if (r)
-			return fail("API", r);
-	}
-	return EXIT_OK;
+	r = api_add_routes(h);
+	return r ? fail("API", r) : EXIT_OK;
 }
 
 static int open_lab(struct host *h, const char *path)

@@ -69,7 +69,7 @@ complains "hvhost memory: no guest" 2 "hvhost memory GUEST" "$hvhost" memory --a
 complains "hvhost memory: no amount" 2 "hvhost memory GUEST" "$hvhost" memory one
 complains "hvhost memory: an amount that is none" 2 "--assign 12Q: .*512M" \
     "$hvhost" memory one --assign 12Q
-complains "hvhost memory: an option of another verb" 2 "hvhost memory GUEST" \
+complains "hvhost memory: an option of another verb" 2 "--image is no option here" \
     "$hvhost" memory one --image x --assign 1G
 complains "hvhost backup: no image" 2 "hvhost backup GUEST" "$hvhost" backup one --to /tmp
 complains "hvhost backup: an image that is not there" 1 "nothing.img: No such file" \
@@ -246,7 +246,7 @@ complaint "a guest with a strange name" "no guest 'a b' is" "$hvhost" status 'a 
 complaint "a name that is no name" "'a/b' is no guest's name" "$hvhost" status 'a/b'
 complaint "a channel that is offered already" "not in a state" \
     "$hvhost" offer one vss --run-dir "$run/host"
-complains "a service that does not exist" 2 "heartbeat, dynmem or vss" \
+complains "a service that does not exist" 2 "heartbeat, dynmem, vss, shutdown" \
     "$hvhost" rescind one telepathy --run-dir "$run/host"
 host backup one --image "$run/image" --to "$run/copies" --json >"$run/backup.out" 2>"$run/backup.err"
 is "a backup of nothing fails" "$?" 1

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Backups.
+ *
+ * A backup is started by one request, answered with its number, and asked after by that number. The
+ * last ones are kept for whoever asks what became of them; one that is under way is never dropped
+ * for a new one.
+ */
+
+#include "host/api.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Makes room for one more backup; false if as many are under way as there can be. */
+static bool make_room(struct host *h)
+{
+	if (h->n_backups < BACKUPS_MAX)
+		return true;
+	for (size_t i = 0; i < h->n_backups; i++) {
+		if (!backup_has_ended(h->backups[i]))
+			continue;
+		(void)backup_free(h->backups[i]);
+		h->n_backups--;
+		memmove(&h->backups[i], &h->backups[i + 1],
+			(h->n_backups - i) * sizeof(h->backups[0]));
+		return true;
+	}
+	return false;
+}
+
+static void start_backup(struct host *h, struct guest *g, struct httpd_request *request,
+			 struct backup *take_backup)
+{
+	switch (guest_backup_start(guest_backup_of(g), take_backup)) {
+	case 0:
+		h->backups[h->n_backups++] = take_backup;
+		api_reply(request, 202, backup_status(take_backup));
+		return;
+	case GUEST_BACKUP_RUNNING:
+		httpd_reply_error(request, 409, "a backup of this guest is under way",
+				  "wait for its end");
+		break;
+	default:
+		httpd_reply_error(request, 409, "the guest takes no part in backups",
+				  "hvguestctl status in the guest says why");
+	}
+	(void)backup_free(take_backup);
+}
+
+static void post_backup(struct httpd_request *request, void *user)
+{
+	struct host *h = user;
+	struct guest *g = api_guest(h, request);
+	struct backup *backup;
+	const json_t *body;
+	char why[1024];
+
+	if (!g)
+		return;
+	body = httpd_request_body(request);
+	if (!make_room(h)) {
+		httpd_reply_error(request, 409, "too many backups are under way", "wait for one");
+		return;
+	}
+	if (backup_new(++h->last_backup_id, guest_name(g), body, &backup)) {
+		httpd_reply_error(request, 400,
+				  "'images' must be absolute paths of files with different names, "
+				  "'directory' and 'since' absolute paths",
+				  NULL);
+		return;
+	}
+	if (backup_check(backup, why, sizeof(why))) {
+		httpd_reply_error(request, 409, why, NULL);
+		(void)backup_free(backup);
+		return;
+	}
+	start_backup(h, g, request, backup);
+}
+
+static void get_backup(struct httpd_request *request, void *user)
+{
+	struct host *h = user;
+	unsigned long id = strtoul(httpd_request_param(request, "id"), NULL, 10);
+
+	for (size_t i = 0; i < h->n_backups; i++) {
+		if (backup_id(h->backups[i]) == id) {
+			api_reply(request, 200, backup_status(h->backups[i]));
+			return;
+		}
+	}
+	httpd_reply_error(request, 404, "there is no such backup (any more)", NULL);
+}
+
+const struct api_route api_backup_routes[] = {
+	{"POST", "/v1/guests/{name}/backup", post_backup},
+	{"GET", "/v1/backups/{id}", get_backup},
+	{0},
+};

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The guests, and their channels.
+ *
+ * A channel can be taken from a guest and offered again at any time, as a real host does with a
+ * machine that is saved and restored or moved. That it may come at any moment is the point of it:
+ * every service of the guest has to get over it.
+ */
+
+#include "host/api.h"
+
+static void get_status(struct httpd_request *request, void *user)
+{
+	struct host *h = user;
+	json_t *guests = json_array();
+
+	for (size_t i = 0; i < h->n_seats; i++)
+		json_array_append_new(guests, guest_status(h->seats[i]->guest));
+	api_reply(request, 200,
+	      json_pack("{s:s, s:s, s:o}", "program", "hvhost", "version", PACKAGE_VERSION,
+			"guests", guests));
+}
+
+static void get_guest(struct httpd_request *request, void *user)
+{
+	struct guest *g = api_guest(user, request);
+
+	if (g)
+		api_reply(request, 200, guest_status(g));
+}
+
+static void change_service(struct httpd_request *request, struct guest *g,
+			   int (*change)(struct guest *g, const char *service), const char *state)
+{
+	const char *service;
+
+	if (!g)
+		return; /* and the request is gone */
+	service = json_string_value(json_object_get(httpd_request_body(request), "service"));
+	switch (change(g, service ? service : "")) {
+	case 0:
+		api_reply(request, 200,
+		      json_pack("{s:s, s:s}", "service", service, "state", state));
+		break;
+	case GUEST_NO_SERVICE:
+		httpd_reply_error(request, 400, "there is no such service",
+				  "heartbeat, dynmem, vss, shutdown are some");
+		break;
+	default:
+		httpd_reply_error(request, 409, "the channel is not in a state for this",
+				  "hvhost status --json shows it");
+	}
+}
+
+static void post_rescind(struct httpd_request *request, void *user)
+{
+	change_service(request, api_guest(user, request), guest_rescind, "rescinded");
+}
+
+static void post_offer(struct httpd_request *request, void *user)
+{
+	change_service(request, api_guest(user, request), guest_offer, "offered");
+}
+
+const struct api_route api_guest_routes[] = {
+	{"GET", "/v1/status", get_status},
+	{"GET", "/v1/guests/{name}", get_guest},
+	{"POST", "/v1/guests/{name}/rescind", post_rescind},
+	{"POST", "/v1/guests/{name}/offer", post_offer},
+	{0},
+};

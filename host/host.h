@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "base/httpd.h"
+#include "host/guest.h"
+
+/*
+ * The running host: what hvhost serve holds, and the API shows.
+ */
+
+enum {
+	GUESTS_MAX = 64,
+	BACKUPS_MAX = 32,
+};
+
+struct host;
+
+/* A guest's place at the host: what the lab's calls come back with. */
+struct seat {
+	struct host *host;
+	struct guest *guest;
+};
+
+struct host {
+	struct event_base *base;
+	const char *run_dir;
+	bool json; /* tell what happens on standard output, one JSON object a line */
+	struct balancer_settings settings; /* amounts of 0: by the guest's machine */
+	uint64_t window_pfn; /* where memory is added; 0: none is */
+	struct lab *lab;
+	struct backup_workers workers;
+	struct httpd *httpd;
+	struct event *signals[2];
+	struct seat *seats[GUESTS_MAX];
+	size_t n_seats;
+	struct backup *backups[BACKUPS_MAX]; /* oldest first */
+	size_t n_backups;
+	unsigned int last_backup_id;
+};
+
+/* The connected guest of this name, borrowed; NULL if there is none. */
+struct guest *host_find_guest(const struct host *h, const char *name);

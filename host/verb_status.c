@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * hvhost status: the guests, a line each.
+ *
+ * The line has what an administrator looks at first: does it answer, what does it have, what does it
+ * need, is a backup holding it. All that the host knows of a guest, service by service, is in the
+ * JSON of --json.
+ */
+
+#include "host/command.h"
+#include "host/verbs.h"
+
+#include <stdio.h>
+
+static void print_guest_line(const json_t *guest)
+{
+	const json_t *memory = json_object_get(guest, "memory");
+	char pressure[16] = "-";
+
+	if (json_is_integer(json_object_get(memory, "pressure_percent")))
+		snprintf(pressure, sizeof(pressure), "%d %%",
+			 (int)json_integer_value(json_object_get(memory, "pressure_percent")));
+	printf("%-16s %-9s %10s %10s %10s %8s %10s  %s\n", command_text(guest, "name"),
+	       command_text(json_object_get(guest, "heartbeat"), "state"),
+	       command_bytes(memory, "assigned_bytes").text, command_bytes(memory, "demand_bytes").text,
+	       command_bytes(memory, "available_bytes").text, pressure,
+	       command_bytes(memory, "ballooned_bytes").text,
+	       command_text(json_object_get(guest, "backup"), "state"));
+}
+
+static int print_status(const json_t *status)
+{
+	const json_t *guests = json_object_get(status, "guests"), *guest;
+	size_t i;
+
+	printf("%-16s %-9s %10s %10s %10s %8s %10s  %s\n", "GUEST", "HEARTBEAT", "ASSIGNED",
+	       "DEMAND", "AVAILABLE", "PRESSURE", "BALLOONED", "BACKUP");
+	if (!guests)
+		print_guest_line(status);
+	json_array_foreach(guests, i, guest)
+		print_guest_line(guest);
+	return EXIT_OK;
+}
+
+int verb_status(int argc, char **argv)
+{
+	_cleanup_command_ struct command c = {.usage = "status [GUEST] [--json]", .max_words = 1};
+	_cleanup_free_ char *path = NULL;
+	int r = command_parse(&c, argc, argv);
+
+	if (r >= 0)
+		return r;
+	if (c.n_words == 0)
+		return command_ask(&c, "GET", "/v1/status", NULL, print_status);
+	path = command_guest_path(c.words[0], "");
+	return path ? command_ask(&c, "GET", path, NULL, print_status) : EXIT_ERROR;
+}
