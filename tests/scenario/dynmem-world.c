@@ -506,10 +506,10 @@ static bool ring_is_empty(const struct vmbus_ring_memory *memory)
 	       atomic_load(&memory->header->read_index);
 }
 
-/* Nothing is outstanding: no operation, no message under way. */
+/* Nothing is outstanding: no operation, no message under way, and the daemon lives. */
 static bool at_rest(const struct world *w)
 {
-	return w->connected && world_guest_status(w).state == DYNMEM_STATE_READY &&
+	return w->connected && !w->dead && world_guest_status(w).state == DYNMEM_STATE_READY &&
 	       world_host_status(w).state == DYNMEM_HOST_STATE_READY && !w->guest_end.unsent &&
 	       !w->host_end.unsent && ring_is_empty(&w->rings.memory[0]) &&
 	       ring_is_empty(&w->rings.memory[1]);
@@ -519,7 +519,7 @@ static void check_pages(const struct world *w)
 {
 	static bool guest_has[N_PAGES], host_has[N_PAGES];
 	struct dynmem_status guest = world_guest_status(w);
-	bool resting = !w->dead && at_rest(w);
+	bool resting = at_rest(w);
 	uint64_t out_of_use = 0;
 
 	mark(dynmem_ballooned(w->guest), guest_has);
@@ -666,14 +666,22 @@ void world_want_something(struct world *w)
 		  r == DYNMEM_HOST_NOTHING);
 }
 
+/* What was released may still be on its way back when both ends have nothing more to say. */
+static bool is_done(const struct world *w)
+{
+	return at_rest(w) && world_guest_status(w).returning_pages == 0;
+}
+
 void world_come_to_rest(struct world *w)
 {
 	w->faults = world_calm;
 	w->ready_ns = 0; /* what went before was not calm */
 	w->guest_end.stalled_until_ns = w->host_end.stalled_until_ns = 0;
-	for (int i = 0; i < QUIET_STEPS && !at_rest(w); i++)
+	for (int i = 0; i < QUIET_STEPS && !is_done(w); i++)
 		world_step(w);
-	cr_assert(at_rest(w), "guest %s, host %s", dynmem_state_name(world_guest_status(w).state),
+	cr_assert(is_done(w), "guest %s, returning %" PRIu64 ", host %s",
+		  dynmem_state_name(world_guest_status(w).state),
+		  world_guest_status(w).returning_pages,
 		  dynmem_host_state_name(world_host_status(w).state));
 }
 

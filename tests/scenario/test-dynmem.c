@@ -94,6 +94,24 @@ Test(dynmem_scenario, whatever_goes_wrong_no_page_is_lost_or_in_use_twice, .time
 	cr_expect(gt(u64, full, 0));
 }
 
+/* Neither end has anything to say about it, so the world has to wait for the memory itself. */
+Test(dynmem_scenario, what_is_released_is_in_use_again_when_all_has_come_to_rest)
+{
+	struct world *w = &the_world;
+
+	world_init(w, world_first_seed(), &world_calm);
+	world_come_to_rest(w);
+	world_request_and_rest(w, DYNMEM_HOST_BALLOON, 1000);
+	world_disconnect(w);
+	world_come_to_rest(w);
+	cr_expect(eq(u64, world_guest_status(w).unreported_pages, 1000));
+	cr_assert(eq(int, dynmem_release(w->guest), 0));
+	world_come_to_rest(w);
+	cr_expect(eq(u64, world_guest_status(w).unreported_pages, 0));
+	cr_expect(eq(u64, world_guest_status(w).returning_pages, 0));
+	world_fini(w);
+}
+
 /* A host that accepts only old versions is asked for one after the other. */
 Test(dynmem_scenario, an_old_host_and_a_new_guest_agree)
 {
