@@ -44,10 +44,11 @@ struct ic_header {
 };
 
 static const struct ic_version frameworks_all[] = {{3, 0}, {1, 0}};
-static const struct ic_version frameworks_vss[] = {{3, 0}};
+static const struct ic_version frameworks_new[] = {{3, 0}};
 static const struct ic_version versions_heartbeat[] = {{3, 0}, {1, 0}};
 static const struct ic_version versions_shutdown[] = {{3, 2}, {3, 1}, {3, 0}, {1, 0}};
 static const struct ic_version versions_vss[] = {{5, 0}};
+static const struct ic_version versions_fcopy[] = {{1, 1}};
 
 #define N_ELEMENTS(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -75,10 +76,20 @@ const struct ic_service ic_service_vss = {
 	.name = "vss",
 	.class_id = &vmbus_class_vss,
 	.type = IC_VSS,
-	.frameworks = frameworks_vss,
-	.n_frameworks = N_ELEMENTS(frameworks_vss),
+	.frameworks = frameworks_new,
+	.n_frameworks = N_ELEMENTS(frameworks_new),
 	.versions = versions_vss,
 	.n_versions = N_ELEMENTS(versions_vss),
+};
+
+const struct ic_service ic_service_fcopy = {
+	.name = "fcopy",
+	.class_id = &vmbus_class_fcopy,
+	.type = IC_FCOPY,
+	.frameworks = frameworks_new,
+	.n_frameworks = N_ELEMENTS(frameworks_new),
+	.versions = versions_fcopy,
+	.n_versions = N_ELEMENTS(versions_fcopy),
 };
 
 static struct ic_version get_version(struct bytes_reader *r)

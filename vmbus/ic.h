@@ -34,6 +34,7 @@ struct ic_service {
 extern const struct ic_service ic_service_heartbeat; /* 3.0, 1.0 */
 extern const struct ic_service ic_service_shutdown;  /* 3.2, 3.1, 3.0, 1.0 */
 extern const struct ic_service ic_service_vss;       /* 5.0 */
+extern const struct ic_service ic_service_fcopy;     /* 1.1 */
 
 enum {
 	/* Bytes of payload that an endpoint accepts: Linux's hv_utils uses the same. */

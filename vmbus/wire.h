@@ -107,3 +107,5 @@ enum ic_message_type {
 #define IC_E_FAIL              0x80004005u
 #define IC_E_NOT_SUPPORTED     0x80070032u
 #define IC_E_INVALID_ARGUMENT  0x80070057u
+#define IC_E_ALREADY_EXISTS    0x80070050u
+#define IC_E_DISK_FULL         0x80070070u

@@ -5,6 +5,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-dynmem \
 	%D%/fuzz-dynmem-host \
 	%D%/fuzz-dynmem-record \
+	%D%/fuzz-fcopy \
 	%D%/fuzz-freezer-record \
 	%D%/fuzz-ic \
 	%D%/fuzz-keeper \
@@ -38,6 +39,10 @@ endif
 %C%_fuzz_dynmem_record_SOURCES = %D%/fuzz-dynmem-record.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_dynmem_record_LDADD = balloon/libballoon.a base/libbase.a
 %C%_fuzz_dynmem_record_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_fcopy_SOURCES = %D%/fuzz-fcopy.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_fcopy_LDADD = services/libservices.a base/libbase.a
+%C%_fuzz_fcopy_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_freezer_record_SOURCES = %D%/fuzz-freezer-record.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_freezer_record_LDADD = fsfreeze/libfsfreeze.a base/libbase.a

@@ -37,6 +37,8 @@ UNIT_TESTS = \
 	%D%/test-dynmem-states \
 	%D%/test-dynmem-wire \
 	%D%/test-extents \
+	%D%/test-fcopy \
+	%D%/test-fcopy-wire \
 	%D%/test-fdpass \
 	%D%/test-fdstore \
 	%D%/test-figures \
@@ -120,6 +122,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_host_LDADD = host/libhost.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_dynmem_wire_LDADD = balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_extents_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_fcopy_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_fcopy_wire_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_fdstore_LDADD = fsfreeze/libfsfreeze_sys.a base/libbase_sys.a $(CRITERION_LIBS)
 %C%_test_figures_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
