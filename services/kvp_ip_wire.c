@@ -142,8 +142,9 @@ static bool mask_to_prefix(const uint8_t mask[4], uint8_t *ret_prefix)
 
 static void prefix_to_mask(uint8_t prefix, uint8_t ret_mask[4])
 {
-	uint32_t bits = prefix ? UINT32_MAX << (32 - prefix % 33) : 0;
+	uint32_t bits = prefix ? UINT32_MAX << (32 - prefix) : 0;
 
+	assert(prefix <= 32);
 	for (int i = 0; i < 4; i++)
 		ret_mask[i] = (uint8_t)(bits >> (24 - 8 * i));
 }
@@ -276,11 +277,12 @@ static void put_prefixes(struct bytes_writer *w, const struct kvp_ip_info *ip, u
 	for (size_t i = 0; i < ip->n_addresses && done < BINARY_ADDRESSES; i++) {
 		if (ip->addresses[i].address.family != family)
 			continue;
-		prefix_to_mask(ip->addresses[i].prefix, mask);
-		if (family == KVP_FAMILY_IPV4)
+		if (family == KVP_FAMILY_IPV4) {
+			prefix_to_mask(ip->addresses[i].prefix, mask);
 			bytes_put(w, mask, sizeof(mask));
-		else
+		} else {
 			bytes_put_u32(w, ip->addresses[i].prefix);
+		}
 		done++;
 	}
 	bytes_put_zeros(w, 4 * (BINARY_ADDRESSES - done));

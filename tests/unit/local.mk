@@ -64,6 +64,7 @@ UNIT_TESTS = \
 	%D%/test-keeper-proto \
 	%D%/test-kept \
 	%D%/test-kvp-ip \
+	%D%/test-kvp-wire \
 	%D%/test-lab \
 	%D%/test-lab-host \
 	%D%/test-ledger \
@@ -155,6 +156,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_session_SOURCES = %D%/test-dynmem-session.c daemon/dynmem_session.c daemon/kept.c daemon/memory_sources.c daemon/session.c
 %C%_test_dynmem_session_LDADD = balloon/libballoon_sys.a balloon/libballoon.a memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a policy/libpolicy_sys.a policy/libpolicy.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_kvp_ip_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_kvp_wire_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ledger_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
