@@ -61,6 +61,66 @@ static void print_blocks(const json_t *b)
 		printf("            the last one that failed: %s\n", text_of(b, "last_failure"));
 }
 
+static void print_group(const json_t *group)
+{
+	if (!json_is_object(group))
+		return;
+	if (!json_is_true(json_object_get(group, "is_there")))
+		printf("            (the group %s is not there: of the whole machine)\n",
+		       text_of(group, "path"));
+	else
+		printf("            (by the group %s, which has %s%s)\n", text_of(group, "path"),
+		       bytes_of(group, "current_bytes").text,
+		       json_is_true(json_object_get(group, "at_limit"))
+			       ? " and is at its own limit: more memory of the host would not help it"
+			       : "");
+}
+
+static void print_suffered(const json_t *suffered)
+{
+	printf("suffered    in the %.1f s before the report: tasks waited for memory for %.2f %% of the time, "
+	       "%" JSON_INTEGER_FORMAT " pages were read again\n",
+	       json_number_value(json_object_get(suffered, "seconds")),
+	       json_number_value(json_object_get(suffered, "stalled_percent")),
+	       number_of(suffered, "refaults"));
+	print_group(json_object_get(suffered, "group"));
+}
+
+/* The sum, a term in a line. */
+static void print_terms(const json_t *report)
+{
+	const json_t *term;
+	size_t i;
+
+	printf("report      rule '%s': %s\n", text_of(report, "rule"), text_of(report, "formula"));
+	json_array_foreach(json_object_get(report, "terms"), i, term)
+		printf("            %c %10s  %s\n", i == 0 ? ' ' : '+', bytes_of(term, "bytes").text,
+		       text_of(term, "text"));
+	printf("            = %10s  committed; available is %s\n",
+	       bytes_of(report, "committed_bytes").text, bytes_of(report, "available_bytes").text);
+	printf("            need: %s\n", text_of(report, "need"));
+}
+
+static void print_otherwise(const json_t *report)
+{
+	const json_t *otherwise = json_object_get(report, "otherwise"), *value;
+	json_t *rules = json_object_get(otherwise, "by_rule");
+	const char *name;
+
+	json_object_foreach(rules, name, value)
+		if (strcmp(name, text_of(report, "rule")) != 0)
+			printf("otherwise   report = %s would say %s\n", name,
+			       bytes_of(rules, name).text);
+	printf("            a need begins below %s available, or when all tasks wait for %" JSON_INTEGER_FORMAT
+	       " %% of the time\n",
+	       bytes_of(otherwise, "need_below_available_bytes").text,
+	       number_of(otherwise, "need_from_full_stall_percent"));
+	if (!strcmp(text_of(report, "rule"), "psi"))
+		printf("            the target share grows while tasks wait for more than %" JSON_INTEGER_FORMAT
+		       " %% of the time (stall_target), and falls while they wait for less\n",
+		       number_of(json_object_get(report, "suffered"), "stall_target_percent"));
+}
+
 static void print_why(const json_t *answer)
 {
 	const json_t *memory = json_object_get(answer, "memory");
@@ -72,11 +132,9 @@ static void print_why(const json_t *answer)
 	       text_of(floor, "rule"), text_of(floor, "text"));
 	printf("            %s could be given, available less floor; a lower floor would give more\n",
 	       bytes_of(floor, "may_give_bytes").text);
-	printf("report      %s\n", text_of(report, "rule"));
-	printf("            committed %s, available %s\n", bytes_of(report, "committed_bytes").text,
-	       bytes_of(report, "available_bytes").text);
-	printf("            need %s: %s\n", bytes_of(report, "need_bytes").text,
-	       text_of(report, "need"));
+	print_suffered(json_object_get(report, "suffered"));
+	print_terms(report);
+	print_otherwise(report);
 	printf("            %" JSON_INTEGER_FORMAT " reports were made at once, because tasks began to wait%s\n",
 	       number_of(report, "urgent"),
 	       json_is_true(json_object_get(report, "sees_stalls"))

@@ -375,7 +375,13 @@ static bool set_floor(struct config *c, const char *value)
 	return floor_parse(value, &c->floor) == 0;
 }
 
-static bool set_stall_limit(struct config *c, const char *value)
+static bool set_report(struct config *c, const char *value)
+{
+	return report_rule_parse(value, &c->report) == 0;
+}
+
+/* A share of time in whole percent, 0 to @max. */
+static bool set_percent(uint32_t *field, const char *value, unsigned long max)
 {
 	unsigned long percent;
 	char *end;
@@ -383,10 +389,25 @@ static bool set_stall_limit(struct config *c, const char *value)
 	if (*value < '0' || *value > '9')
 		return false;
 	percent = strtoul(value, &end, 10);
-	if (*end != '\0' || percent > 100)
+	if (*end != '\0' || percent > max)
 		return false;
-	c->stall_limit_percent = percent;
+	*field = percent;
 	return true;
+}
+
+static bool set_stall_target(struct config *c, const char *value)
+{
+	return set_percent(&c->stall_target_percent, value, 50) && c->stall_target_percent > 0;
+}
+
+static bool set_report_cgroup(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->report_cgroup, value);
+}
+
+static bool set_stall_limit(struct config *c, const char *value)
+{
+	return set_percent(&c->stall_limit_percent, value, 100);
 }
 
 static bool set_reclaim(struct config *c, const char *value)
@@ -488,6 +509,18 @@ static const struct setting settings[] = {
 	 "the helper that holds the memory which the host has (default: " HVGUEST_LIBEXECDIR
 	 "/hvguest-keeper)",
 	 set_keeper, NULL},
+	{"memory", "report", "report", "compat|workingset|psi",
+	 "how much memory the host is told that this machine needs: what the kernel's driver would say, "
+	 "what is in use and suffered for, or what keeps the time in which tasks wait for memory at "
+	 "stall_target (default: compat)",
+	 set_report, NULL},
+	{"memory", "stall_target", "stall-target", "PERCENT",
+	 "for report = psi: tasks may wait for memory for this share of the time, 1 to 50 (default: 1)",
+	 set_stall_target, NULL},
+	{"memory", "report_cgroup", "report-cgroup", "DIR",
+	 "look at the stalls and refaults of this group (cgroup v2) instead of the whole machine's "
+	 "(default: none)",
+	 set_report_cgroup, NULL},
 	{"memory", "floor", "floor", "kernel|workingset|PERCENT%|SIZE",
 	 "what stays available to this machine whatever the host asks for: as much as Linux's own "
 	 "driver keeps, the same and the active page cache, a share of the memory in use, or an amount "
@@ -643,6 +676,7 @@ static int set_defaults(struct config *config)
 	config->hotplug = HOTADD_N_POLICIES;
 	config->hotplug_ratio_percent = 301;
 	config->stall_limit_percent = 10;
+	config->stall_target_percent = 1;
 	config->keeper = strdup(HVGUEST_LIBEXECDIR "/hvguest-keeper");
 	return config->name && config->run_dir && config->freezer && config->hook_dir &&
 			       config->vss_device && config->keeper
@@ -785,6 +819,7 @@ void config_fini(struct config *config)
 	free(config->state_dir);
 	free(config->vss_device);
 	free(config->keeper);
+	free(config->report_cgroup);
 	forget_freeze_roots(config);
 	forget_rules(&config->freeze_include);
 	forget_rules(&config->freeze_exclude);

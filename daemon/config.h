@@ -7,6 +7,7 @@
 #include "fsfreeze/rules.h"
 #include "memhotplug/hotadd.h"
 #include "policy/floor.h"
+#include "policy/report.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -76,6 +77,9 @@ struct config {
 	bool huge_pages;           /* take 2 MiB pages */
 	bool overcommit;           /* where the pool has none, add to vm.nr_overcommit_hugepages */
 	char *keeper;              /* the helper program that holds the memory */
+	enum report_rule report;   /* how much of its memory this machine says that it needs */
+	uint32_t stall_target_percent; /* REPORT_PSI: tasks may wait for so much of the time */
+	char *report_cgroup;       /* what is suffered is looked at in this group; NULL: everywhere */
 	struct floor_rule floor;   /* what stays available to this machine */
 	uint32_t stall_limit_percent; /* give nothing while tasks wait for more of the time; 0: do */
 	bool reclaim;              /* have cold memory freed before it is needed */

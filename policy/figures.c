@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Reading /proc/meminfo, /proc/vmstat and /proc/pressure/memory.
+ * Reading /proc/meminfo, /proc/vmstat, /proc/pressure/memory, and the like of a group of processes.
  *
  * The files are lines of words, and kernels add lines and reorder them; so a line is found by its
  * first word and the rest is passed over. A number that does not fit, or that is so large that
@@ -174,23 +174,71 @@ static bool read_stall(struct text *line, struct memory_stall *ret_stall)
 	return true;
 }
 
-int figures_parse_pressure(const char *text, size_t len, struct memory_figures *ret_figures)
+/* Both lines of a pressure file. */
+static bool read_stalls(const char *text, size_t len, struct memory_stall *ret_some,
+			struct memory_stall *ret_full)
 {
 	struct text rest = text_of(text, len), line;
-	struct memory_stall some, full;
 	bool has_some = false, has_full = false;
 
 	while (next_line(&rest, &line)) {
 		if (skip_word(&line, "some"))
-			has_some = read_stall(&line, &some);
+			has_some = read_stall(&line, ret_some);
 		else if (skip_word(&line, "full"))
-			has_full = read_stall(&line, &full);
+			has_full = read_stall(&line, ret_full);
 	}
-	if (!has_some || !has_full)
-		return FIGURES_BAD;
+	return has_some && has_full;
+}
 
+int figures_parse_pressure(const char *text, size_t len, struct memory_figures *ret_figures)
+{
+	struct memory_stall some, full;
+
+	if (!read_stalls(text, len, &some, &full))
+		return FIGURES_BAD;
 	ret_figures->has_stalls = true;
 	ret_figures->some = some;
 	ret_figures->full = full;
+	return 0;
+}
+
+int figures_parse_group_current(const char *text, size_t len, struct memory_group *ret_group)
+{
+	struct text rest = text_of(text, len);
+
+	return read_number(&rest, &ret_group->current_bytes) ? 0 : FIGURES_BAD;
+}
+
+int figures_parse_group_limit(const char *text, size_t len, struct memory_group *ret_group)
+{
+	struct text rest = text_of(text, len);
+	uint64_t bytes = UINT64_MAX;
+
+	if (!skip_word(&rest, "max") && !read_number(&rest, &bytes))
+		return FIGURES_BAD;
+	if (bytes < ret_group->limit_bytes)
+		ret_group->limit_bytes = bytes;
+	return 0;
+}
+
+int figures_parse_group_stat(const char *text, size_t len, struct memory_group *ret_group)
+{
+	uint64_t anon;
+
+	if (!find_number(text, len, "anon ", &anon))
+		return FIGURES_BAD;
+	ret_group->refaults = find_refaults(text, len);
+	return 0;
+}
+
+int figures_parse_group_pressure(const char *text, size_t len, struct memory_group *ret_group)
+{
+	struct memory_stall some, full;
+
+	if (!read_stalls(text, len, &some, &full))
+		return FIGURES_BAD;
+	ret_group->has_stalls = true;
+	ret_group->some = some;
+	ret_group->full = full;
 	return 0;
 }

@@ -38,6 +38,16 @@ struct memory_figures {
 	struct memory_stall full; /* all tasks waited */
 };
 
+/* What a group of processes has, of the unified hierarchy (cgroup v2). */
+struct memory_group {
+	uint64_t current_bytes; /* charged to the group */
+	uint64_t limit_bytes;   /* its memory.max or memory.high; UINT64_MAX: it has none */
+	uint64_t refaults;      /* as in struct memory_figures, of the group */
+	bool has_stalls;
+	struct memory_stall some;
+	struct memory_stall full;
+};
+
 /*
  * Each reads the @len bytes of one file of /proc, and writes the fields of *ret_figures that the
  * file is about; on FIGURES_BAD none. figures_parse_pressure() also sets has_stalls.
@@ -48,3 +58,16 @@ _must_check_ int figures_parse_vmstat(const char *text, size_t len,
 				      struct memory_figures *ret_figures);
 _must_check_ int figures_parse_pressure(const char *text, size_t len,
 					struct memory_figures *ret_figures);
+
+/*
+ * The same for the files of a group: memory.current, memory.max or memory.high (the lower of what is
+ * there already and what is read becomes the limit), memory.stat, memory.pressure.
+ */
+_must_check_ int figures_parse_group_current(const char *text, size_t len,
+					     struct memory_group *ret_group);
+_must_check_ int figures_parse_group_limit(const char *text, size_t len,
+					   struct memory_group *ret_group);
+_must_check_ int figures_parse_group_stat(const char *text, size_t len,
+					  struct memory_group *ret_group);
+_must_check_ int figures_parse_group_pressure(const char *text, size_t len,
+					      struct memory_group *ret_group);

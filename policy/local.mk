@@ -7,9 +7,11 @@ PURE_ARCHIVES += %D%/libpolicy.a
 	%D%/floor.c %D%/floor.h \
 	%D%/guard.c %D%/guard.h \
 	%D%/report.c %D%/report.h \
-	%D%/source.c %D%/source.h
+	%D%/source.c %D%/source.h \
+	%D%/strain.c %D%/strain.h
 
 %C%_libpolicy_sys_a_SOURCES = \
+	%D%/group.c %D%/group.h \
 	%D%/meminfo.c %D%/meminfo.h \
 	%D%/reclaim.c %D%/reclaim.h \
 	%D%/stall_trigger.c %D%/stall_trigger.h

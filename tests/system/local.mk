@@ -39,6 +39,7 @@ SYSTEM_TESTS = \
 	%D%/test-postgresql.sh \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
+	%D%/test-report.sh \
 	%D%/test-reoffer.sh \
 	%D%/test-restart.sh \
 	%D%/test-rogue.sh \

@@ -46,6 +46,7 @@ UNIT_TESTS = \
 	%D%/test-frames \
 	%D%/test-freezer-proto \
 	%D%/test-graph \
+	%D%/test-group \
 	%D%/test-guard \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
@@ -88,6 +89,7 @@ UNIT_TESTS = \
 	%D%/test-source \
 	%D%/test-survey \
 	%D%/test-stall-trigger \
+	%D%/test-strain \
 	%D%/test-takeover \
 	%D%/test-transport-uio \
 	%D%/test-uevent \
@@ -178,6 +180,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
+%C%_test_group_LDADD = policy/libpolicy_sys.a policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_strain_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_stall_trigger_LDADD = policy/libpolicy_sys.a $(CRITERION_LIBS)
 %C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
 %C%_test_transport_uio_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
