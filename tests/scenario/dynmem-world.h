@@ -37,7 +37,7 @@ enum {
 	UNIT_PAGES = 256,         /* in which memory is added: 1 MiB */
 	WINDOW_PAGES = 20 * UNIT_PAGES,
 	WINDOW_PFN = 0x100000,
-	WORLD_ONCE_FAILED = 4, /* seeds that are run each time */
+	WORLD_ONCE_FAILED = 6, /* seeds that are run each time */
 };
 
 /* How often, in a thousand, each thing happens where it can. */
@@ -104,6 +104,7 @@ struct world {
 	struct return_job give_back;
 	struct add_job add;
 	bool dead;
+	bool settled; /* it has sent whatever there was to be sent since it lives */
 	uint64_t instants; /* at which it could have died */
 	uint64_t kill_at;  /* the instant at which it does; 0 = by chance only */
 	uint64_t dead_until_ns; /* before this no new daemon is started */
