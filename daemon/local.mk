@@ -39,7 +39,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	vss/libvss.a \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a \
 	policy/libpolicy_sys.a policy/libpolicy.a \
-	services/libservices.a \
+	services/libservices_sys.a services/libservices.a \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a \
-	$(BASE_SYS_LIBS) $(MOUNT_LIBS) $(INIH_LIBS) $(CAPNG_LIBS) $(SYSTEMD_LIBS)
+	$(BASE_SYS_LIBS) $(MNL_LIBS) $(MOUNT_LIBS) $(INIH_LIBS) $(CAPNG_LIBS) $(SYSTEMD_LIBS)

@@ -1,4 +1,4 @@
-noinst_LIBRARIES += %D%/libservices.a
+noinst_LIBRARIES += %D%/libservices.a %D%/libservices_sys.a
 PURE_ARCHIVES += %D%/libservices.a
 
 %C%_libservices_a_SOURCES = \
@@ -8,7 +8,13 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/heartbeat_wire.h \
 	%D%/kvp_ip.c %D%/kvp_ip.h \
 	%D%/kvp_ip_wire.c %D%/kvp_ip_wire.h \
+	%D%/kvp_keys.c %D%/kvp_keys.h \
 	%D%/kvp_store.h \
 	%D%/kvp_wire.c %D%/kvp_wire.h \
 	%D%/shutdown.c %D%/shutdown.h \
 	%D%/shutdown_wire.h
+
+%C%_libservices_sys_a_SOURCES = \
+	%D%/addresses.c %D%/addresses.h \
+	%D%/osinfo.c %D%/osinfo.h
+%C%_libservices_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(MNL_CFLAGS)

@@ -17,6 +17,7 @@ if HAVE_CRITERION
 
 UNIT_TESTS = \
 	%D%/test-adder \
+	%D%/test-addresses \
 	%D%/test-align \
 	%D%/test-balancer \
 	%D%/test-block-record \
@@ -66,6 +67,7 @@ UNIT_TESTS = \
 	%D%/test-kept \
 	%D%/test-kvp-ip \
 	%D%/test-kvp-wire \
+	%D%/test-kvp-keys \
 	%D%/test-lab \
 	%D%/test-lab-host \
 	%D%/test-ledger \
@@ -73,6 +75,7 @@ UNIT_TESTS = \
 	%D%/test-log \
 	%D%/test-meminfo \
 	%D%/test-onliner \
+	%D%/test-osinfo \
 	%D%/test-overcommit \
 	%D%/test-notify \
 	%D%/test-pages \
@@ -106,6 +109,7 @@ check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_adder_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_addresses_LDADD = services/libservices_sys.a services/libservices.a $(MNL_LIBS) $(CRITERION_LIBS)
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_block_record_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
@@ -157,6 +161,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_kept_LDADD = balloon/libballoon_sys.a balloon/libballoon.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_dynmem_session_SOURCES = %D%/test-dynmem-session.c daemon/dynmem_session.c daemon/kept.c daemon/memory_sources.c daemon/session.c
 %C%_test_dynmem_session_LDADD = balloon/libballoon_sys.a balloon/libballoon.a memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a policy/libpolicy_sys.a policy/libpolicy.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_kvp_keys_LDADD = services/libservices.a $(CRITERION_LIBS)
 %C%_test_kvp_ip_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_kvp_wire_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
@@ -165,6 +170,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_meminfo_LDADD = policy/libpolicy_sys.a policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_onliner_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_osinfo_LDADD = services/libservices_sys.a $(CRITERION_LIBS)
 %C%_test_overcommit_LDADD = balloon/libballoon_sys.a $(CRITERION_LIBS)
 %C%_test_notify_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_pages_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase.a $(CRITERION_LIBS)
