@@ -6,6 +6,8 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/fcopy_wire.c %D%/fcopy_wire.h \
 	%D%/heartbeat.c %D%/heartbeat.h \
 	%D%/heartbeat_wire.h \
+	%D%/kvp.c %D%/kvp.h \
+	%D%/kvp_device.c %D%/kvp_device.h \
 	%D%/kvp_ip.c %D%/kvp_ip.h \
 	%D%/kvp_ip_wire.c %D%/kvp_ip_wire.h \
 	%D%/kvp_keys.c %D%/kvp_keys.h \

@@ -66,6 +66,8 @@ UNIT_TESTS = \
 	%D%/test-keeper-proto \
 	%D%/test-kept \
 	%D%/test-kvp-ip \
+	%D%/test-kvp \
+	%D%/test-kvp-device \
 	%D%/test-kvp-wire \
 	%D%/test-kvp-keys \
 	%D%/test-lab \
@@ -163,6 +165,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_session_LDADD = balloon/libballoon_sys.a balloon/libballoon.a memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a policy/libpolicy_sys.a policy/libpolicy.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_kvp_keys_LDADD = services/libservices.a $(CRITERION_LIBS)
 %C%_test_kvp_ip_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_kvp_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_kvp_device_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_kvp_wire_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ledger_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
