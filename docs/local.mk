@@ -5,5 +5,6 @@ EXTRA_DIST += \
 	%D%/PERFORMANCE.md \
 	%D%/performance-freeze.svg \
 	%D%/PROTOCOL-dynmem.md \
+	%D%/PROTOCOL-timesync.md \
 	%D%/PROTOCOL-vmbus.md \
 	%D%/PROTOCOL-vss.md

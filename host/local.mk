@@ -8,6 +8,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/dynmem_host_next.c \
 	%D%/heartbeat_host.c %D%/heartbeat_host.h \
 	%D%/shutdown_host.c %D%/shutdown_host.h \
+	%D%/timesync_host.c %D%/timesync_host.h \
 	%D%/vss_host.c %D%/vss_host.h
 
 %C%_libhost_sys_a_SOURCES = \

@@ -14,7 +14,9 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/kvp_store.h \
 	%D%/kvp_wire.c %D%/kvp_wire.h \
 	%D%/shutdown.c %D%/shutdown.h \
-	%D%/shutdown_wire.h
+	%D%/shutdown_wire.h \
+	%D%/timesync.c %D%/timesync.h \
+	%D%/timesync_wire.h
 
 %C%_libservices_sys_a_SOURCES = \
 	%D%/addresses.c %D%/addresses.h \

@@ -47,6 +47,7 @@ static const struct ic_version frameworks_all[] = {{3, 0}, {1, 0}};
 static const struct ic_version frameworks_new[] = {{3, 0}};
 static const struct ic_version versions_heartbeat[] = {{3, 0}, {1, 0}};
 static const struct ic_version versions_shutdown[] = {{3, 2}, {3, 1}, {3, 0}, {1, 0}};
+static const struct ic_version versions_timesync[] = {{4, 0}, {3, 0}, {1, 0}};
 static const struct ic_version versions_vss[] = {{5, 0}};
 static const struct ic_version versions_fcopy[] = {{1, 1}};
 
@@ -70,6 +71,15 @@ const struct ic_service ic_service_shutdown = {
 	.n_frameworks = N_ELEMENTS(frameworks_all),
 	.versions = versions_shutdown,
 	.n_versions = N_ELEMENTS(versions_shutdown),
+};
+
+const struct ic_service ic_service_timesync = {
+	.name = "timesync",
+	.type = IC_TIMESYNC,
+	.frameworks = frameworks_all,
+	.n_frameworks = N_ELEMENTS(frameworks_all),
+	.versions = versions_timesync,
+	.n_versions = N_ELEMENTS(versions_timesync),
 };
 
 const struct ic_service ic_service_vss = {

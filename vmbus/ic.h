@@ -33,6 +33,7 @@ struct ic_service {
 
 extern const struct ic_service ic_service_heartbeat; /* 3.0, 1.0 */
 extern const struct ic_service ic_service_shutdown;  /* 3.2, 3.1, 3.0, 1.0 */
+extern const struct ic_service ic_service_timesync;  /* 4.0, 3.0, 1.0 */
 extern const struct ic_service ic_service_vss;       /* 5.0 */
 extern const struct ic_service ic_service_fcopy;     /* 1.1 */
 

@@ -12,6 +12,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-notify \
 	%D%/fuzz-ring \
 	%D%/fuzz-shm-wire \
+	%D%/fuzz-timesync \
 	%D%/fuzz-vss
 
 if !THREAD_SANITIZED
@@ -82,6 +83,10 @@ vmbus/tests_fuzz_libwatched_a-ring.$(OBJEXT): CFLAGS = -O0 -g
 %C%_fuzz_shm_wire_SOURCES = %D%/fuzz-shm-wire.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a
 %C%_fuzz_shm_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_timesync_SOURCES = %D%/fuzz-timesync.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_timesync_LDADD = services/libservices.a base/libbase.a
+%C%_fuzz_timesync_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_vss_SOURCES = %D%/fuzz-vss.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_vss_LDADD = vss/libvss.a base/libbase.a

@@ -6,6 +6,7 @@ SCENARIO_TESTS = \
 	%D%/test-dynmem \
 	%D%/test-dynmem-faults \
 	%D%/test-dynmem-restart \
+	%D%/test-timesync \
 	%D%/test-vss
 
 check_PROGRAMS += $(SCENARIO_TESTS)
@@ -20,6 +21,8 @@ DYNMEM_WORLD = %D%/dynmem-world.c %D%/dynmem-world.h
 %C%_test_dynmem_restart_LDADD = $(%C%_test_dynmem_LDADD)
 %C%_test_dynmem_LDADD = \
 	host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_timesync_LDADD = \
+	host/libhost.a services/libservices.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_LDADD = \
 	vss/libvss.a host/libhost.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 

@@ -96,6 +96,8 @@ UNIT_TESTS = \
 	%D%/test-stall-trigger \
 	%D%/test-strain \
 	%D%/test-takeover \
+	%D%/test-timesync \
+	%D%/test-timesync-host \
 	%D%/test-transport-uio \
 	%D%/test-uevent \
 	%D%/test-uio-host \
@@ -187,6 +189,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_rules_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shutdown_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_timesync_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_timesync_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
