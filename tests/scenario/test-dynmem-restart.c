@@ -11,6 +11,7 @@ enum {
 	ROUNDS = 12,
 	STEPS = 700,
 	STRANGE_STEPS = 50,
+	STRANGE_PAGES = N_PAGES / 4, /* what two dead daemons had taken is not there for the third */
 	ENOUGH_INSTANTS = 40,
 };
 
@@ -78,7 +79,7 @@ static bool die_among_strangers(struct world *w, uint64_t instant, uint64_t agai
 {
 	world_init(w, world_first_seed() + instant, &world_calm);
 	world_come_to_rest(w);
-	cr_assert(eq(int, dynmem_host_request(w->host, DYNMEM_HOST_BALLOON, 1500, w->now_ns), 0));
+	cr_assert(eq(int, dynmem_host_request(w->host, DYNMEM_HOST_BALLOON, STRANGE_PAGES, w->now_ns), 0));
 	world_step(w); /* the request is on its way */
 	w->kill_at = w->instants + instant;
 	for (int i = 0; i < STRANGE_STEPS; i++) {
@@ -88,8 +89,8 @@ static bool die_among_strangers(struct world *w, uint64_t instant, uint64_t agai
 		world_step(w);
 	}
 	world_come_to_rest(w);
-	cr_expect(eq(u64, world_host_status(w).ballooned_pages, 1500));
-	cr_expect(eq(u64, world_guest_status(w).ballooned_pages, 1500));
+	cr_expect(eq(u64, world_host_status(w).ballooned_pages, STRANGE_PAGES));
+	cr_expect(eq(u64, world_guest_status(w).ballooned_pages, STRANGE_PAGES));
 	world_fini(w);
 	return w->deaths > 0;
 }
