@@ -15,15 +15,20 @@
  * higher than ours, and what lies between gets a proper 413.
  *
  * Who may connect at all is decided by the mode of the socket, in base/unixsock.c.
+ *
+ * A client that cannot be let in because this process has no descriptor left stays in the queue of
+ * the socket, and would wake the loop for ever. So the socket is left alone for a while.
  */
 
 #include "base/httpd.h"
+#include "base/log.h"
 #include "base/unixsock.h"
 
 #include <assert.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -35,6 +40,7 @@ enum {
 	PARAMS_MAX = 4,              /* parameters in one pattern */
 	HEADERS_MAX = 16 * 1024,     /* bytes of a request's headers */
 	HARD_BODY_MAX = 1024 * 1024, /* bytes after which the connection is dropped */
+	ACCEPT_PAUSE_SECONDS = 1,
 };
 
 struct route {
@@ -59,12 +65,22 @@ struct httpd_request {
 };
 
 struct httpd {
+	LIST_ENTRY(httpd) in_servers;
 	struct evhttp *evhttp;
 	struct unixsock sock;
+	struct evconnlistener *listener; /* evhttp's */
+	struct event *pause; /* nobody can be let in: until the next try */
+	bool complained;     /* about that */
 	struct route *routes;
 	size_t n_routes;
 	LIST_HEAD(, httpd_request) requests;
 };
+
+/*
+ * The servers of this process, which has one event loop. evhttp keeps the argument of the listener's
+ * calls for itself, so this is how an error of the listener finds its server.
+ */
+static LIST_HEAD(, httpd) servers = LIST_HEAD_INITIALIZER(servers);
 
 static const struct {
 	enum evhttp_cmd_type type;
@@ -305,9 +321,57 @@ static void on_request(struct evhttp_request *evhttp, void *user)
 		evhttp_send_error(evhttp, HTTP_INTERNAL, NULL);
 		return;
 	}
+	httpd->complained = false;
 	request->evhttp = evhttp;
 	LIST_INSERT_HEAD(&httpd->requests, request, link);
 	dispatch(httpd, request);
+}
+
+/* accept() has failed, by errno, and would fail again at once. */
+static void on_accept_error(struct evconnlistener *listener, void *evhttp)
+{
+	static const struct timeval pause = {.tv_sec = ACCEPT_PAUSE_SECONDS};
+	struct httpd *httpd;
+
+	LIST_FOREACH(httpd, &servers, in_servers)
+		if (httpd->evhttp == evhttp)
+			break;
+	if (!httpd->complained)
+		log_warning("%s: no client can be let in (%m): let this process open more files "
+			    "(ulimit -n, LimitNOFILE=); trying once a second", httpd->sock.path);
+	httpd->complained = true;
+	(void)evconnlistener_disable(listener);
+	(void)event_add(httpd->pause, &pause);
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *user)
+{
+	struct httpd *httpd = user;
+
+	(void)fd;
+	(void)what;
+	(void)evconnlistener_enable(httpd->listener);
+}
+
+/* Takes the socket's descriptor. */
+static int listen_on(struct httpd *httpd, struct event_base *events)
+{
+	const unsigned flags = LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE;
+
+	httpd->pause = event_new(events, -1, 0, on_pause_over, httpd);
+	if (!httpd->pause)
+		return -ENOMEM;
+	/* It listens already: 0 leaves that as it is. */
+	httpd->listener = evconnlistener_new(events, NULL, NULL, flags, 0, httpd->sock.fd);
+	if (!httpd->listener)
+		return -ENOMEM;
+	httpd->sock.fd = -1;
+	if (!evhttp_bind_listener(httpd->evhttp, httpd->listener)) {
+		evconnlistener_free(httpd->listener);
+		return -ENOMEM;
+	}
+	evconnlistener_set_error_cb(httpd->listener, on_accept_error);
+	return 0;
 }
 
 static int start_evhttp(struct httpd *httpd, struct event_base *events)
@@ -325,11 +389,7 @@ static int start_evhttp(struct httpd *httpd, struct event_base *events)
 	evhttp_set_max_body_size(httpd->evhttp, HARD_BODY_MAX);
 	evhttp_set_gencb(httpd->evhttp, on_request, httpd);
 
-	/* Takes the descriptor only if it succeeds. */
-	if (evhttp_accept_socket(httpd->evhttp, httpd->sock.fd) < 0)
-		return -ENOMEM;
-	httpd->sock.fd = -1;
-	return 0;
+	return listen_on(httpd, events);
 }
 
 static bool sigpipe_is_ignored(void)
@@ -349,6 +409,7 @@ int httpd_new(struct event_base *events, const char *path, mode_t mode, struct h
 	if (!httpd)
 		return -ENOMEM;
 	LIST_INIT(&httpd->requests);
+	LIST_INSERT_HEAD(&servers, httpd, in_servers);
 	unixsock_init(&httpd->sock);
 
 	r = unixsock_listen(&httpd->sock, path, SOCK_STREAM, mode);
@@ -380,6 +441,9 @@ struct httpd *httpd_free(struct httpd *httpd)
 	}
 	if (httpd->evhttp)
 		evhttp_free(httpd->evhttp);
+	if (httpd->pause)
+		event_free(httpd->pause);
+	LIST_REMOVE(httpd, in_servers);
 	unixsock_fini(&httpd->sock);
 	free(httpd->routes);
 	free(httpd);

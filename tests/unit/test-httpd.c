@@ -6,8 +6,10 @@
  * plain connection.
  */
 
+#include "base/clock.h"
 #include "base/httpc.h"
 #include "base/httpd.h"
+#include "base/log.h"
 #include "base/unixsock.h"
 
 #include <criterion/criterion.h>
@@ -17,7 +19,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static char folder[64], path[128];
@@ -333,4 +337,70 @@ Test(httpd, the_client_has_a_limit_and_a_deadline)
 	cr_expect(eq(int, httpc_call(path, "GET", "/v1/keep", NULL, 50, &status, &json),
 		     HTTPC_TIMED_OUT));
 	cr_expect(json == NULL);
+}
+
+static void limit_descriptors(rlim_t most)
+{
+	struct rlimit limit;
+
+	cr_assert(eq(int, getrlimit(RLIMIT_NOFILE, &limit), 0));
+	limit.rlim_cur = most < limit.rlim_max ? most : limit.rlim_max;
+	cr_assert(eq(int, setrlimit(RLIMIT_NOFILE, &limit), 0));
+}
+
+/* From now on this process can open nothing more. */
+static void use_up_descriptors(void)
+{
+	int next = dup(0);
+
+	cr_assert(ge(int, next, 0));
+	close(next);
+	limit_descriptors(next);
+}
+
+static int turns_of(struct event_base *base, uint64_t ms)
+{
+	uint64_t end_ns = clock_monotonic_ns() + ms * UINT64_C(1000000);
+	int turns = 0;
+
+	while (clock_monotonic_ns() < end_ns) {
+		(void)event_base_loop(base, EVLOOP_ONCE);
+		turns++;
+	}
+	return turns;
+}
+
+static void count(struct httpd_request *request, void *user)
+{
+	++*(int *)user;
+	httpd_reply_json(request, 200, json_true());
+}
+
+Test(httpd, a_client_that_cannot_be_let_in_for_want_of_descriptors_waits_and_nothing_spins)
+{
+	static const char request[] = "GET /count HTTP/1.1\r\nHost: h\r\n\r\n";
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), seen = 0;
+	uint64_t end_ns = clock_monotonic_ns() + UINT64_C(20000000000);
+	struct event_base *base = event_base_new();
+	struct httpd *full = NULL;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/full.sock", folder);
+	log_open("test", LOG_LEVEL_ERROR);
+	cr_assert(eq(int, httpd_new(base, address.sun_path, 0600, &full), 0));
+	cr_assert(eq(int, httpd_route(full, "GET", "/count", count, &seen), 0));
+	(void)event_base_loop(base, EVLOOP_NONBLOCK);
+	use_up_descriptors();
+	cr_assert(eq(int, connect(fd, (struct sockaddr *)&address, sizeof(address)), 0));
+	cr_assert(send(fd, request, strlen(request), MSG_NOSIGNAL) > 0);
+	cr_expect(lt(int, turns_of(base, 1200), 100), "the loop has slept");
+	cr_expect(eq(int, seen, 0));
+
+	limit_descriptors(RLIM_INFINITY);
+	while (seen == 0 && clock_monotonic_ns() < end_ns)
+		(void)event_base_loop(base, EVLOOP_ONCE);
+	cr_expect(eq(int, seen, 1), "and is let in later");
+	close(fd);
+	(void)httpd_free(full);
+	event_base_free(base);
 }
