@@ -6,6 +6,7 @@ PURE_ARCHIVES += %D%/libbase.a
 	%D%/cleanup.h \
 	%D%/container.h \
 	%D%/error.h \
+	%D%/nearest.c %D%/nearest.h \
 	%D%/rangeset.c %D%/rangeset.h \
 	%D%/size.c %D%/size.h \
 	%D%/utf16.c %D%/utf16.h

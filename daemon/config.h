@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 /*
- * hvguestd's configuration: defaults, then the configuration file, then the command line.
+ * hvguestd's configuration: defaults, then the configuration file, then the files of the folder
+ * beside it, then the command line.
  */
 
 #define CONFIG_RUN_DIR "/run/hvguest" /* unless something else is said */
@@ -56,10 +57,8 @@ struct config {
 		size_t n;
 	} freeze_include, freeze_exclude;
 	enum mounts_of freeze_mounts;
-	bool freeze_mounts_said;    /* by the user */
 	bool freeze_strict;         /* freeze nothing if not everything can be frozen */
 	bool expedite;              /* turn rcu_expedited on while file systems are being frozen */
-	bool expedite_said;         /* by the user */
 	char *hook_dir;              /* of our own hooks */
 	unsigned hook_layouts;       /* enum hook_layout: whose hooks are run besides */
 	uint64_t hook_timeout_ns;    /* of each run of a hook */
@@ -86,18 +85,27 @@ struct config {
 	bool memory_blocks;        /* take whole memory blocks offline where they are free */
 	enum hotadd_policy hotplug; /* what to do with blocks that are added */
 	uint32_t hotplug_ratio_percent; /* HOTADD_AUTO: Movable, for each hundred of the kernel's */
+
+	struct config_value *values; /* of each setting: what was said, and where */
 };
 
-/* The conditions of config_load(). Both have printed one line that says where and what. */
+/* The conditions of the two below. All but the last have logged one line that says where and what. */
 enum {
 	CONFIG_BAD_USAGE = 1, /* the command line */
-	CONFIG_BAD_FILE,      /* the configuration file */
-	CONFIG_DONE,          /* --help, --version or --check-config has been answered */
+	CONFIG_BAD_FILE,      /* a configuration file */
+	CONFIG_DONE,          /* --help, --version, --check-config and the like have been answered */
 };
 
 /*
- * Reads the command line and the file it names, or HVGUEST_SYSCONFDIR "/hvguest.conf" if that
- * exists. CONFIG_BAD_USAGE, CONFIG_BAD_FILE, CONFIG_DONE, -ENOMEM.
+ * Reads the command line, the file it names, or HVGUEST_SYSCONFDIR "/hvguest.conf" if that exists,
+ * and the files *.conf of the folder of its name and ".d". CONFIG_BAD_USAGE, CONFIG_BAD_FILE,
+ * CONFIG_DONE, -ENOMEM.
  */
 _must_check_ int config_load(int argc, char **argv, struct config *ret_config);
+
+/*
+ * Reads everything anew and takes on what has changed, but for settings that need a restart, of
+ * which it is said; counts what was taken on. After CONFIG_BAD_FILE nothing is changed. As above.
+ */
+_must_check_ int config_reload(int argc, char **argv, struct config *config, unsigned *ret_changes);
 void config_fini(struct config *config);

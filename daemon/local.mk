@@ -26,7 +26,9 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/receipt.c %D%/receipt.h \
 	%D%/receipts.c %D%/receipts.h \
 	%D%/recover.c %D%/recover.h \
+	%D%/reload.c %D%/reload.h \
 	%D%/session.c %D%/session.h \
+	%D%/settings.c %D%/settings.h \
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/stock_host.c %D%/stock_host.h \
 	%D%/uio_host.c %D%/uio_host.h \

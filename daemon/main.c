@@ -13,6 +13,7 @@
 #include "daemon/api.h"
 #include "daemon/lab_host.h"
 #include "daemon/recover.h"
+#include "daemon/reload.h"
 #include "daemon/stock_host.h"
 #include "daemon/uio_host.h"
 
@@ -30,6 +31,7 @@
 struct daemon {
 	struct event_base *base;
 	struct config config;
+	struct reload *reload;
 	struct snapshot *snapshot;
 	struct receipts *receipts;
 	struct bind_manual *manual;
@@ -266,7 +268,7 @@ static int open_signals(struct daemon *d)
 	return EXIT_OK;
 }
 
-static int start(struct daemon *d)
+static int start(struct daemon *d, int argc, char **argv)
 {
 	int r;
 
@@ -293,6 +295,9 @@ static int start(struct daemon *d)
 	r = open_signals(d);
 	if (r)
 		return r;
+	r = reload_new(d->base, argc, argv, &d->config, d->snapshot, &d->reload);
+	if (r)
+		return fail("reload", r);
 	r = receipts_new(d->base, &d->config, &d->receipts);
 	if (r)
 		return fail("receipts", r);
@@ -327,6 +332,7 @@ static void stop(struct daemon *d, bool in_order)
 		session_end(d->session);
 	d->session = session_free(d->session);
 	d->vss = bind_vss_free(d->vss);
+	d->reload = reload_free(d->reload);
 	d->snapshot = snapshot_free(d->snapshot);
 	d->manual = bind_manual_free(d->manual);
 	d->receipts = receipts_free(d->receipts);
@@ -369,6 +375,7 @@ int main(int argc, char **argv)
 	struct daemon d = {0};
 	int r;
 
+	log_open("hvguestd", LOG_LEVEL_INFO);
 	r = config_load(argc, argv, &d.config);
 	if (r == CONFIG_DONE)
 		return EXIT_OK;
@@ -376,7 +383,7 @@ int main(int argc, char **argv)
 	if (r)
 		return r == CONFIG_BAD_USAGE ? EXIT_USAGE : EXIT_ERROR;
 
-	r = start(&d);
+	r = start(&d, argc, argv);
 	if (r == EXIT_OK) {
 #ifdef HAVE_SYSTEMD
 		(void)sd_notify(0, "READY=1");

@@ -3,7 +3,7 @@ presetsdir = $(pkglibexecdir)/presets
 dist_presets_SCRIPTS = %D%/presets/mariadb %D%/presets/postgresql
 dist_presets_DATA = %D%/presets/session.sh
 
-EXTRA_DIST += %D%/hvguest.conf %D%/hvguestd.service.in
+EXTRA_DIST += %D%/hvguestd.service.in
 
 if HAVE_SYSTEMD
 systemdsystemunitdir = $(prefix)/lib/systemd/system
@@ -14,3 +14,11 @@ CLEANFILES += %D%/hvguestd.service
 %D%/hvguestd.service: %D%/hvguestd.service.in Makefile
 	@$(MKDIR_P) %D%
 	$(AM_V_GEN)sed 's|[@]sbindir@|$(sbindir)|' $(srcdir)/%D%/hvguestd.service.in >$@.new && mv $@.new $@
+
+# What the settings are, and their defaults; for a cross build it is made by the target's program.
+nodist_doc_DATA = %D%/hvguest.conf
+CLEANFILES += %D%/hvguest.conf
+
+%D%/hvguest.conf: daemon/hvguestd$(EXEEXT)
+	@$(MKDIR_P) %D%
+	$(AM_V_GEN)daemon/hvguestd$(EXEEXT) --example-config >$@.new && mv $@.new $@

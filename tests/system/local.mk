@@ -39,8 +39,9 @@ SYSTEM_TESTS = \
 	%D%/test-postgresql.sh \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
-	%D%/test-report.sh \
+	%D%/test-reload.sh \
 	%D%/test-reoffer.sh \
+	%D%/test-report.sh \
 	%D%/test-restart.sh \
 	%D%/test-rogue.sh \
 	%D%/test-silent.sh \

@@ -106,17 +106,43 @@ rejects() {
 config_file "[daemon]" "name = one" "[backup]" "freeze_roots = /srv/a:/srv/b" "  /srv/c" \
     "freeze_timeout = 5" "[memory]" "enabled = no"
 check "a good file" "$hvguestd" --check-config --config "$run/test.conf"
-check "the example that comes with the source" \
-    "$hvguestd" --check-config --config "${srcdir:-.}/packaging/hvguest.conf"
-rejects "an unknown setting" "2: there is no such setting" "[daemon]" "nmae = one"
-rejects "a setting in the wrong section" "2: there is no such setting" "[memory]" "name = one"
+"$hvguestd" --example-config | sed 's/^;//' | grep -v '= [A-Z"(]' >"$run/test.conf"
+check "the example, with every default said" "$hvguestd" --check-config --config "$run/test.conf"
+check "all settings are in it" [ "$("$hvguestd" --example-config | grep -c '^;')" = \
+    "$("$hvguestd" --dump-config --lab x | grep -c ' =')" ]
+
+# The dump is a configuration that says the same.
+"$hvguestd" --dump-config --lab x --freeze-roots /srv/a:/srv/b --freeze-timeout 7 >"$run/test.conf"
+"$hvguestd" --dump-config --config "$run/test.conf" >"$run/again"
+check "a dump that is read says the same" \
+    diff <(grep -v '^#' "$run/test.conf") <(grep -v '^#' "$run/again")
+check "a dump names the command line" grep -q '^# command line$' "$run/test.conf"
+check "a dump names the file and the line" grep -q "^# $run/test.conf:[0-9]" "$run/again"
+
+# Files beside it come after it, in the order of their names, and before the command line.
+config_file "[backup]" "freeze_timeout = 5" "receipts = 5" "hook_timeout = 5"
+mkdir "$run/test.conf.d"
+printf '[backup]\nreceipts = 6\nhook_timeout = 6\n' >"$run/test.conf.d/10-a.conf"
+printf '[backup]\nhook_timeout = 7\n' >"$run/test.conf.d/20-b.conf"
+printf 'rubbish\n' >"$run/test.conf.d/30-c.conf.dpkg-old"
+is "drop-ins come in their order" "$("$hvguestd" --dump-config --config "$run/test.conf" --receipts 8 |
+    grep -E '^(freeze_timeout|receipts|hook_timeout)' | xargs)" \
+    "freeze_timeout = 5 hook_timeout = 7 receipts = 8"
+printf '[backup]\nhook_timeout = never\n' >"$run/test.conf.d/15-bad.conf"
+complains "a mistake in a drop-in" 1 "15-bad.conf:2: .*1 to 300" \
+    "$hvguestd" --check-config --config "$run/test.conf"
+rm -r "$run/test.conf.d"
+
+rejects "an unknown setting" "2: there is no setting 'nmae' in .daemon.: did you mean 'name'" "[daemon]" "nmae = one"
+rejects "a setting that is like none" "2: there is no setting 'xyzzy' .*--help" "[daemon]" "xyzzy = 1"
+rejects "a setting in the wrong section" "2: there is no setting 'name' in .memory., but in .daemon." "[memory]" "name = one"
 rejects "a line that is nothing" "3: neither" "[daemon]" "name = one" "garbage"
 rejects "a value out of its range" "2: .*1 to 900" "[backup]" "freeze_timeout = 901"
 rejects "a value that is no number" "2: .*1 to 900" "[backup]" "freeze_timeout = soon"
 rejects "neither yes nor no" "2: .*" "[memory]" "enabled = perhaps"
 rejects "a name that no host takes" "2: .*letters" "[daemon]" "name = a b"
 rejects "a setting given twice" "3: .*twice" "[daemon]" "name = one" "name = two"
-rejects "a relative root" "2: freeze only" "[backup]" "freeze_roots = srv"
+rejects "a relative root" "2: freeze_roots = srv: freeze only" "[backup]" "freeze_roots = srv"
 rejects "a line that is too long" "2: .*too long" "[backup]" \
     "freeze_roots = /$(printf 'x%.0s' {1..300})"
 complains "a file that is not there" 1 "nothing.conf cannot be read: No such file" \
