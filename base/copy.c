@@ -21,7 +21,7 @@
  * whoever finds a file with the target's name has a whole one, whenever the power failed. The
  * rename itself refuses to replace a file that has appeared since the first look.
  *
- * This is the only file that knows libaio.
+ * With base/stream.c this is all that knows libaio.
  */
 
 #include "base/copy.h"

@@ -23,6 +23,8 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/httpd.c %D%/httpd.h \
 	%D%/jobs.c %D%/jobs.h \
 	%D%/log.c %D%/log.h \
+	%D%/sha256.c %D%/sha256.h \
+	%D%/stream.c %D%/stream.h \
 	%D%/unixsock.c %D%/unixsock.h \
 	%D%/usage.c %D%/usage.h \
 	%D%/worker.c %D%/worker.h

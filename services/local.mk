@@ -20,5 +20,7 @@ PURE_ARCHIVES += %D%/libservices.a
 
 %C%_libservices_sys_a_SOURCES = \
 	%D%/addresses.c %D%/addresses.h \
+	%D%/fcopy_file.c %D%/fcopy_file.h \
+	%D%/fcopy_place.c %D%/fcopy_place.h \
 	%D%/osinfo.c %D%/osinfo.h
 %C%_libservices_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(MNL_CFLAGS)
