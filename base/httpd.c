@@ -3,32 +3,32 @@
 /*
  * The API server.
  *
- * libevent's evhttp speaks HTTP; this file adds what an API on a Unix socket needs: routes with
- * parameters, JSON in and out, and answers that come later than the call.
+ * libevent's evhttp speaks HTTP; this file adds what an API needs: routes with parameters, JSON in
+ * and out, answers that come later than the call, and answers that go on.
+ *
+ * Doors. A server has the same routes behind each of its sockets (base/httpd_door), but all of them
+ * only behind the first: the others let in who wants to look, and refuse what would change something.
+ * Who may connect at all is decided by the mode of the socket, in base/unixsock.c; on TCP anybody may.
  *
  * Later answers. A handler may keep its request for minutes, while its client hangs up. A reply to
  * a connection that is gone is evhttp's to deal with: it frees the request. But evhttp_free() would
  * leave our handlers with requests that no longer exist, so the server lists the ones that are
  * open, and httpd_free() cuts them off first.
  *
+ * Streams. An answer may go on for as long as its client listens. One that does not read what it is
+ * sent is left out of what follows until it does; the server never keeps more for it than a bound.
+ *
  * Bodies. evhttp drops connections whose body is over its limit without an answer. So its limit is
  * higher than ours, and what lies between gets a proper 413.
- *
- * Who may connect at all is decided by the mode of the socket, in base/unixsock.c.
- *
- * A client that cannot be let in because this process has no descriptor left stays in the queue of
- * the socket, and would wake the loop for ever. So the socket is left alone for a while.
  */
 
 #include "base/httpd.h"
-#include "base/log.h"
-#include "base/unixsock.h"
+#include "base/httpd_door.h"
 
 #include <assert.h>
 #include <event2/buffer.h>
-#include <event2/event.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
-#include <event2/listener.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -37,10 +37,10 @@
 #include <sys/socket.h>
 
 enum {
-	PARAMS_MAX = 4,              /* parameters in one pattern */
-	HEADERS_MAX = 16 * 1024,     /* bytes of a request's headers */
-	HARD_BODY_MAX = 1024 * 1024, /* bytes after which the connection is dropped */
-	ACCEPT_PAUSE_SECONDS = 1,
+	PARAMS_MAX = 4, /* parameters in one pattern */
+	DOORS_MAX = 4,
+	HTTP_FORBIDDEN = 403, /* which evhttp has no name for */
+	BACKLOG_MAX = 256 * 1024, /* bytes that a stream's client may leave unread */
 };
 
 struct route {
@@ -57,6 +57,7 @@ struct param {
 };
 
 struct httpd_request {
+	struct httpd *httpd;
 	struct evhttp_request *evhttp; /* NULL once the server is gone */
 	LIST_ENTRY(httpd_request) link;
 	struct param params[PARAMS_MAX];
@@ -64,23 +65,22 @@ struct httpd_request {
 	json_t *body;
 };
 
+struct httpd_stream {
+	struct evhttp_request *evhttp; /* NULL once the client is gone */
+	LIST_ENTRY(httpd_stream) link;
+	void (*on_gone)(void *user, struct httpd_stream *stream);
+	void *user;
+};
+
 struct httpd {
-	LIST_ENTRY(httpd) in_servers;
-	struct evhttp *evhttp;
-	struct unixsock sock;
-	struct evconnlistener *listener; /* evhttp's */
-	struct event *pause; /* nobody can be let in: until the next try */
-	bool complained;     /* about that */
+	struct event_base *events;
+	struct httpd_door doors[DOORS_MAX];
+	size_t n_doors;
 	struct route *routes;
 	size_t n_routes;
 	LIST_HEAD(, httpd_request) requests;
+	LIST_HEAD(, httpd_stream) streams;
 };
-
-/*
- * The servers of this process, which has one event loop. evhttp keeps the argument of the listener's
- * calls for itself, so this is how an error of the listener finds its server.
- */
-static LIST_HEAD(, httpd) servers = LIST_HEAD_INITIALIZER(servers);
 
 static const struct {
 	enum evhttp_cmd_type type;
@@ -127,16 +127,27 @@ static void request_free(struct httpd_request *request)
 	free(request);
 }
 
-/* Hands @text to evhttp, if there is still a connection, and ends the request. */
-static void reply_text(struct httpd_request *request, int status, const char *text)
+static bool set_header(const struct httpd_request *request, const char *name, const char *value)
+{
+	return evhttp_add_header(evhttp_request_get_output_headers(request->evhttp), name, value) == 0;
+}
+
+/* What every answer says of itself. */
+static bool set_headers(const struct httpd_request *request, const char *content_type)
+{
+	return set_header(request, "Content-Type", content_type) &&
+	       set_header(request, "X-Content-Type-Options", "nosniff") &&
+	       set_header(request, "Cache-Control", "no-store");
+}
+
+void httpd_reply(struct httpd_request *request, int status, const char *content_type,
+		 const void *body, size_t size)
 {
 	struct evbuffer *buf = NULL;
 
 	if (request->evhttp)
 		buf = evbuffer_new();
-	if (buf && evbuffer_add_printf(buf, "%s\n", text) >= 0 &&
-	    evhttp_add_header(evhttp_request_get_output_headers(request->evhttp), "Content-Type",
-			      "application/json") == 0)
+	if (buf && evbuffer_add(buf, body, size) == 0 && set_headers(request, content_type))
 		evhttp_send_reply(request->evhttp, status, NULL, buf);
 	else if (request->evhttp)
 		evhttp_send_error(request->evhttp, HTTP_INTERNAL, NULL);
@@ -147,16 +158,22 @@ static void reply_text(struct httpd_request *request, int status, const char *te
 
 void httpd_reply_json(struct httpd_request *request, int status, json_t *take_body)
 {
+	static const char no_memory[] =
+		"{\"error\":{\"message\":\"out of memory\",\"remedy\":null}}\n";
 	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
 
 	if (take_body)
 		text = json_dumps(take_body, JSON_COMPACT | JSON_ENCODE_ANY);
 	json_decref(take_body);
-	if (text)
-		reply_text(request, status, text);
-	else
-		reply_text(request, HTTP_INTERNAL,
-			   "{\"error\":{\"message\":\"out of memory\",\"remedy\":null}}");
+	if (text) {
+		size = strlen(text);
+		text[size] = '\n'; /* in place of the NUL: the size is known */
+		httpd_reply(request, status, "application/json", text, size + 1);
+	} else {
+		httpd_reply(request, HTTP_INTERNAL, "application/json", no_memory,
+			    sizeof(no_memory) - 1);
+	}
 }
 
 void httpd_reply_error(struct httpd_request *request, int status, const char *message,
@@ -164,6 +181,68 @@ void httpd_reply_error(struct httpd_request *request, int status, const char *me
 {
 	httpd_reply_json(request, status, json_pack("{s:{s:s,s:s?}}", "error", "message", message,
 						    "remedy", remedy));
+}
+
+static void on_stream_closed(struct evhttp_connection *connection, void *user)
+{
+	struct httpd_stream *stream = user;
+
+	(void)connection;
+	LIST_REMOVE(stream, link);
+	stream->evhttp = NULL;
+	stream->on_gone(stream->user, stream);
+}
+
+struct httpd_stream *httpd_stream_new(struct httpd_request *request, const char *content_type,
+				      void (*on_gone)(void *user, struct httpd_stream *stream),
+				      void *user)
+{
+	struct httpd_stream *stream = request->evhttp ? calloc(1, sizeof(*stream)) : NULL;
+
+	if (!stream || !set_headers(request, content_type)) {
+		free(stream);
+		httpd_reply_json(request, HTTP_INTERNAL, NULL);
+		return NULL;
+	}
+	*stream = (struct httpd_stream){.evhttp = request->evhttp, .on_gone = on_gone, .user = user};
+	LIST_INSERT_HEAD(&request->httpd->streams, stream, link);
+	evhttp_connection_set_closecb(evhttp_request_get_connection(stream->evhttp),
+				      on_stream_closed, stream);
+	evhttp_send_reply_start(stream->evhttp, HTTP_OK, NULL);
+	request_free(request);
+	return stream;
+}
+
+bool httpd_stream_send(struct httpd_stream *stream, const void *data, size_t size)
+{
+	struct evhttp_connection *connection;
+	struct evbuffer *buf;
+	size_t unread;
+
+	if (!stream->evhttp)
+		return false;
+	connection = evhttp_request_get_connection(stream->evhttp);
+	unread = evbuffer_get_length(
+		bufferevent_get_output(evhttp_connection_get_bufferevent(connection)));
+	buf = unread + size <= BACKLOG_MAX ? evbuffer_new() : NULL;
+	if (!buf)
+		return false;
+	if (evbuffer_add(buf, data, size) == 0)
+		evhttp_send_reply_chunk(stream->evhttp, buf);
+	evbuffer_free(buf);
+	return true;
+}
+
+struct httpd_stream *httpd_stream_free(struct httpd_stream *stream)
+{
+	if (stream && stream->evhttp) {
+		LIST_REMOVE(stream, link);
+		evhttp_connection_set_closecb(evhttp_request_get_connection(stream->evhttp), NULL,
+					      NULL);
+		evhttp_send_reply_end(stream->evhttp);
+	}
+	free(stream);
+	return NULL;
 }
 
 /* One word or parameter of @path, which begins with its slash. */
@@ -241,7 +320,8 @@ static int find_route(const struct httpd *httpd, struct evhttp_request *evhttp,
 		if (!pattern_matches(route->pattern, path))
 			continue;
 		path_known = true;
-		if (strcmp(route->method, method) == 0) {
+		if (strcmp(route->method, method) == 0 ||
+		    (!strcmp(method, "HEAD") && !strcmp(route->method, "GET"))) {
 			*ret_route = route;
 			return 0;
 		}
@@ -282,6 +362,10 @@ static void refuse(struct httpd_request *request, int status, const char *why)
 		httpd_reply_error(request, status, "this path does not know that method",
 				  "use one that the header Allow names");
 		break;
+	case HTTP_FORBIDDEN:
+		httpd_reply_error(request, status, "this socket is for looking only",
+				  "use api.sock, as root");
+		break;
 	case HTTP_ENTITYTOOLARGE:
 		httpd_reply_error(request, status, why, "send less");
 		break;
@@ -294,14 +378,24 @@ static void refuse(struct httpd_request *request, int status, const char *why)
 	}
 }
 
-static void dispatch(const struct httpd *httpd, struct httpd_request *request)
+/* HEAD is answered as GET; evhttp leaves the body out. */
+static bool only_looks(struct evhttp_request *evhttp)
+{
+	enum evhttp_cmd_type type = evhttp_request_get_command(evhttp);
+
+	return type == EVHTTP_REQ_GET || type == EVHTTP_REQ_HEAD;
+}
+
+static void dispatch(const struct httpd_door *door, struct httpd_request *request)
 {
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request->evhttp));
 	json_error_t error = {.text = "the path cannot be decoded"};
 	const struct route *route;
 	int status;
 
-	status = find_route(httpd, request->evhttp, path ? path : "", &route);
+	status = find_route(door->httpd, request->evhttp, path ? path : "", &route);
+	if (status == 0 && door->read_only && !only_looks(request->evhttp))
+		status = HTTP_FORBIDDEN;
 	if (status == 0)
 		status = collect_params(request, route->pattern, path);
 	if (status == 0)
@@ -314,82 +408,18 @@ static void dispatch(const struct httpd *httpd, struct httpd_request *request)
 
 static void on_request(struct evhttp_request *evhttp, void *user)
 {
-	struct httpd *httpd = user;
+	struct httpd_door *door = user;
 	struct httpd_request *request = calloc(1, sizeof(*request));
 
 	if (!request) {
 		evhttp_send_error(evhttp, HTTP_INTERNAL, NULL);
 		return;
 	}
-	httpd->complained = false;
+	door->complained = false;
+	request->httpd = door->httpd;
 	request->evhttp = evhttp;
-	LIST_INSERT_HEAD(&httpd->requests, request, link);
-	dispatch(httpd, request);
-}
-
-/* accept() has failed, by errno, and would fail again at once. */
-static void on_accept_error(struct evconnlistener *listener, void *evhttp)
-{
-	static const struct timeval pause = {.tv_sec = ACCEPT_PAUSE_SECONDS};
-	struct httpd *httpd;
-
-	LIST_FOREACH(httpd, &servers, in_servers)
-		if (httpd->evhttp == evhttp)
-			break;
-	if (!httpd->complained)
-		log_warning("%s: no client can be let in (%m): let this process open more files "
-			    "(ulimit -n, LimitNOFILE=); trying once a second", httpd->sock.path);
-	httpd->complained = true;
-	(void)evconnlistener_disable(listener);
-	(void)event_add(httpd->pause, &pause);
-}
-
-static void on_pause_over(evutil_socket_t fd, short what, void *user)
-{
-	struct httpd *httpd = user;
-
-	(void)fd;
-	(void)what;
-	(void)evconnlistener_enable(httpd->listener);
-}
-
-/* Takes the socket's descriptor. */
-static int listen_on(struct httpd *httpd, struct event_base *events)
-{
-	const unsigned flags = LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE;
-
-	httpd->pause = event_new(events, -1, 0, on_pause_over, httpd);
-	if (!httpd->pause)
-		return -ENOMEM;
-	/* It listens already: 0 leaves that as it is. */
-	httpd->listener = evconnlistener_new(events, NULL, NULL, flags, 0, httpd->sock.fd);
-	if (!httpd->listener)
-		return -ENOMEM;
-	httpd->sock.fd = -1;
-	if (!evhttp_bind_listener(httpd->evhttp, httpd->listener)) {
-		evconnlistener_free(httpd->listener);
-		return -ENOMEM;
-	}
-	evconnlistener_set_error_cb(httpd->listener, on_accept_error);
-	return 0;
-}
-
-static int start_evhttp(struct httpd *httpd, struct event_base *events)
-{
-	unsigned int all = 0;
-
-	httpd->evhttp = evhttp_new(events);
-	if (!httpd->evhttp)
-		return -ENOMEM;
-	/* What no route knows gets our 405, not evhttp's 501. */
-	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
-		all |= methods[i].type;
-	evhttp_set_allowed_methods(httpd->evhttp, (ev_uint16_t)all);
-	evhttp_set_max_headers_size(httpd->evhttp, HEADERS_MAX);
-	evhttp_set_max_body_size(httpd->evhttp, HARD_BODY_MAX);
-	evhttp_set_gencb(httpd->evhttp, on_request, httpd);
-
-	return listen_on(httpd, events);
+	LIST_INSERT_HEAD(&door->httpd->requests, request, link);
+	dispatch(door, request);
 }
 
 static bool sigpipe_is_ignored(void)
@@ -399,39 +429,73 @@ static bool sigpipe_is_ignored(void)
 	return sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
+/* The next door, closed. -ENOSPC. */
+static int add_door(struct httpd *httpd, bool read_only, struct httpd_door **ret_door)
+{
+	struct httpd_door *door = &httpd->doors[httpd->n_doors];
+
+	if (httpd->n_doors == DOORS_MAX)
+		return -ENOSPC;
+	httpd_door_init(door, httpd);
+	door->read_only = read_only;
+	httpd->n_doors++;
+	*ret_door = door;
+	return 0;
+}
+
 int httpd_new(struct event_base *events, const char *path, mode_t mode, struct httpd **ret_httpd)
 {
 	_cleanup_(cleanup_httpdp) struct httpd *httpd = NULL;
+	struct httpd_door *door;
 	int r;
 
 	assert(sigpipe_is_ignored());
 	httpd = calloc(1, sizeof(*httpd));
 	if (!httpd)
 		return -ENOMEM;
+	httpd->events = events;
 	LIST_INIT(&httpd->requests);
-	LIST_INSERT_HEAD(&servers, httpd, in_servers);
-	unixsock_init(&httpd->sock);
-
-	r = unixsock_listen(&httpd->sock, path, SOCK_STREAM, mode);
-	if (r < 0)
-		return r;
-	if (r == UNIXSOCK_IN_USE)
-		return HTTPD_IN_USE;
-	r = start_evhttp(httpd, events);
-	if (r < 0)
+	LIST_INIT(&httpd->streams);
+	r = add_door(httpd, false, &door);
+	if (r == 0)
+		r = httpd_door_open_unix(door, events, path, mode, on_request);
+	if (r)
 		return r;
 
 	*ret_httpd = steal_ptr(httpd);
 	return 0;
 }
 
+int httpd_open_read_only(struct httpd *httpd, const char *path, mode_t mode)
+{
+	struct httpd_door *door;
+	int r = add_door(httpd, true, &door);
+
+	return r ? r : httpd_door_open_unix(door, httpd->events, path, mode, on_request);
+}
+
+int httpd_open_tcp(struct httpd *httpd, const char *address)
+{
+	struct httpd_door *door;
+	int r = add_door(httpd, true, &door);
+
+	return r ? r : httpd_door_open_tcp(door, httpd->events, address, on_request);
+}
+
 struct httpd *httpd_free(struct httpd *httpd)
 {
 	struct httpd_request *request;
+	struct httpd_stream *stream;
 
 	if (!httpd)
 		return NULL;
 
+	while ((stream = LIST_FIRST(&httpd->streams))) {
+		struct evhttp_connection *connection = evhttp_request_get_connection(stream->evhttp);
+
+		evhttp_connection_set_closecb(connection, NULL, NULL);
+		on_stream_closed(connection, stream);
+	}
 	while ((request = LIST_FIRST(&httpd->requests))) {
 		LIST_REMOVE(request, link);
 		/* Those that still have a connection are freed with it. */
@@ -439,12 +503,8 @@ struct httpd *httpd_free(struct httpd *httpd)
 			evhttp_request_free(request->evhttp);
 		request->evhttp = NULL;
 	}
-	if (httpd->evhttp)
-		evhttp_free(httpd->evhttp);
-	if (httpd->pause)
-		event_free(httpd->pause);
-	LIST_REMOVE(httpd, in_servers);
-	unixsock_fini(&httpd->sock);
+	for (size_t i = 0; i < httpd->n_doors; i++)
+		httpd_door_fini(&httpd->doors[i]);
 	free(httpd->routes);
 	free(httpd);
 	return NULL;

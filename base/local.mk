@@ -21,6 +21,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/fdpass.c %D%/fdpass.h \
 	%D%/httpc.c %D%/httpc.h \
 	%D%/httpd.c %D%/httpd.h \
+	%D%/httpd_door.c %D%/httpd_door.h \
 	%D%/jobs.c %D%/jobs.h \
 	%D%/log.c %D%/log.h \
 	%D%/sha256.c %D%/sha256.h \

@@ -24,7 +24,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static char folder[64], path[128];
+static char folder[64], path[128], look_path[128];
 static pthread_t thread;
 
 /* The server thread's own. */
@@ -92,6 +92,41 @@ static void on_release(struct httpd_request *request, void *user)
 	httpd_reply_json(request, 200, json_true());
 }
 
+static struct httpd_stream *stream;
+static int n_gone;
+
+static void on_gone(void *user, struct httpd_stream *gone)
+{
+	(void)user;
+	n_gone++;
+	stream = httpd_stream_free(gone);
+}
+
+static void on_stream(struct httpd_request *request, void *user)
+{
+	stream = httpd_stream_new(request, "text/event-stream", on_gone, user);
+}
+
+/* Sends {n} kilobytes to the stream, and answers how many of them were taken. */
+static void on_push(struct httpd_request *request, void *user)
+{
+	char data[1024];
+	int taken = 0;
+
+	(void)user;
+	memset(data, 'd', sizeof(data));
+	for (int i = atoi(httpd_request_param(request, "n")); i > 0 && stream; i--)
+		taken += httpd_stream_send(stream, data, sizeof(data));
+	httpd_reply_json(request, 200, json_pack("[ii]", taken, n_gone));
+}
+
+static void on_end_stream(struct httpd_request *request, void *user)
+{
+	(void)user;
+	stream = httpd_stream_free(stream);
+	httpd_reply(request, 200, "text/plain", "ended\n", 6);
+}
+
 static void on_quit(struct httpd_request *request, void *user)
 {
 	(void)user;
@@ -116,6 +151,7 @@ static void setup(void)
 	snprintf(folder, sizeof(folder), "/tmp/test-httpd-XXXXXX");
 	cr_assert(mkdtemp(folder) != NULL);
 	snprintf(path, sizeof(path), "%s/api.sock", folder);
+	snprintf(look_path, sizeof(look_path), "%s/look.sock", folder);
 	signal(SIGPIPE, SIG_IGN);
 	events = event_base_new();
 	cr_assert(events != NULL);
@@ -128,7 +164,11 @@ static void setup(void)
 	cr_assert(eq(int, httpd_route(httpd, "GET", "/v1/big", on_big, NULL), 0));
 	cr_assert(eq(int, httpd_route(httpd, "GET", "/v1/keep", on_keep, NULL), 0));
 	cr_assert(eq(int, httpd_route(httpd, "GET", "/v1/release", on_release, NULL), 0));
+	cr_assert(eq(int, httpd_route(httpd, "GET", "/v1/stream", on_stream, NULL), 0));
+	cr_assert(eq(int, httpd_route(httpd, "POST", "/v1/push/{n}", on_push, NULL), 0));
+	cr_assert(eq(int, httpd_route(httpd, "POST", "/v1/end", on_end_stream, NULL), 0));
 	cr_assert(eq(int, httpd_route(httpd, "DELETE", "/v1/quit", on_quit, NULL), 0));
+	cr_assert(eq(int, httpd_open_read_only(httpd, look_path, 0666), 0));
 	cr_assert(eq(int, pthread_create(&thread, NULL, serve, NULL), 0));
 }
 
@@ -402,5 +442,114 @@ Test(httpd, a_client_that_cannot_be_let_in_for_want_of_descriptors_waits_and_not
 	cr_expect(eq(int, seen, 1), "and is let in later");
 	close(fd);
 	(void)httpd_free(full);
+	event_base_free(base);
+}
+
+/* Connects to @socket_path and asks for @what. */
+static int ask_for(const char *socket_path, const char *what)
+{
+	char request[128];
+	int fd;
+
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", what);
+	cr_assert(eq(int, unixsock_connect(socket_path, SOCK_STREAM, 1000, &fd), 0));
+	cr_assert(send(fd, request, strlen(request), MSG_NOSIGNAL) > 0);
+	return fd;
+}
+
+/* Reads until @n bytes 'd' have come, or there is no more; how many came. */
+static size_t read_data(int fd, size_t n)
+{
+	char buf[4096];
+	size_t got = 0;
+	ssize_t r;
+
+	while (got < n && (r = recv(fd, buf, sizeof(buf), 0)) > 0)
+		for (ssize_t i = 0; i < r; i++)
+			got += buf[i] == 'd';
+	return got;
+}
+
+Test(httpd, a_stream_goes_on_until_it_is_ended)
+{
+	int fd = ask_for(path, "/v1/stream");
+	char buf[4096];
+
+	usleep(100000);
+	expect("POST", "/v1/push/3", NULL, 200, "[3,0]");
+	cr_expect(ge(sz, read_data(fd, 3 * 1024), 3 * 1024));
+	expect("POST", "/v1/push/1", NULL, 200, "[1,0]");
+	cr_expect(ge(sz, read_data(fd, 1024), 1024));
+	(void)!httpc_call(path, "POST", "/v1/end", NULL, 10000, &(int){0}, &(json_t *){NULL});
+	cr_expect(gt(long, (long)recv(fd, buf, sizeof(buf), 0), 0), "the last chunk");
+	expect("POST", "/v1/push/1", NULL, 200, "[0,0]");
+	close(fd);
+}
+
+Test(httpd, a_stream_whose_client_hangs_up_is_told)
+{
+	close(ask_for(path, "/v1/stream"));
+	usleep(100000);
+	expect("POST", "/v1/push/1", NULL, 200, "[0,1]");
+}
+
+Test(httpd, a_stream_whose_client_does_not_read_is_left_out_and_bounded)
+{
+	int fd = ask_for(path, "/v1/stream"), status = 0, taken;
+	json_t *json = NULL;
+
+	usleep(100000);
+	cr_assert(eq(int, httpc_call(path, "POST", "/v1/push/4000", NULL, 10000, &status, &json), 0));
+	taken = (int)json_integer_value(json_array_get(json, 0));
+	json_decref(json);
+	cr_expect(gt(int, taken, 200));
+	cr_expect(lt(int, taken, 1000));
+	cr_expect(ge(sz, read_data(fd, (size_t)taken * 1024), (size_t)taken * 1024));
+	usleep(100000);
+	expect("POST", "/v1/push/1", NULL, 200, "[1,0]");
+	close(fd);
+}
+
+Test(httpd, a_stream_outlives_neither_its_server_nor_its_handler)
+{
+	/* The rest happens in teardown. */
+	(void)ask_for(path, "/v1/stream");
+	usleep(100000);
+}
+
+Test(httpd, the_second_socket_is_for_looking_only)
+{
+	char first[sizeof(path)];
+
+	memcpy(first, path, sizeof(path));
+	memcpy(path, look_path, sizeof(path));
+	expect("GET", "/v1/fail", NULL, 409, NULL);
+	expect("POST", "/v1/guests/x/echo", NULL, 403, NULL);
+	expect("DELETE", "/v1/quit", NULL, 403, NULL);
+	expect("DELETE", "/v1/nothing", NULL, 404, NULL);
+	memcpy(path, first, sizeof(path));
+	expect("POST", "/v1/guests/x/echo", NULL, 200, NULL);
+}
+
+Test(httpd, a_socket_on_tcp_is_for_looking_only_and_must_have_an_address)
+{
+	static const char *const bad[] = {"", "1234", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:0",
+					  "localhost:80", "[::1]", "127.0.0.1:99999"};
+	struct event_base *base = event_base_new();
+	struct httpd *server = NULL;
+	char where[128];
+
+	snprintf(where, sizeof(where), "%s/tcp.sock", folder);
+	cr_assert(eq(int, httpd_new(base, where, 0600, &server), 0));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]) && i < 2; i++)
+		cr_expect(eq(int, httpd_open_tcp(server, bad[i]), -EINVAL), "%s", bad[i]);
+	cr_expect(eq(int, httpd_open_tcp(server, "127.0.0.1:1"), 0));
+	cr_expect(eq(int, httpd_open_tcp(server, "127.0.0.1:2"), -ENOSPC), "no more doors");
+	server = httpd_free(server);
+	for (size_t i = 2; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cr_assert(eq(int, httpd_new(base, where, 0600, &server), 0));
+		cr_expect(eq(int, httpd_open_tcp(server, bad[i]), -EINVAL), "%s", bad[i]);
+		server = httpd_free(server);
+	}
 	event_base_free(base);
 }
