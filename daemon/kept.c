@@ -12,10 +12,15 @@
  * dies then leaves a channel that nobody goes on with: it is closed, the host forgets the memory,
  * and the memory is unreported. That is rare, because such things happen when a channel is opened or
  * closed, and means little, because the host has no memory at that time or loses it then.
+ *
+ * The keeper does one thing at a time, and may be at work on a slice of memory when a lab host offers a
+ * channel. The event loop does not wait for that: the worker hands the descriptors over, and the page says
+ * so when it has. If they were forgotten meanwhile, it never does.
  */
 
 #include "daemon/kept.h"
 
+#include "base/container.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -24,11 +29,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #define KEPT_MAGIC UINT32_C(0x4b455054) /* "KEPT" */
 
 enum {
 	KEPT_VERSION = 1,
+	CHANNEL_FD_MIN = 256, /* as keeper_client.c has it: closed first if we die */
 };
 
 /* The first page of the area. */
@@ -45,9 +52,24 @@ struct kept_page {
 };
 static_assert(sizeof(struct kept_page) <= KEPT_AREA_BYTES, "one page");
 
+/* Descriptors on their way to the keeper. */
+struct parking {
+	struct job job;
+	LIST_ENTRY(parking) link;
+	struct kept *kept;
+	bool has_channel; /* they are a channel's, else a connection's */
+	unsigned number;  /* of it, as the next struct counts them: another by now, and it is forgotten */
+	int fds[KEEPER_N_FDS];
+	int result;
+};
+
 struct kept {
 	struct keeper_client *keeper;
 	struct kept_page *page;
+	struct jobs *jobs; /* NULL: whoever hands something over waits */
+	LIST_HEAD(, parking) parkings;
+	unsigned host;    /* counts the connections that were kept or forgotten */
+	unsigned channel; /* and the channels */
 	struct kept_page found; /* what a predecessor left; kind NONE: nothing, or it is taken */
 };
 
@@ -68,6 +90,8 @@ void kept_clear(struct kept *k)
 {
 	if (!k)
 		return;
+	k->host++;
+	k->channel++;
 	atomic_store(&k->page->kind, KEPT_NONE);
 	*k->page = (struct kept_page){.magic = KEPT_MAGIC, .version = KEPT_VERSION};
 }
@@ -80,6 +104,7 @@ int kept_new(struct keeper_client *keeper, bool found, struct kept **ret_kept)
 	if (!k)
 		return -ENOMEM;
 	k->keeper = keeper;
+	LIST_INIT(&k->parkings);
 	k->page = keeper_client_area(keeper, &bytes);
 	assert(bytes >= KEPT_AREA_BYTES);
 	memcpy(&k->found, k->page, sizeof(k->found));
@@ -93,8 +118,27 @@ int kept_new(struct keeper_client *keeper, bool found, struct kept **ret_kept)
 	return 0;
 }
 
+void kept_use_jobs(struct kept *k, struct jobs *jobs)
+{
+	if (k)
+		k->jobs = jobs;
+}
+
+static struct parking *parking_free(struct parking *p)
+{
+	for (int i = 0; i < KEEPER_N_FDS; i++)
+		close_fd(p->fds[i]);
+	LIST_REMOVE(p, link);
+	free(p);
+	return NULL;
+}
+
 struct kept *kept_free(struct kept *k)
 {
+	if (!k)
+		return NULL;
+	while (!LIST_EMPTY(&k->parkings))
+		(void)parking_free(LIST_FIRST(&k->parkings));
 	free(k);
 	return NULL;
 }
@@ -161,13 +205,83 @@ void kept_drop_untaken(struct kept *k)
 	kept_drop_channel(k);
 }
 
-static void park(struct kept *k, const int fds[KEEPER_N_FDS])
+/* Says that a connection, or a channel, is kept from now on. */
+static void settle_kind(struct kept *k, enum kept_kind kind, bool has_channel)
 {
-	int r = keeper_client_park(k->keeper, fds);
+	if (has_channel)
+		k->page->has_channel = 1;
+	atomic_store(&k->page->kind, kind);
+}
 
-	if (r && r != KEEPER_CLIENT_LOST)
-		log_error("memory: the channel is not kept: %s: it will close when hvguestd ends",
-			  r < 0 ? strerror(-r) : "no answer");
+/* What came of handing descriptors over; a keeper that is gone leaves them to the next one. */
+static bool are_parked(int r)
+{
+	if (r == 0 || r == KEEPER_CLIENT_LOST)
+		return true;
+	log_error("memory: the channel is not kept: %s: it will close when hvguestd ends",
+		  r < 0 ? strerror(-r) : "no answer");
+	return false;
+}
+
+static void run_parking(struct worker_job *work)
+{
+	struct parking *p = container_of(work, struct parking, job.work);
+
+	p->result = keeper_client_park(p->kept->keeper, p->fds);
+}
+
+static void parking_done(struct job *job)
+{
+	struct parking *p = container_of(job, struct parking, job);
+	struct kept *k = p->kept;
+
+	if (are_parked(p->result) && p->number == (p->has_channel ? k->channel : k->host))
+		settle_kind(k, KEPT_LAB, p->has_channel);
+	(void)parking_free(p);
+}
+
+/* -EMFILE and the like. */
+static int copy_fds(struct parking *p, const int fds[KEEPER_N_FDS])
+{
+	for (int i = 0; i < KEEPER_N_FDS; i++) {
+		p->fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, CHANNEL_FD_MIN);
+		if (fds[i] >= 0 && p->fds[i] < 0)
+			return negative_errno();
+	}
+	return 0;
+}
+
+/* Has the worker hand copies of @fds over. Negative errno. */
+static int park_later(struct kept *k, const int fds[KEEPER_N_FDS], bool has_channel)
+{
+	struct parking *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	*p = (struct parking){
+		.job = {.work.run = run_parking, .done = parking_done},
+		.kept = k,
+		.has_channel = has_channel,
+		.number = has_channel ? k->channel : k->host,
+		.fds = {-1, -1, -1, -1, -1, -1, -1, -1},
+	};
+	LIST_INSERT_HEAD(&k->parkings, p, link);
+	r = copy_fds(p, fds);
+	if (r == 0)
+		r = jobs_submit(k->jobs, &p->job);
+	if (r)
+		(void)parking_free(p);
+	return r;
+}
+
+/* Hands @fds over, and says so when that is done. */
+static void park(struct kept *k, enum kept_kind kind, const int fds[KEEPER_N_FDS], bool has_channel)
+{
+	if (k->jobs && kind == KEPT_LAB)
+		(void)are_parked(park_later(k, fds, has_channel));
+	else if (are_parked(keeper_client_park(k->keeper, fds)))
+		settle_kind(k, kind, has_channel);
 }
 
 static void set_peer(struct kept *k, const char *peer)
@@ -183,11 +297,10 @@ void kept_set_host(struct kept *k, const char *peer, int host_fd)
 		return;
 	kept_taken(k);
 	kept_clear(k);
+	kept_unsettle(k);
 	set_peer(k, peer);
 	fds[KEEPER_FD_HOST] = host_fd;
-	park(k, fds);
-	kept_unsettle(k);
-	atomic_store(&k->page->kind, KEPT_LAB);
+	park(k, KEPT_LAB, fds, false);
 }
 
 void kept_set_channel(struct kept *k, enum kept_kind kind, const char *peer,
@@ -198,6 +311,7 @@ void kept_set_channel(struct kept *k, enum kept_kind kind, const char *peer,
 	if (!k)
 		return;
 	kept_taken(k);
+	k->channel++;
 	k->page->has_channel = 0;
 	set_peer(k, peer);
 	k->page->map_bytes = port->map_size;
@@ -208,9 +322,7 @@ void kept_set_channel(struct kept *k, enum kept_kind kind, const char *peer,
 	} else {
 		fds[KEEPER_FD_RINGS] = port->wait_fd;
 	}
-	park(k, fds);
-	k->page->has_channel = 1;
-	atomic_store(&k->page->kind, kind);
+	park(k, kind, fds, true);
 }
 
 void kept_drop_channel(struct kept *k)
@@ -225,6 +337,7 @@ void kept_forget_channel(struct kept *k, bool all)
 {
 	if (!k)
 		return;
+	k->channel++;
 	k->page->has_channel = 0;
 	if (all)
 		kept_clear(k);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "balloon/keeper_client.h"
+#include "base/jobs.h"
 #include "vmbus/guid.h"
 #include "vmbus/port.h"
 
@@ -40,6 +41,10 @@ struct kept_slot {
  * Both are borrowed. -ENOMEM.
  */
 _must_check_ int kept_new(struct keeper_client *keeper, bool found, struct kept **ret_kept);
+/* Has a worker wait for the keeper, whatever a lab host does from now on: see kept_set_host(). */
+void kept_use_jobs(struct kept *k, struct jobs *jobs);
+
+/* After jobs_free(). */
 struct kept *kept_free(struct kept *k);
 DEFINE_CLEANUP(kept)
 
@@ -69,7 +74,12 @@ void kept_taken(struct kept *k);
  */
 void kept_drop_untaken(struct kept *k);
 
-/* Keeps a lab host's connection; and a channel, which is open. Copies of the descriptors are kept. */
+/*
+ * Keeps a lab host's connection; and a channel, which is open. Copies of the descriptors are kept.
+ * With kept_use_jobs() those of a lab host do not wait: they are kept as soon as the worker has come
+ * to it, before any work on memory that is submitted later. A daemon that dies before leaves a channel
+ * that nobody goes on with.
+ */
 void kept_set_host(struct kept *k, const char *peer, int host_fd);
 void kept_set_channel(struct kept *k, enum kept_kind kind, const char *peer,
 		      const struct vmbus_port *port);

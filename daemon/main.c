@@ -157,6 +157,7 @@ static int open_connection(struct daemon *d, size_t n_services)
 		log_notice("all VMBus devices stay with the kernel's drivers; memory that is added is "
 			   "brought online (hotplug = %s)", hotadd_policy_name(d->config.hotplug));
 	takeover_config_init(&d->takeover, d->config.run_dir);
+	kept_use_jobs(session_kept(d->session), d->jobs);
 	if (d->config.lab_socket)
 		r = lab_host_new(d->base, d->config.lab_socket, d->config.name, d->services,
 				 n_services, session_kept(d->session), &d->connection);

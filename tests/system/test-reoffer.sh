@@ -134,8 +134,8 @@ check "while ballooning: backup goes on" guest_is .backup.channel open
 ready_again "while ballooning" dynmem
 check "ballooned: the assignment still holds" soon taken 768
 
-# The worker waits for a keeper that is stopped, and so does whoever would keep the next channel; when
-# the keeper goes on that one is open before the last one's work is done.
+# The worker waits for a keeper that is stopped, and nobody else does; when the keeper goes on the next
+# channel has been open for long, and the last one's work is not done yet.
 assign 1G
 check "while draining: nothing is taken" soon taken 0
 keeper_pid=$(guest_value one .memory.keeper.pid)
@@ -146,9 +146,19 @@ check "while draining: the worker is held" \
     soon guest_is '.memory.operation | "\(.kind) \(.running)"' "balloon true"
 take_away dynmem
 check "while draining: the channel is gone" soon guest_is .memory.channel none
-opened=$(($(channels_opened) + 1))
 offer dynmem
-check "while draining: the next one is opened" soon eval '[ "$(host_value one .memory.state)" = version ]'
+check "while draining: the next one is opened" soon guest_is .memory.channel open
+check "while draining: the host waits for its first word" soon eval '[ "$(host_value one .memory.state)" = version ]'
+check "while draining: heartbeats are answered" answers_heartbeats
+is "while draining: and the API answers" "$(guest_value one .memory.state)" closed
+comes_and_goes() {
+    take_away dynmem
+    soon guest_is .memory.channel none || return
+    offer dynmem
+    soon guest_is .memory.channel open
+}
+check "while draining: and the channel can come and go" eval 'comes_and_goes && comes_and_goes'
+opened=$(channels_opened)
 go_on "$keeper_pid"
 check "while draining: when that is over, every service is ready" soon ready one
 check "while draining: and the assignment still holds" soon taken 768

@@ -9,6 +9,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@ enum {
 static char run_dir[] = "/dev/shm/hvguest-kept-XXXXXX";
 static struct keeper_client *client;
 static struct kept *kept;
+static struct event_base *base; /* with a worker, in some of the cases */
+static struct jobs *jobs;
 
 static void be_a_daemon(void)
 {
@@ -45,6 +48,7 @@ static void be_a_daemon(void)
 
 static void die(void)
 {
+	jobs = jobs_free(jobs);
 	kept = kept_free(kept);
 	client = keeper_client_free(client);
 }
@@ -62,6 +66,8 @@ static void tear_down(void)
 	if (client)
 		keeper_client_release(client);
 	die();
+	if (base)
+		event_base_free(base);
 	snprintf(path, sizeof(path), "%s/%s", run_dir, KEEPER_RECORD_NAME);
 	(void)unlink(path);
 	(void)rmdir(run_dir);
@@ -135,6 +141,90 @@ static bool is_ended(int read_fd)
 	char byte;
 
 	return read(read_fd, &byte, 1) == 0;
+}
+
+static void have_a_worker(void)
+{
+	if (!base)
+		base = event_base_new();
+	cr_assert(ne(ptr, base, NULL));
+	cr_assert(eq(int, jobs_new(base, &jobs), 0));
+	kept_use_jobs(kept, jobs);
+}
+
+static void note(struct job *job)
+{
+	(void)job;
+	(void)event_base_loopbreak(base);
+}
+
+static void do_nothing(struct worker_job *work)
+{
+	(void)work;
+}
+
+/* Everything that was submitted before is done. */
+static void wait_for_worker(void)
+{
+	struct job last = {.work.run = do_nothing, .done = note};
+
+	cr_assert(eq(int, jobs_submit(jobs, &last), 0));
+	(void)event_base_dispatch(base);
+}
+
+/* A keeper that is at work, for as long as this test likes: whoever waits for it here never ends. */
+Test(kept, a_keeper_that_is_busy_holds_up_nobody_and_keeps_what_it_gets_later)
+{
+	struct vmbus_port host, guest;
+	int read_fd, fd;
+
+	have_a_worker();
+	cr_assert(eq(int, kill(keeper_client_pid(client), SIGSTOP), 0));
+	keep_all(&host, &read_fd);
+	cr_assert(eq(int, kill(keeper_client_pid(client), SIGCONT), 0));
+	wait_for_worker();
+	die();
+	be_a_daemon();
+	cr_assert(kept_has(kept, KEPT_LAB, "lab one"));
+	cr_assert(eq(int, kept_take_host(kept, &fd), 0));
+	cr_assert(eq(int, kept_take_port(kept, &guest), 0));
+	vmbus_port_fini(&guest);
+	vmbus_port_fini(&host);
+	close(fd);
+}
+
+Test(kept, a_daemon_that_dies_before_its_keeper_has_the_channel_leaves_none)
+{
+	struct vmbus_port host;
+	int read_fd;
+
+	have_a_worker();
+	cr_assert(eq(int, kill(keeper_client_pid(client), SIGSTOP), 0));
+	keep_all(&host, &read_fd);
+	cr_assert(eq(int, kill(keeper_client_pid(client), SIGCONT), 0));
+	die(); /* nobody has heard that it is kept */
+	be_a_daemon();
+	cr_expect(not(kept_has(kept, KEPT_LAB, "lab one")));
+	cr_expect(is_ended(read_fd), "it is closed for the host, too");
+	vmbus_port_fini(&host);
+}
+
+Test(kept, a_channel_that_is_forgotten_on_its_way_to_the_keeper_is_not_handed_on)
+{
+	struct vmbus_port host, guest;
+	int read_fd;
+
+	have_a_worker();
+	cr_assert(eq(int, kill(keeper_client_pid(client), SIGSTOP), 0));
+	keep_all(&host, &read_fd);
+	kept_forget_channel(kept, false);
+	cr_assert(eq(int, kill(keeper_client_pid(client), SIGCONT), 0));
+	wait_for_worker();
+	die();
+	be_a_daemon();
+	cr_assert(kept_has(kept, KEPT_LAB, "lab one"));
+	cr_expect(eq(int, kept_take_port(kept, &guest), -ENOENT));
+	vmbus_port_fini(&host);
 }
 
 Test(kept, a_daemon_that_dies_in_between_leaves_nothing_to_go_on_with)
