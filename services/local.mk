@@ -9,6 +9,7 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/kvp.c %D%/kvp.h \
 	%D%/kvp_device.c %D%/kvp_device.h \
 	%D%/kvp_ip.c %D%/kvp_ip.h \
+	%D%/kvp_ip_files.c %D%/kvp_ip_files.h \
 	%D%/kvp_ip_wire.c %D%/kvp_ip_wire.h \
 	%D%/kvp_keys.c %D%/kvp_keys.h \
 	%D%/kvp_store.h \

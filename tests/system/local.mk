@@ -29,6 +29,7 @@ SYSTEM_TESTS = \
 	%D%/test-freezer.sh \
 	%D%/test-hooks.sh \
 	%D%/test-images.sh \
+	%D%/test-ip-files.sh \
 	%D%/test-incremental.sh \
 	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
@@ -54,4 +55,4 @@ RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
 
 TESTS += $(RUN_SYSTEM_TESTS)
 dist_check_SCRIPTS += $(SYSTEM_TESTS)
-EXTRA_DIST += %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
+EXTRA_DIST += tests/data/ip %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
