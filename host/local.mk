@@ -7,6 +7,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/dynmem_host_machine.h \
 	%D%/dynmem_host_next.c \
 	%D%/heartbeat_host.c %D%/heartbeat_host.h \
+	%D%/qmp_reader.c %D%/qmp_reader.h \
 	%D%/shutdown_host.c %D%/shutdown_host.h \
 	%D%/timesync_host.c %D%/timesync_host.h \
 	%D%/vss_host.c %D%/vss_host.h
@@ -21,7 +22,10 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/guest_shutdown.c %D%/guest_shutdown.h \
 	%D%/ic_client.c %D%/ic_client.h \
 	%D%/image.c %D%/image.h \
-	%D%/lab.c %D%/lab.h
+	%D%/lab.c %D%/lab.h \
+	%D%/qemu_figures.c %D%/qemu_figures.h \
+	%D%/qmp.c %D%/qmp.h \
+	%D%/qmp_wire.c %D%/qmp_wire.h
 
 bin_PROGRAMS += %D%/hvhost
 

@@ -10,6 +10,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-ic \
 	%D%/fuzz-keeper \
 	%D%/fuzz-notify \
+	%D%/fuzz-qmp \
 	%D%/fuzz-ring \
 	%D%/fuzz-shm-wire \
 	%D%/fuzz-timesync \
@@ -60,6 +61,10 @@ endif
 %C%_fuzz_notify_SOURCES = %D%/fuzz-notify.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_notify_LDADD = fsfreeze/libfsfreeze.a base/libbase.a
 %C%_fuzz_notify_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_qmp_SOURCES = %D%/fuzz-qmp.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_qmp_LDADD = host/libhost_sys.a host/libhost.a policy/libpolicy.a base/libbase.a $(BASE_SYS_LIBS)
+%C%_fuzz_qmp_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_ring_SOURCES = %D%/fuzz-ring.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ring_LDADD = vmbus/libvmbus.a base/libbase.a

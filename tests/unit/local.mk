@@ -87,6 +87,9 @@ UNIT_TESTS = \
 	%D%/test-pages \
 	%D%/test-pin \
 	%D%/test-plan \
+	%D%/test-qmp \
+	%D%/test-qmp-reader \
+	%D%/test-qmp-wire \
 	%D%/test-rangeset \
 	%D%/test-report \
 	%D%/test-ring \
@@ -203,6 +206,9 @@ TESTS += $(UNIT_TESTS)
 %C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_group_LDADD = policy/libpolicy_sys.a policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_qmp_LDADD = host/libhost_sys.a host/libhost.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_qmp_reader_LDADD = host/libhost.a $(CRITERION_LIBS)
+%C%_test_qmp_wire_LDADD = host/libhost_sys.a policy/libpolicy.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_strain_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_stall_trigger_LDADD = policy/libpolicy_sys.a $(CRITERION_LIBS)
 %C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
