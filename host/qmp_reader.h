@@ -34,6 +34,7 @@ struct qmp_reader {
 	bool escaped;
 };
 
+/* A reader at the beginning of a stream; it has no memory yet. */
 void qmp_reader_init(struct qmp_reader *reader);
 void qmp_reader_fini(struct qmp_reader *reader);
 
