@@ -90,7 +90,8 @@ static int add_services(struct guest *g, const struct guest_config *config)
 	if (r)
 		return r;
 	add_service(g, guest_heartbeat_service(heartbeat));
-	r = guest_memory_new(&context, config->settings, config->window_pfn, &g->memory);
+	r = guest_memory_new(&context, config->balance, config->balance_id, config->window_pfn,
+			     &g->memory);
 	if (r)
 		return r;
 	add_service(g, guest_memory_service(g->memory));

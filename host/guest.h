@@ -18,7 +18,8 @@ struct guest;
 struct guest_config {
 	struct event_base *base;
 	struct backup_workers workers;
-	const struct balancer_settings *settings;
+	struct balance *balance;
+	uint32_t balance_id;    /* its place there; stays the caller's */
 	const char *name;       /* copied */
 	uint64_t window_pfn; /* where memory is added; 0: none is */
 	uint64_t memory_pages;  /* of the machine it runs on, 4 KiB */

@@ -3,9 +3,8 @@
 /*
  * A guest's dynamic memory at the host.
  *
- * The machine (host/dynmem_host) speaks the protocol, the balancer (policy/balancer) says what the
- * guest should have; once a second, and after each report and operation, the two are brought
- * together here. In the lab the host cannot see what a guest really has, so "assigned" is what it
+ * The machine (host/dynmem_host) speaks the protocol; the host's balancer (host/balance) is told what
+ * the guest reports and has, and orders what is to be moved. In the lab the host cannot see what a guest really has, so "assigned" is what it
  * was started with and what was added, less what it has given. A guest that needs more is first
  * given back what it gave; then memory is added, if there is a window for it.
  */
@@ -22,20 +21,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DECIDE_NS UINT64_C(1000000000)
-
-/* The most that one operation moves: nothing can break one off, so a change of mind has to wait. */
-#define OPERATION_MAX_PAGES ((UINT64_C(1) << 30) / VMBUS_PAGE_SIZE)
-
 struct guest_memory {
 	struct guest_service_context context;
-	struct balancer_settings settings;
+	struct balance *balance;
+	uint32_t id; /* of this guest, there */
+	uint64_t startup_pages;
 	struct dynmem_host *core;
-	struct balancer balancer;
-	struct balancer_decision decision; /* the last one */
 	struct link *link;
 	struct event *timer;
-	uint64_t next_decision_ns;
 	uint64_t reports_seen;
 	bool told_violation;
 };
@@ -45,55 +38,42 @@ static json_int_t bytes(uint64_t pages)
 	return pages * VMBUS_PAGE_SIZE;
 }
 
+static const struct balancer_guest *place(const struct guest_memory *g)
+{
+	return balancer_get(balance_core(g->balance), g->id);
+}
+
 static uint64_t assigned_pages(const struct guest_memory *g, const struct dynmem_host_status *s)
 {
-	uint64_t pages = g->settings.startup_pages + s->added_pages;
+	uint64_t pages = g->startup_pages + s->added_pages;
 
 	return pages > s->ballooned_pages ? pages - s->ballooned_pages : 0;
 }
 
 /* By what a guest with @ballooned_pages is changed. */
-static enum dynmem_host_operation_kind kind_of(bool grow, uint64_t ballooned_pages)
+static enum dynmem_host_operation_kind kind_of(enum balancer_kind kind, uint64_t ballooned_pages)
 {
-	if (!grow)
+	if (kind == BALANCER_SHRINK)
 		return DYNMEM_HOST_BALLOON;
 	return ballooned_pages > 0 ? DYNMEM_HOST_UNBALLOON : DYNMEM_HOST_HOT_ADD;
 }
 
-static void start_operation(struct guest_memory *g, uint64_t assigned, uint64_t ballooned_pages,
-			    uint64_t now)
+/* Tells the balancer what the guest has by now. */
+static void book(struct guest_memory *g, uint64_t now)
 {
-	bool grow = g->decision.target_pages > assigned;
-	uint64_t pages = grow ? g->decision.target_pages - assigned
-			      : assigned - g->decision.target_pages;
-
-	/* The guest would refuse, and then be left alone for a while after the backup. */
-	if (!grow && g->context.backup_runs(g->context.guest))
-		return;
-	if (pages > OPERATION_MAX_PAGES)
-		pages = OPERATION_MAX_PAGES;
-	if (pages == 0 || dynmem_host_request(g->core, kind_of(grow, ballooned_pages), pages, now))
-		return;
-	balancer_operation_started(&g->balancer);
-	log_info("%s: %s %s: %s", g->context.guest_name, grow ? "giving" : "taking",
-		 size_format(pages * VMBUS_PAGE_SIZE).text,
-		 balancer_reason_text(g->decision.reason));
-}
-
-/* Asks the balancer, and acts on what it says. */
-static void decide(struct guest_memory *g, uint64_t now)
-{
+	struct balancer *b = balance_core(g->balance);
+	uint64_t booked = place(g)->assigned_pages, has;
+	enum balancer_kind running = place(g)->running;
 	struct dynmem_host_status s;
-	uint64_t assigned;
 
 	dynmem_host_get_status(g->core, &s);
-	assigned = assigned_pages(g, &s);
-	g->decision = balancer_decide(&g->balancer, assigned,
-				      s.ballooned_pages > 0 ? s.ballooned_pages : s.growable_pages,
-				      now);
-	if (s.state == DYNMEM_HOST_STATE_READY)
-		start_operation(g, assigned, s.ballooned_pages, now);
-	g->next_decision_ns = now + DECIDE_NS;
+	has = assigned_pages(g, &s);
+	if (has < booked && running == BALANCER_SHRINK)
+		(void)balancer_moved(b, g->id, running, booked - has, now);
+	else if (has > booked && running == BALANCER_GROW)
+		(void)balancer_moved(b, g->id, running, has - booked, now);
+	else
+		balancer_set_assigned(b, g->id, has, now);
 }
 
 static void operation_ended(struct guest_memory *g, uint64_t now)
@@ -101,17 +81,29 @@ static void operation_ended(struct guest_memory *g, uint64_t now)
 	struct dynmem_host_status s;
 	const struct dynmem_host_operation *o = &s.operation;
 
-	if (!g->balancer.busy)
+	book(g, now);
+	if (place(g)->running == BALANCER_NONE)
 		return;
 	dynmem_host_get_status(g->core, &s);
-	balancer_operation_ended(&g->balancer,
-				 o->kind == DYNMEM_HOST_BALLOON ? BALANCER_OPERATION_SHRINK
-								: BALANCER_OPERATION_GROW,
-				 o->done_pages, now);
+	(void)balancer_ended(balance_core(g->balance), g->id, now);
 	log_info("%s: %s %s of %s", g->context.guest_name,
 		 o->kind == DYNMEM_HOST_BALLOON ? "took" : "gave",
 		 size_format(o->done_pages * VMBUS_PAGE_SIZE).text,
 		 size_format(o->asked_pages * VMBUS_PAGE_SIZE).text);
+}
+
+/* Reasons of the host's to leave the guest alone. */
+static void guard(struct guest_memory *g, uint64_t now)
+{
+	struct dynmem_host_status s;
+	unsigned int guards = 0;
+
+	dynmem_host_get_status(g->core, &s);
+	if (!g->link || s.state < DYNMEM_HOST_STATE_READY)
+		guards |= BALANCER_GUARD_NOT_READY;
+	if (g->context.backup_runs(g->context.guest))
+		guards |= BALANCER_GUARD_BACKUP;
+	balancer_guard(balance_core(g->balance), g->id, guards, now);
 }
 
 static void perform(struct guest_memory *g, const struct dynmem_host_action *action, uint64_t now)
@@ -144,18 +136,36 @@ static void perform_all(struct guest_memory *g, uint64_t now)
 
 static void step(struct guest_memory *g)
 {
-	uint64_t now = clock_monotonic_ns(), deadline;
+	uint64_t now = clock_monotonic_ns();
 
 	dynmem_host_tick(g->core, now);
 	perform_all(g, now);
-	if (g->link && now >= g->next_decision_ns) {
-		decide(g, now);
-		perform_all(g, now);
+	book(g, now);
+	guard(g, now);
+	balance_kick(g->balance);
+	timer_set(g->timer, dynmem_host_deadline_ns(g->core));
+}
+
+/* What the balancer orders. */
+static void move(void *self, const struct balancer_order *order)
+{
+	struct guest_memory *g = self;
+	uint64_t now = clock_monotonic_ns();
+	struct dynmem_host_status s;
+
+	dynmem_host_get_status(g->core, &s);
+	/* During a backup the guest would refuse, and then be left alone for a while after it. */
+	if ((order->kind == BALANCER_SHRINK && g->context.backup_runs(g->context.guest)) ||
+	    dynmem_host_request(g->core, kind_of(order->kind, s.ballooned_pages), order->pages,
+				now)) {
+		(void)balancer_cancelled(balance_core(g->balance), g->id, now);
+		return;
 	}
-	deadline = dynmem_host_deadline_ns(g->core);
-	if (g->link && g->next_decision_ns < deadline)
-		deadline = g->next_decision_ns;
-	timer_set(g->timer, deadline);
+	log_info("%s: %s %s: %s", g->context.guest_name,
+		 order->kind == BALANCER_GROW ? "giving" : "taking",
+		 size_format(order->pages * VMBUS_PAGE_SIZE).text,
+		 balancer_reason_text(order->reason));
+	step(g);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *user)
@@ -169,14 +179,21 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 static void take_report(struct guest_memory *g, uint64_t now)
 {
 	struct dynmem_host_status s;
+	struct balancer_report report;
 
 	dynmem_host_get_status(g->core, &s);
 	if (s.stats.status_reports == g->reports_seen)
 		return;
 	g->reports_seen = s.stats.status_reports;
-	balancer_report(&g->balancer, s.report.committed_pages, s.report.available_pages,
-			s.ballooned_pages, now);
-	g->next_decision_ns = now;
+	report = (struct balancer_report){
+		.committed_pages = s.report.committed_pages,
+		.available_pages = s.report.available_pages,
+		.ballooned_pages = s.ballooned_pages,
+		/* What it gave comes back first; then memory is added. */
+		.growable_pages = s.ballooned_pages > 0 ? s.ballooned_pages : s.growable_pages,
+		.swapped_pages = s.report.page_file_write_pages,
+	};
+	(void)balancer_report(balance_core(g->balance), g->id, &report, now);
 }
 
 static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans_id)
@@ -215,32 +232,34 @@ static const struct link_user link_ops = {
 	.on_corrupt = on_corrupt,
 };
 
-int guest_memory_new(const struct guest_service_context *context,
-		     const struct balancer_settings *settings, uint64_t window_pfn,
-		     struct guest_memory **ret_memory)
+int guest_memory_new(const struct guest_service_context *context, struct balance *balance,
+		     uint32_t id, uint64_t window_pfn, struct guest_memory **ret_memory)
 {
 	_cleanup_(cleanup_guest_memoryp) struct guest_memory *g = calloc(1, sizeof(*g));
+	const struct balancer_limits *limits = &balancer_get(balance_core(balance), id)->limits;
 	struct dynmem_host_config config;
 	int r;
 
 	if (!g)
 		return -ENOMEM;
 	g->context = *context;
-	g->settings = *settings;
+	g->balance = balance;
+	g->id = id;
+	g->startup_pages = limits->startup_pages;
 	dynmem_host_config_init(&config);
-	if (window_pfn > 0 && settings->maximum_pages > settings->startup_pages)
+	if (window_pfn > 0 && limits->maximum_pages > limits->startup_pages)
 		config.window = (struct page_range){
 			.first = window_pfn,
-			.count = settings->maximum_pages - settings->startup_pages,
+			.count = limits->maximum_pages - limits->startup_pages,
 		};
 	r = dynmem_host_new(&config, &g->core);
 	if (r)
 		return r;
-	if (balancer_init(&g->balancer, settings, clock_monotonic_ns()))
-		return -EINVAL;
 	g->timer = event_new(context->base, -1, 0, on_timer, g);
 	if (!g->timer)
 		return -ENOMEM;
+	balance_take_orders(balance, id, &(struct balance_member){.move = move, .self = g});
+	balancer_guard(balance_core(balance), id, BALANCER_GUARD_NOT_READY, clock_monotonic_ns());
 
 	*ret_memory = steal_ptr(g);
 	return 0;
@@ -261,15 +280,9 @@ struct guest_memory *guest_memory_free(struct guest_memory *g)
 static void open_channel(void *self, struct vmbus_port *take_port)
 {
 	struct guest_memory *g = self;
-	struct balancer fresh;
-	uint64_t now = clock_monotonic_ns();
 
 	/* What was assigned by hand stays so; all that was known of demand is of the last channel. */
-	if (balancer_init(&fresh, &g->settings, now) == 0) {
-		if (g->balancer.manual)
-			balancer_set_manual(&fresh, g->balancer.manual_pages);
-		g->balancer = fresh;
-	}
+	balancer_restarted(balance_core(g->balance), g->id, clock_monotonic_ns());
 	if (link_new(g->context.base, take_port, &link_ops, g, &g->link)) {
 		g->context.rescind(g->context.guest, &vmbus_class_dynmem);
 		return;
@@ -286,25 +299,19 @@ static void close_channel(void *self)
 	g->link = link_free(g->link);
 	dynmem_host_close(g->core, now);
 	perform_all(g, now);
-	timer_set(g->timer, UINT64_MAX);
-}
-
-static void decide_now(struct guest_memory *g)
-{
-	g->next_decision_ns = 0;
 	step(g);
 }
 
 void guest_memory_assign(struct guest_memory *g, uint64_t pages)
 {
-	balancer_set_manual(&g->balancer, pages);
-	decide_now(g);
+	balancer_set_manual(balance_core(g->balance), g->id, pages);
+	balance_decide(g->balance);
 }
 
 void guest_memory_assign_by_demand(struct guest_memory *g)
 {
-	balancer_set_automatic(&g->balancer);
-	decide_now(g);
+	balancer_set_automatic(balance_core(g->balance), g->id);
+	balance_decide(g->balance);
 }
 
 int guest_memory_fault(struct guest_memory *g, enum dynmem_fault fault)
@@ -340,9 +347,9 @@ static void add_report(json_t *status, const struct guest_memory *g,
 
 	json_object_set_new(status, "committed_bytes", json_integer(bytes(s->report.committed_pages)));
 	json_object_set_new(status, "available_bytes", json_integer(bytes(s->report.available_pages)));
-	json_object_set_new(status, "demand_bytes", json_integer(bytes(g->balancer.demand_pages)));
-	json_object_set_new(status, "pressure_percent", json_integer(g->decision.pressure_percent));
-	json_object_set_new(status, "wanted_bytes", json_integer(bytes(g->decision.wanted_pages)));
+	json_object_set_new(status, "demand_bytes", json_integer(bytes(place(g)->demand_pages)));
+	json_object_set_new(status, "pressure_percent", json_integer(place(g)->decision.pressure_percent));
+	json_object_set_new(status, "wanted_bytes", json_integer(bytes(place(g)->decision.wanted_pages)));
 	json_object_set_new(status, "report_age_seconds",
 			    json_real(now > s->report_ns ? (now - s->report_ns) / 1e9 : 0));
 }
@@ -354,11 +361,11 @@ static void add_settings(json_t *status, const struct guest_memory *g,
 	json_object_set_new(status, "growable_bytes", json_integer(bytes(s->growable_pages)));
 	json_object_set_new(status, "unexpected", json_integer(s->stats.unexpected));
 	json_object_set_new(status, "faults", json_integer(s->stats.faults));
-	json_object_set_new(status, "minimum_bytes", json_integer(bytes(g->settings.minimum_pages)));
-	json_object_set_new(status, "maximum_bytes", json_integer(bytes(g->settings.maximum_pages)));
-	if (g->balancer.manual)
+	json_object_set_new(status, "minimum_bytes", json_integer(bytes(place(g)->limits.minimum_pages)));
+	json_object_set_new(status, "maximum_bytes", json_integer(bytes(place(g)->limits.maximum_pages)));
+	if (place(g)->manual)
 		json_object_set_new(status, "by_hand_bytes",
-				    json_integer(bytes(g->balancer.manual_pages)));
+				    json_integer(bytes(place(g)->manual_pages)));
 }
 
 json_t *guest_memory_status(const struct guest_memory *g)
@@ -372,9 +379,9 @@ json_t *guest_memory_status(const struct guest_memory *g)
 	status = json_pack("{s:s, s:s*, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:I, s:I}", "state",
 			   dynmem_host_state_name(s.state), "version", s.version ? version : NULL,
 			   "assigned_bytes", bytes(assigned_pages(g, &s)),
-			   "target_bytes", bytes(g->decision.target_pages), "ballooned_bytes",
-			   bytes(s.ballooned_pages), "why", balancer_reason_text(g->decision.reason),
-			   "by_hand", g->balancer.manual, "obeying", s.obeying, "operation",
+			   "target_bytes", bytes(place(g)->decision.target_pages), "ballooned_bytes",
+			   bytes(s.ballooned_pages), "why", balancer_reason_text(place(g)->decision.reason),
+			   "by_hand", place(g)->manual, "obeying", s.obeying, "operation",
 			   operation_status(&s.operation), "status_reports",
 			   (json_int_t)s.stats.status_reports, "violations",
 			   (json_int_t)s.stats.violations);

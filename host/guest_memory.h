@@ -2,9 +2,9 @@
 #pragma once
 
 #include "base/cleanup.h"
-#include "host/guest_service.h"
+#include "host/balance.h"
 #include "host/dynmem_fault.h"
-#include "policy/balancer.h"
+#include "host/guest_service.h"
 
 /*
  * A guest's dynamic memory: the channel, what the guest reports, and what it is assigned.
@@ -18,12 +18,12 @@ enum {
 };
 
 /*
- * With nothing ballooned; @settings are copied. From page @window_pfn on there is room for what the
- * maximum is above the startup; 0: no memory is ever added. -ENOMEM, -EINVAL if the settings
- * contradict each other.
+ * With nothing ballooned. It is guest @id of @balance, borrowed, with its startup memory. From page
+ * @window_pfn on there is room for what the maximum is above the startup; 0: no memory is ever
+ * added. -ENOMEM.
  */
 _must_check_ int guest_memory_new(const struct guest_service_context *context,
-				  const struct balancer_settings *settings, uint64_t window_pfn,
+				  struct balance *balance, uint32_t id, uint64_t window_pfn,
 				  struct guest_memory **ret_memory);
 struct guest_memory *guest_memory_free(struct guest_memory *g);
 DEFINE_CLEANUP(guest_memory)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/httpd.h"
+#include "host/balance.h"
 #include "host/guest.h"
 
 /*
@@ -19,13 +20,16 @@ struct host;
 struct seat {
 	struct host *host;
 	struct guest *guest;
+	uint32_t balance_id;
 };
 
 struct host {
 	struct event_base *base;
 	const char *run_dir;
 	bool json; /* tell what happens on standard output, one JSON object a line */
-	struct balancer_settings settings; /* amounts of 0: by the guest's machine */
+	struct balancer_settings settings;
+	struct balancer_limits limits; /* of whoever has none of its own; 0: by the guest's machine */
+	struct balance *balance;
 	uint64_t window_pfn; /* where memory is added; 0: none is */
 	struct lab *lab;
 	struct backup_workers workers;

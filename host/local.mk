@@ -14,6 +14,7 @@ PURE_ARCHIVES += %D%/libhost.a
 
 %C%_libhost_sys_a_SOURCES = \
 	%D%/backup.c %D%/backup.h \
+	%D%/balance.c %D%/balance.h \
 	%D%/guest.c %D%/guest.h \
 	%D%/guest_backup.c %D%/guest_backup.h \
 	%D%/guest_heartbeat.c %D%/guest_heartbeat.h \

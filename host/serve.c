@@ -45,50 +45,70 @@ static void tell(const struct host *h, const char *event, const char *key, const
 
 /* What the lab tells. */
 
-static struct balancer_settings settings_for(const struct host *h, uint64_t memory_pages)
+static struct balancer_limits limits_for(const struct host *h, uint64_t memory_pages)
 {
-	struct balancer_settings s = h->settings;
+	struct balancer_limits l = h->limits;
 
-	if (s.startup_pages == 0)
-		s.startup_pages = memory_pages;
-	if (s.maximum_pages > 0 && s.startup_pages > s.maximum_pages)
-		s.startup_pages = s.maximum_pages;
-	if (s.maximum_pages == 0)
-		s.maximum_pages = s.startup_pages;
-	if (s.minimum_pages == 0)
-		s.minimum_pages = MINIMUM_BYTES / VMBUS_PAGE_SIZE;
-	if (s.minimum_pages > s.startup_pages)
-		s.minimum_pages = s.startup_pages;
-	return s;
+	if (l.startup_pages == 0)
+		l.startup_pages = memory_pages;
+	if (l.maximum_pages > 0 && l.startup_pages > l.maximum_pages)
+		l.startup_pages = l.maximum_pages;
+	if (l.maximum_pages == 0)
+		l.maximum_pages = l.startup_pages;
+	if (l.minimum_pages == 0)
+		l.minimum_pages = MINIMUM_BYTES / VMBUS_PAGE_SIZE;
+	if (l.minimum_pages > l.startup_pages)
+		l.minimum_pages = l.startup_pages;
+	return l;
+}
+
+/* The guest has its place at the balancer; now it is made. */
+static int make_guest(struct host *h, struct seat *seat, struct lab_guest *lab_guest,
+		      const char *name, uint64_t memory_pages)
+{
+	const struct guest_config config = {
+		.base = h->base,
+		.workers = h->workers,
+		.balance = h->balance,
+		.balance_id = seat->balance_id,
+		.window_pfn = h->window_pfn,
+		.name = name,
+		.memory_pages = memory_pages,
+		.lab = lab_guest,
+	};
+	int r = guest_new(&config, &seat->guest);
+
+	if (r)
+		balance_leave(h->balance, seat->balance_id);
+	return r;
 }
 
 static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const char *name,
 				uint64_t memory_pages, void **ret_context)
 {
 	struct host *h = user;
-	struct balancer_settings settings = settings_for(h, memory_pages);
-	const struct guest_config config = {
-		.base = h->base,
-		.workers = h->workers,
-		.settings = &settings,
-		.window_pfn = h->window_pfn,
-		.name = name,
-		.memory_pages = memory_pages,
-		.lab = lab_guest,
-	};
+	struct balancer_limits limits = limits_for(h, memory_pages);
 	struct seat *seat;
+	int r;
 
 	if (host_find_guest(h, name))
 		return SHM_NAME_TAKEN;
 	if (h->n_seats == GUESTS_MAX)
 		return SHM_NO_MEMORY;
 	seat = calloc(1, sizeof(*seat));
-	if (!seat || guest_new(&config, &seat->guest)) {
+	if (!seat)
+		return SHM_NO_MEMORY;
+	seat->host = h;
+	r = balance_join(h->balance, name, &limits, &seat->balance_id);
+	if (r > 0)
+		log_warning("%s: turned away, it wants %s: %s", name,
+			    size_format(limits.startup_pages * VMBUS_PAGE_SIZE).text,
+			    balancer_condition_text(r));
+	if (r || make_guest(h, seat, lab_guest, name, memory_pages)) {
 		free(seat);
 		return SHM_NO_MEMORY;
 	}
 
-	seat->host = h;
 	h->seats[h->n_seats++] = seat;
 	log_notice("%s: connected", name);
 	tell(h, "connected", "guest", name);
@@ -128,6 +148,7 @@ static void on_gone(void *context)
 		if (h->seats[i] == seat)
 			h->seats[i] = h->seats[--h->n_seats];
 	(void)guest_free(seat->guest);
+	balance_leave(h->balance, seat->balance_id);
 	free(seat);
 }
 
@@ -217,6 +238,9 @@ static int start(struct host *h)
 	r = open_signals(h);
 	if (r)
 		return r;
+	r = balance_new(h->base, &h->settings, &h->balance);
+	if (r)
+		return fail("balancer", r);
 	r = jobs_new(h->base, &h->workers.frozen);
 	if (r)
 		return fail("worker", r);
@@ -238,6 +262,7 @@ static void stop(struct host *h)
 {
 	(void)httpd_free(h->httpd);
 	(void)lab_free(h->lab);
+	(void)balance_free(h->balance);
 	(void)jobs_free(h->workers.frozen);
 	(void)jobs_free(h->workers.copies);
 	for (size_t i = 0; i < h->n_backups; i++)
@@ -319,18 +344,18 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 		h->run_dir = optarg;
 		return true;
 	case 's':
-		return take_size(optarg, &h->settings.startup_pages);
+		return take_size(optarg, &h->limits.startup_pages);
 	case 'n':
-		return take_size(optarg, &h->settings.minimum_pages);
+		return take_size(optarg, &h->limits.minimum_pages);
 	case 'x':
-		return take_size(optarg, &h->settings.maximum_pages);
+		return take_size(optarg, &h->limits.maximum_pages);
 	case 'w':
 		return take_size(optarg, &h->window_pfn);
 	case 'b':
 		if (!take_number(optarg, BALANCER_BUFFER_PERCENT_MAX, &percent) ||
 		    percent < BALANCER_BUFFER_PERCENT_MIN)
 			return false;
-		h->settings.buffer_percent = percent;
+		h->limits.buffer_percent = percent;
 		return true;
 	case 'f':
 		return take_seconds(optarg, &h->settings.first_action_ns);
@@ -373,7 +398,7 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	const struct balancer_settings *s = &h->settings;
+	const struct balancer_limits *l = &h->limits;
 	int o, i = 0;
 
 	opterr = 0;
@@ -394,9 +419,9 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		fprintf(stderr, "hvhost: what is '%s'? see %s\n", argv[optind], help);
 		return EXIT_USAGE;
 	}
-	if (!is_ordered(s->minimum_pages, s->startup_pages) ||
-	    !is_ordered(s->startup_pages, s->maximum_pages) ||
-	    !is_ordered(s->minimum_pages, s->maximum_pages)) {
+	if (!is_ordered(l->minimum_pages, l->startup_pages) ||
+	    !is_ordered(l->startup_pages, l->maximum_pages) ||
+	    !is_ordered(l->minimum_pages, l->maximum_pages)) {
 		fprintf(stderr, "hvhost: not --minimum <= --startup <= --maximum: see %s\n", help);
 		return EXIT_USAGE;
 	}
@@ -410,6 +435,7 @@ int verb_serve(int argc, char **argv)
 	int r;
 
 	balancer_settings_init(&h.settings);
+	balancer_limits_init(&h.limits);
 	h.settings.first_action_ns = 5 * NS_PER_SECOND;
 	r = parse(&h, argc, argv, &level);
 	if (r >= 0)

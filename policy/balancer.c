@@ -1,47 +1,52 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The memory balancer for one guest.
+ * The memory balancer: guests, their reports, and the books.
  *
- * Demand is what the guest needs: the committed memory it reports, less its balloon, which it
- * counts as committed (Linux drivers/hv/hv_balloon.c, post_status()). A host that forgets to
- * subtract it sees demand rise with each page it takes. Wanted is demand and the buffer on top,
- * between minimum and maximum. Pressure is demand / assigned; at rest, where assigned is just
- * wanted, it is 100 / (1 + buffer), 83 % for the usual buffer of 20 %. Microsoft documents these
- * words, not the algorithm behind them; the rest of this page is this project's choice.
+ * Demand is what a guest needs: the committed memory it reports, less its balloon, which it counts
+ * as committed (Linux drivers/hv/hv_balloon.c, post_status()). A host that forgets to subtract it
+ * sees demand rise with each page it takes. What is decided from demand is in balancer_pass.c.
  *
- * A loop that reacts to its own effect swings. Against that:
+ * The books. Each guest is charged with the most that it may use. When memory is promised to it the
+ * charge rises at once, though the guest has it only later; when memory is asked of it the charge
+ * falls with each answer, and not before. So whatever is lost, late or refused, the sum of the
+ * charges is never too small:
  *
- *   - Around the rest pressure there is a dead band of 8 points (at most a tenth of the rest
- *     pressure, which is small for large buffers). Inside of it nothing happens.
- *   - Demand that rises is believed at once, because the guest suffers; demand that falls is
- *     believed with a time constant, because it often comes back.
- *   - Growing goes all the way. Shrinking goes in steps, with a pause before each.
- *   - A report counts only if it is younger than the last operation, and does not enter the
- *     smoothed demand while one is running: in between, guest and host do not agree on how large
- *     the balloon is, and the difference would look like demand.
- *   - A guest that refused is left alone for a while. It has its own floor, and knows better.
+ *     event                              assigned       charged - assigned (on its way)
+ *     order to grow by n                                + n
+ *     n arrived                          + n            - n, not below 0
+ *     order to shrink by n
+ *     n given up                         - n
+ *     end of the operation                              = 0
+ *     the host's own books say a         = a
  *
- * An amount set by hand replaces demand, band, steps and smoothing, not the bounds and the pauses.
+ * and nothing is promised unless budget - reserve - charges - held has room for it. A guest can
+ * still have more than it was given (it ran before the balancer did, or its channel closed and its
+ * balloon is its own again). That is booked as it is; then nothing is promised to anybody until
+ * enough was taken back.
  *
- * Figures come from the guest, so none is believed beyond PAGES_MAX, which keeps every product
- * below 2^64.
+ * What a guest says is not believed blindly. A report that cannot be true is not used, so that the
+ * guest is soon one without reports and is left as it is; one that is odd is clamped. Nothing that
+ * one guest says stops the others.
+ *
+ * Not in here: the clock (it is given, and never goes back), and why an operation was refused.
  */
 
-#include "policy/balancer.h"
+#include "policy/balancer_state.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define SECOND_NS      UINT64_C(1000000000)
 #define MILLISECOND_NS UINT64_C(1000000)
-#define PAGES_MAX      (UINT64_C(1) << 40) /* 4 PiB */
-#define DT_MAX_MS      UINT64_C(3600000)   /* between reports, for the smoothing */
+#define DT_MAX_MS      UINT64_C(3600000) /* between reports, for the smoothing */
+#define JUMP_NS        (60 * SECOND_NS)
 
 enum {
-	BAND = 800,              /* hundredths of a percent around the rest pressure */
-	STEP_MIN_PAGES = 32768,  /* 128 MiB: a step down, or a tenth of assigned if that is more */
-	MOVE_MIN_PAGES = 256,    /* 1 MiB: less is not worth a message */
-	PRESSURE_MAX = 9999,     /* percent that is shown */
+	CAPACITY_MIN = 16,
+	STALL_SWAPPED_PAGES = 256, /* 1 MiB written to the page file between two reports */
+	SPEED_MIN_PAGES = 1024,    /* 4 MiB: less says nothing about a guest's speed */
+	RESERVATIONS_MAX = 4096,
 };
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -49,46 +54,466 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
 void balancer_settings_init(struct balancer_settings *settings)
 {
 	*settings = (struct balancer_settings){
-		.buffer_percent = 20,
+		.pass_ns = SECOND_NS,
+		.urgent_pass_ns = 100 * MILLISECOND_NS,
 		.first_action_ns = 50 * SECOND_NS,
 		.report_age_max_ns = 5 * SECOND_NS,
 		.smoothing_ns = 30 * SECOND_NS,
+		.short_smoothing_ns = 5 * SECOND_NS,
 		.shrink_spacing_ns = 5 * SECOND_NS,
 		.refused_hold_ns = 60 * SECOND_NS,
+		.obey_ns = 10 * SECOND_NS,
+		.stalled_hold_ns = 10 * SECOND_NS,
+		.frozen_figures_ns = 300 * SECOND_NS,
+		.operation_max_pages = (UINT64_C(1) << 30) / 4096,
 	};
+}
+
+void balancer_limits_init(struct balancer_limits *limits)
+{
+	*limits = (struct balancer_limits){
+		.buffer_percent = 20,
+		.weight = BALANCER_WEIGHT_DEFAULT,
+	};
+}
+
+int balancer_limits_check(const struct balancer_limits *limits)
+{
+	if (limits->buffer_percent < BALANCER_BUFFER_PERCENT_MIN ||
+	    limits->buffer_percent > BALANCER_BUFFER_PERCENT_MAX)
+		return BALANCER_BAD_BUFFER;
+	if (limits->weight > BALANCER_WEIGHT_MAX)
+		return BALANCER_BAD_WEIGHT;
+	if (limits->minimum_pages == 0 || limits->minimum_pages > limits->startup_pages ||
+	    limits->startup_pages > limits->maximum_pages ||
+	    limits->maximum_pages > BALANCER_PAGES_MAX)
+		return BALANCER_BAD_ORDER;
+	return 0;
+}
+
+/* The whole. */
+
+/* What guests may have together; UINT64_MAX = no limit. */
+static uint64_t guests_budget(const struct balancer *b)
+{
+	const struct balancer_settings *s = &b->settings;
+
+	return s->budget_pages > 0 ? s->budget_pages - s->reserve_pages : UINT64_MAX;
+}
+
+uint64_t balancer_free_pages(const struct balancer *b)
+{
+	uint64_t budget = guests_budget(b), used = b->charged_pages + b->held_pages;
+
+	if (budget == UINT64_MAX)
+		return UINT64_MAX;
+	return budget > used ? budget - used : 0;
+}
+
+/* True if @more pages that nobody can be made to give up would fit beside all others'. */
+static bool has_room(const struct balancer *b, uint64_t more)
+{
+	return b->minimum_pages + b->reserved_pages + more <= guests_budget(b);
+}
+
+static int check_settings(const struct balancer *b, const struct balancer_settings *s)
+{
+	if (s->budget_pages == 0)
+		return 0;
+	if (s->reserve_pages > s->budget_pages ||
+	    s->budget_pages - s->reserve_pages < b->minimum_pages + b->reserved_pages)
+		return BALANCER_BAD_BUDGET;
+	return 0;
+}
+
+int balancer_new(const struct balancer_settings *settings, uint64_t now_ns,
+		 struct balancer **ret_balancer)
+{
+	_cleanup_(cleanup_balancerp) struct balancer *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return -ENOMEM;
+	r = check_settings(b, settings);
+	if (r)
+		return r;
+	b->settings = *settings;
+	b->free_id = BALANCER_NO_GUEST;
+	b->now_ns = b->first_ns = now_ns;
+	*ret_balancer = steal_ptr(b);
+	return 0;
+}
+
+struct balancer *balancer_free(struct balancer *b)
+{
+	if (!b)
+		return NULL;
+	for (uint32_t i = 0; i < b->n_ids; i++)
+		free(b->guests[i].name);
+	for (size_t i = 0; i < b->n_reservations; i++)
+		free(b->reservations[i].name);
+	free(b->guests);
+	free(b->next);
+	free(b->buckets);
+	free(b->reservations);
+	free(b->shares);
+	free(b->needs);
+	free(b->growers);
+	free(b->givers);
+	free(b->spare);
+	free(b->orders);
+	free(b);
+	return NULL;
 }
 
 int balancer_configure(struct balancer *b, const struct balancer_settings *settings)
 {
-	if (settings->buffer_percent < BALANCER_BUFFER_PERCENT_MIN ||
-	    settings->buffer_percent > BALANCER_BUFFER_PERCENT_MAX)
-		return BALANCER_BAD_BUFFER;
-	if (settings->minimum_pages == 0 || settings->minimum_pages > settings->startup_pages ||
-	    settings->startup_pages > settings->maximum_pages)
-		return BALANCER_BAD_ORDER;
-	b->settings = *settings;
-	return 0;
-}
+	int r = check_settings(b, settings);
 
-int balancer_init(struct balancer *b, const struct balancer_settings *settings, uint64_t now_ns)
-{
-	struct balancer fresh = {.start_ns = now_ns};
-	int r;
-
-	r = balancer_configure(&fresh, settings);
 	if (r)
 		return r;
-	*b = fresh;
+	b->settings = *settings;
+	b->hurry = true;
 	return 0;
 }
+
+const struct balancer_settings *balancer_get_settings(const struct balancer *b)
+{
+	return &b->settings;
+}
+
+void balancer_clock(struct balancer *b, uint64_t now_ns)
+{
+	if (now_ns < b->now_ns || now_ns - b->now_ns > JUMP_NS)
+		b->clock_jumps += b->n_guests > 0;
+	if (now_ns > b->now_ns)
+		b->now_ns = now_ns;
+}
+
+/* Names. */
+
+static uint32_t bucket_of(const struct balancer *b, const char *name)
+{
+	uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * UINT64_C(1099511628211);
+	return (uint32_t)(hash ^ hash >> 32) & (b->capacity - 1);
+}
+
+uint32_t balancer_find(const struct balancer *b, const char *name)
+{
+	uint32_t i;
+
+	if (b->capacity == 0)
+		return BALANCER_NO_GUEST;
+	for (i = b->buckets[bucket_of(b, name)]; i != BALANCER_NO_GUEST; i = b->next[i])
+		if (!strcmp(b->guests[i].name, name))
+			return i;
+	return BALANCER_NO_GUEST;
+}
+
+static void put_in_bucket(struct balancer *b, uint32_t guest)
+{
+	uint32_t *bucket = &b->buckets[bucket_of(b, b->guests[guest].name)];
+
+	b->next[guest] = *bucket;
+	*bucket = guest;
+}
+
+static void take_from_bucket(struct balancer *b, uint32_t guest)
+{
+	uint32_t *link = &b->buckets[bucket_of(b, b->guests[guest].name)];
+
+	while (*link != guest)
+		link = &b->next[*link];
+	*link = b->next[guest];
+}
+
+static bool name_is_good(const char *name)
+{
+	return name[0] != '\0' && strnlen(name, BALANCER_NAME_MAX + 1) <= BALANCER_NAME_MAX;
+}
+
+/* One array to @capacity items of @size; -ENOMEM leaves it as it was. */
+static int grow_array(void *array, uint32_t capacity, size_t size)
+{
+	void **p = array, *bigger = reallocarray(*p, capacity, size);
+
+	if (!bigger)
+		return -ENOMEM;
+	*p = bigger;
+	return 0;
+}
+
+static int grow(struct balancer *b)
+{
+	uint32_t capacity = b->capacity > 0 ? 2 * b->capacity : CAPACITY_MIN;
+
+	/* Those that succeeded before one fails are only larger than they need to be. */
+	if (grow_array(&b->guests, capacity, sizeof(*b->guests)) ||
+	    grow_array(&b->next, capacity, sizeof(*b->next)) ||
+	    grow_array(&b->buckets, capacity, sizeof(*b->buckets)) ||
+	    grow_array(&b->shares, capacity, sizeof(*b->shares)) ||
+	    grow_array(&b->needs, capacity, sizeof(*b->needs)) ||
+	    grow_array(&b->growers, capacity, sizeof(*b->growers)) ||
+	    grow_array(&b->givers, capacity, sizeof(*b->givers)) ||
+	    grow_array(&b->spare, capacity, sizeof(*b->spare)) ||
+	    grow_array(&b->orders, capacity, sizeof(*b->orders)))
+		return -ENOMEM;
+	b->capacity = capacity;
+	memset(b->buckets, 0xff, capacity * sizeof(*b->buckets));
+	for (uint32_t i = 0; i < b->n_ids; i++)
+		if (b->guests[i].name)
+			put_in_bucket(b, i);
+	return 0;
+}
+
+/* An id that is free; -ENOMEM. */
+static int take_id(struct balancer *b, uint32_t *ret_id)
+{
+	int r;
+
+	if (b->free_id != BALANCER_NO_GUEST) {
+		*ret_id = b->free_id;
+		b->free_id = b->next[b->free_id];
+		return 0;
+	}
+	if (b->n_ids == b->capacity) {
+		r = grow(b);
+		if (r)
+			return r;
+	}
+	*ret_id = b->n_ids++;
+	b->guests[*ret_id] = (struct balancer_guest){0};
+	return 0;
+}
+
+/* Reservations. */
+
+static struct balancer_reservation *find_reservation(const struct balancer *b, const char *name)
+{
+	for (size_t i = 0; i < b->n_reservations; i++)
+		if (!strcmp(b->reservations[i].name, name))
+			return &b->reservations[i];
+	return NULL;
+}
+
+static void drop_reservation(struct balancer *b, struct balancer_reservation *r)
+{
+	size_t at = (size_t)(r - b->reservations);
+
+	b->reserved_pages -= r->pages;
+	b->held_pages -= r->held_pages;
+	free(r->name);
+	b->n_reservations--;
+	memmove(r, r + 1, (b->n_reservations - at) * sizeof(*r));
+	b->hurry = true;
+}
+
+int balancer_reserve(struct balancer *b, const char *name, uint64_t pages, uint64_t until_ns,
+		     uint64_t now_ns)
+{
+	_cleanup_free_ char *copy = NULL;
+	struct balancer_reservation *all;
+
+	balancer_clock(b, now_ns);
+	if (!name_is_good(name))
+		return BALANCER_BAD_NAME;
+	if (balancer_find(b, name) != BALANCER_NO_GUEST || find_reservation(b, name))
+		return BALANCER_TWICE;
+	if (pages == 0 || pages > BALANCER_PAGES_MAX || !has_room(b, pages) ||
+	    b->n_reservations == RESERVATIONS_MAX)
+		return BALANCER_NO_ROOM;
+	copy = strdup(name);
+	all = reallocarray(b->reservations, b->n_reservations + 1, sizeof(*all));
+	if (all)
+		b->reservations = all;
+	if (!copy || !all)
+		return -ENOMEM;
+
+	all[b->n_reservations++] = (struct balancer_reservation){
+		.name = steal_ptr(copy),
+		.pages = pages,
+		.until_ns = until_ns,
+	};
+	b->reserved_pages += pages;
+	b->hurry = true;
+	return 0;
+}
+
+int balancer_reserved(const struct balancer *b, const char *name, uint64_t *ret_pages,
+		      uint64_t *ret_held_pages)
+{
+	const struct balancer_reservation *r = find_reservation(b, name);
+
+	if (!r)
+		return BALANCER_UNKNOWN;
+	*ret_pages = r->pages;
+	*ret_held_pages = r->held_pages;
+	return 0;
+}
+
+int balancer_unreserve(struct balancer *b, const char *name, uint64_t now_ns)
+{
+	struct balancer_reservation *r = find_reservation(b, name);
+
+	balancer_clock(b, now_ns);
+	if (!r)
+		return BALANCER_UNKNOWN;
+	drop_reservation(b, r);
+	return 0;
+}
+
+/* Guests. */
+
+/* Books that @g has @assigned, and @coming more is on its way to it. */
+static void book(struct balancer *b, struct balancer_guest *g, uint64_t assigned, uint64_t coming)
+{
+	assigned = min_u64(assigned, BALANCER_PAGES_MAX);
+	b->assigned_pages += assigned - g->assigned_pages;
+	b->charged_pages += assigned + coming - g->charged_pages;
+	g->assigned_pages = assigned;
+	g->charged_pages = assigned + coming;
+}
+
+static uint64_t coming_pages(const struct balancer_guest *g)
+{
+	return g->charged_pages - g->assigned_pages;
+}
+
+static int add(struct balancer *b, const char *name, const struct balancer_limits *limits,
+	       uint64_t assigned_pages, uint32_t *ret_guest)
+{
+	_cleanup_free_ char *copy = strdup(name);
+	struct balancer_guest *g;
+	uint32_t id;
+	int r;
+
+	if (!copy)
+		return -ENOMEM;
+	r = take_id(b, &id);
+	if (r)
+		return r;
+	g = &b->guests[id];
+	*g = (struct balancer_guest){
+		.name = steal_ptr(copy),
+		.limits = *limits,
+		.start_ns = b->now_ns,
+		.obeying = true,
+	};
+	put_in_bucket(b, id);
+	b->n_guests++;
+	b->minimum_pages += limits->minimum_pages;
+	book(b, g, assigned_pages, 0);
+	b->urgent = true;
+	*ret_guest = id;
+	return 0;
+}
+
+static int check_newcomer(const struct balancer *b, const char *name,
+			  const struct balancer_limits *limits)
+{
+	if (!name_is_good(name))
+		return BALANCER_BAD_NAME;
+	if (balancer_find(b, name) != BALANCER_NO_GUEST)
+		return BALANCER_TWICE;
+	return balancer_limits_check(limits);
+}
+
+int balancer_add(struct balancer *b, const char *name, const struct balancer_limits *limits,
+		 uint64_t now_ns, uint32_t *ret_guest)
+{
+	struct balancer_reservation *reservation;
+	uint64_t held, reserved;
+	int r;
+
+	balancer_clock(b, now_ns);
+	r = check_newcomer(b, name, limits);
+	if (r)
+		return r;
+	reservation = find_reservation(b, name);
+	held = reservation ? reservation->held_pages : 0;
+	reserved = reservation ? reservation->pages : 0;
+	/* What was reserved for it counts as its own; beside that its startup must find room. */
+	if (guests_budget(b) != UINT64_MAX &&
+	    b->minimum_pages + (b->reserved_pages - reserved) + limits->startup_pages >
+		    guests_budget(b))
+		return BALANCER_NO_ROOM;
+	if (guests_budget(b) != UINT64_MAX &&
+	    balancer_free_pages(b) + held < limits->startup_pages)
+		return BALANCER_NO_ROOM_NOW;
+	r = add(b, name, limits, limits->startup_pages, ret_guest);
+	if (r)
+		return r;
+	if (reservation)
+		drop_reservation(b, reservation);
+	return 0;
+}
+
+int balancer_add_running(struct balancer *b, const char *name,
+			 const struct balancer_limits *limits, uint64_t assigned_pages,
+			 uint64_t now_ns, uint32_t *ret_guest)
+{
+	struct balancer_reservation *reservation;
+	int r;
+
+	balancer_clock(b, now_ns);
+	r = check_newcomer(b, name, limits);
+	if (r)
+		return r;
+	r = add(b, name, limits, assigned_pages, ret_guest);
+	if (r)
+		return r;
+	reservation = find_reservation(b, name);
+	if (reservation)
+		drop_reservation(b, reservation);
+	return 0;
+}
+
+void balancer_remove(struct balancer *b, uint32_t guest, uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	take_from_bucket(b, guest);
+	for (size_t i = b->next_order; i < b->n_orders; i++)
+		if (b->orders[i].guest == guest)
+			b->orders[i].kind = BALANCER_NONE;
+	book(b, g, 0, 0);
+	b->minimum_pages -= g->limits.minimum_pages;
+	b->n_guests--;
+	free(g->name);
+	*g = (struct balancer_guest){0};
+	b->next[guest] = b->free_id;
+	b->free_id = guest;
+	b->hurry = true;
+}
+
+int balancer_limit(struct balancer *b, uint32_t guest, const struct balancer_limits *limits,
+		   uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+	int r = balancer_limits_check(limits);
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	if (r)
+		return r;
+	if (limits->minimum_pages > g->limits.minimum_pages &&
+	    !has_room(b, limits->minimum_pages - g->limits.minimum_pages))
+		return BALANCER_NO_ROOM;
+	b->minimum_pages += limits->minimum_pages - g->limits.minimum_pages;
+	g->limits = *limits;
+	b->hurry = true;
+	return 0;
+}
+
+/* Reports. */
 
 /* What is left of @excess after @dt_ns; rounded down, so that it comes to 0 in the end. */
 static uint64_t decay(uint64_t excess, uint64_t dt_ns, uint64_t time_constant_ns)
@@ -101,230 +526,333 @@ static uint64_t decay(uint64_t excess, uint64_t dt_ns, uint64_t time_constant_ns
 	return excess * tau / (tau + dt);
 }
 
-void balancer_report(struct balancer *b, uint64_t committed_pages, uint64_t available_pages,
-		     uint64_t ballooned_pages, uint64_t now_ns)
+/* Up at once, down slowly. */
+static void smooth(uint64_t *smoothed, uint64_t demand, uint64_t dt_ns, uint64_t time_constant_ns)
 {
-	uint64_t demand = committed_pages > ballooned_pages ? committed_pages - ballooned_pages : 0;
-
-	demand = min_u64(demand, PAGES_MAX);
-	if (!b->has_report || (!b->busy && demand >= b->smoothed_pages))
-		b->smoothed_pages = demand;
-	else if (!b->busy)
-		b->smoothed_pages = demand + decay(b->smoothed_pages - demand,
-						   now_ns - b->report_ns,
-						   b->settings.smoothing_ns);
-	b->has_report = true;
-	b->report_ns = now_ns;
-	b->committed_pages = committed_pages;
-	b->available_pages = available_pages;
-	b->demand_pages = demand;
-}
-
-void balancer_operation_started(struct balancer *b)
-{
-	assert(!b->busy);
-	b->busy = true;
-}
-
-void balancer_operation_ended(struct balancer *b, enum balancer_operation operation,
-			      uint64_t moved_pages, uint64_t now_ns)
-{
-	assert(b->busy && operation != BALANCER_OPERATION_NONE);
-	b->busy = false;
-	b->last_operation = operation;
-	b->last_moved_pages = moved_pages;
-	b->last_end_ns = now_ns;
-}
-
-void balancer_set_manual(struct balancer *b, uint64_t pages)
-{
-	b->manual = true;
-	b->manual_pages = pages;
-}
-
-void balancer_set_automatic(struct balancer *b)
-{
-	b->manual = false;
-}
-
-/* In hundredths of a percent. */
-static uint64_t pressure(uint64_t demand_pages, uint64_t assigned_pages)
-{
-	return assigned_pages > 0 ? min_u64(demand_pages, PAGES_MAX) * 10000 / assigned_pages : 0;
-}
-
-static uint64_t rest_pressure(const struct balancer_settings *settings)
-{
-	return UINT64_C(1000000) / (100 + settings->buffer_percent);
-}
-
-uint32_t balancer_pressure_percent(uint64_t demand_pages, uint64_t assigned_pages)
-{
-	return (uint32_t)min_u64(pressure(demand_pages, assigned_pages) / 100, PRESSURE_MAX);
-}
-
-/* Within the guest's bounds, and within what it can be given at all. */
-static uint64_t clip(const struct balancer *b, uint64_t pages, uint64_t ceiling_pages)
-{
-	pages = max_u64(pages, b->settings.minimum_pages);
-	return min_u64(pages, ceiling_pages);
-}
-
-static bool was_refused(const struct balancer *b, enum balancer_operation operation,
-			uint64_t now_ns)
-{
-	return b->last_operation == operation && b->last_moved_pages == 0 &&
-	       now_ns - b->last_end_ns < b->settings.refused_hold_ns;
-}
-
-static bool is_too_soon(const struct balancer *b, uint64_t now_ns)
-{
-	return b->last_operation != BALANCER_OPERATION_NONE &&
-	       now_ns - b->last_end_ns < b->settings.shrink_spacing_ns;
-}
-
-static void propose_growing(const struct balancer *b, uint64_t goal, enum balancer_reason reason,
-			    uint64_t now_ns, struct balancer_decision *d)
-{
-	if (was_refused(b, BALANCER_OPERATION_GROW, now_ns)) {
-		d->reason = BALANCER_REFUSED;
-		return;
-	}
-	d->reason = reason;
-	d->target_pages = goal;
-}
-
-/* @step_pages at most, from the present target, which is what is assigned. */
-static void propose_shrinking(const struct balancer *b, uint64_t goal, uint64_t step_pages,
-			      enum balancer_reason reason, uint64_t now_ns,
-			      struct balancer_decision *d)
-{
-	if (was_refused(b, BALANCER_OPERATION_SHRINK, now_ns)) {
-		d->reason = BALANCER_REFUSED;
-		return;
-	}
-	if (is_too_soon(b, now_ns)) {
-		d->reason = BALANCER_SPACING;
-		return;
-	}
-	d->reason = reason;
-	d->target_pages -= min_u64(d->target_pages - goal, step_pages);
-}
-
-static void decide_manual(const struct balancer *b, uint64_t assigned, uint64_t ceiling,
-			  uint64_t now_ns, struct balancer_decision *d)
-{
-	uint64_t goal = clip(b, b->manual_pages, ceiling);
-
-	d->wanted_pages = goal;
-	if (goal > assigned)
-		propose_growing(b, goal, BALANCER_MANUAL, now_ns, d);
-	else if (goal < assigned)
-		propose_shrinking(b, goal, UINT64_MAX, BALANCER_MANUAL, now_ns, d);
+	if (demand >= *smoothed)
+		*smoothed = demand;
 	else
-		d->reason = BALANCER_MANUAL_DONE;
+		*smoothed = demand + decay(*smoothed - demand, dt_ns, time_constant_ns);
 }
 
-/* True if by age and order the last report may decide something. */
-static bool check_report(const struct balancer *b, uint64_t now_ns, struct balancer_decision *d)
+/* What is wrong with it; those of REFUSED_LIES make it useless. */
+enum {
+	REFUSED_LIES = BALANCER_LIE_NOTHING_COMMITTED | BALANCER_LIE_IMPOSSIBLE,
+};
+
+static unsigned int find_lies(const struct balancer_guest *g, const struct balancer_report *r)
 {
-	if (!b->has_report || now_ns - b->report_ns >= b->settings.report_age_max_ns) {
-		d->reason = BALANCER_NO_REPORT;
-		return false;
-	}
-	if (b->last_operation != BALANCER_OPERATION_NONE && b->report_ns <= b->last_end_ns) {
-		d->reason = BALANCER_REPORT_BEFORE;
-		return false;
-	}
-	return true;
+	unsigned int lies = 0;
+
+	if (r->committed_pages == 0)
+		lies |= BALANCER_LIE_NOTHING_COMMITTED;
+	if (r->committed_pages > BALANCER_PAGES_MAX)
+		lies |= BALANCER_LIE_IMPOSSIBLE;
+	/* While memory moves, the two are of different moments. */
+	if (r->committed_pages < r->ballooned_pages && g->running == BALANCER_NONE)
+		lies |= BALANCER_LIE_LESS_THAN_BALLOON;
+	if (r->available_pages > BALANCER_PAGES_MAX && r->available_pages != UINT64_MAX)
+		lies |= BALANCER_LIE_AVAILABLE;
+	return lies;
 }
 
-static void decide_by_demand(const struct balancer *b, uint64_t assigned, uint64_t ceiling,
-			     uint64_t now_ns, struct balancer_decision *d)
+static bool has_changed(const struct balancer_report *a, const struct balancer_report *b)
 {
-	uint64_t rest = rest_pressure(&b->settings), band = min_u64(BAND, rest / 10);
-	uint64_t now_pressure = pressure(b->smoothed_pages, assigned);
-	uint64_t step = max_u64(STEP_MIN_PAGES, assigned / 10);
-	uint64_t goal = clip(b, b->smoothed_pages * (100 + b->settings.buffer_percent) / 100,
-			     ceiling);
+	return a->committed_pages != b->committed_pages ||
+	       a->available_pages != b->available_pages ||
+	       a->ballooned_pages != b->ballooned_pages || b->swapped_pages > 0;
+}
 
-	d->wanted_pages = goal;
-	if (assigned > b->settings.maximum_pages)
-		propose_shrinking(b, goal, step, BALANCER_ABOVE_MAXIMUM, now_ns, d);
-	else if (assigned < b->settings.minimum_pages && goal > assigned)
-		propose_growing(b, goal, BALANCER_BELOW_MINIMUM, now_ns, d);
-	else if (now_pressure > rest + band && goal < assigned + MOVE_MIN_PAGES)
-		d->reason = BALANCER_AT_MAXIMUM;
-	else if (now_pressure > rest + band)
-		propose_growing(b, goal, BALANCER_GROW, now_ns, d);
-	else if (now_pressure + band < rest && goal + MOVE_MIN_PAGES > assigned)
-		d->reason = BALANCER_AT_MINIMUM;
-	else if (now_pressure + band < rest)
-		propose_shrinking(b, goal, step, BALANCER_SHRINK, now_ns, d);
+static void take_demand(struct balancer *b, struct balancer_guest *g, uint64_t demand)
+{
+	uint64_t dt = b->now_ns - g->report_ns;
+
+	g->demand_pages = demand;
+	/* While memory moves, demand is off by what is on its way: it is shown, not believed. */
+	if (!g->has_report) {
+		g->smoothed_pages = g->recent_pages = demand;
+	} else if (g->running == BALANCER_NONE) {
+		smooth(&g->smoothed_pages, demand, dt, b->settings.smoothing_ns);
+		smooth(&g->recent_pages, demand, dt, b->settings.short_smoothing_ns);
+	}
+}
+
+/* True if a pass has to come before its time. */
+static bool is_worth_a_pass(const struct balancer_guest *g)
+{
+	const struct balancer_decision *d = &g->decision;
+
+	if (d->reason == BALANCER_WHY_NEW || d->reason == BALANCER_WHY_REPORT_BEFORE ||
+	    d->reason == BALANCER_WHY_NO_REPORT)
+		return true;
+	return d->grow_above_pages > 0 && g->demand_pages > d->grow_above_pages;
+}
+
+int balancer_report(struct balancer *b, uint32_t guest, const struct balancer_report *report,
+		    uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+	uint64_t committed = report->committed_pages, ballooned = report->ballooned_pages;
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	g->stats.reports++;
+	g->lies = find_lies(g, report);
+	g->stats.lies += g->lies != 0;
+	if (g->lies & REFUSED_LIES)
+		return BALANCER_LIE;
+
+	if (!g->has_report || has_changed(&g->report, report))
+		g->changed_ns = b->now_ns;
+	take_demand(b, g, committed > ballooned ? committed - ballooned : 0);
+	g->report = *report;
+	if (g->lies & BALANCER_LIE_AVAILABLE)
+		g->report.available_pages = UINT64_MAX;
+	if (report->swapped_pages >= STALL_SWAPPED_PAGES)
+		g->stalled_ns = b->now_ns;
+	g->has_report = true;
+	g->report_ns = b->now_ns;
+	b->urgent |= is_worth_a_pass(g);
+	return 0;
+}
+
+void balancer_guard(struct balancer *b, uint32_t guest, unsigned int guards, uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	if (guards & BALANCER_GUARD_STALLING)
+		g->stalled_ns = b->now_ns;
+	b->urgent |= g->guards != guards;
+	g->guards = guards;
+}
+
+void balancer_restarted(struct balancer *b, uint32_t guest, uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	g->start_ns = b->now_ns;
+	g->has_report = false;
+	g->last = BALANCER_NONE;
+	g->stalled_ns = 0;
+	g->lies = 0;
+	b->urgent = true;
+}
+
+void balancer_set_assigned(struct balancer *b, uint32_t guest, uint64_t pages, uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	if (pages == g->assigned_pages)
+		return;
+	book(b, g, pages, coming_pages(g));
+	b->urgent = true;
+}
+
+void balancer_set_manual(struct balancer *b, uint32_t guest, uint64_t pages)
+{
+	assert(guest < b->n_ids && b->guests[guest].name);
+	b->guests[guest].manual = true;
+	b->guests[guest].manual_pages = min_u64(pages, BALANCER_PAGES_MAX);
+	b->hurry = true;
+}
+
+void balancer_set_automatic(struct balancer *b, uint32_t guest)
+{
+	assert(guest < b->n_ids && b->guests[guest].name);
+	b->guests[guest].manual = false;
+	b->hurry = true;
+}
+
+/* Operations. */
+
+void balancer_begin(struct balancer *b, uint32_t guest, enum balancer_kind kind, uint64_t pages)
+{
+	struct balancer_guest *g = &b->guests[guest];
+
+	assert(g->running == BALANCER_NONE && kind != BALANCER_NONE && pages > 0);
+	g->running = kind;
+	g->asked_pages = pages;
+	g->moved_pages = 0;
+	g->started_ns = g->progress_ns = b->now_ns;
+	if (kind == BALANCER_GROW)
+		book(b, g, g->assigned_pages, pages);
+}
+
+/* Books @pages as moved, whoever asked for it. */
+static void book_moved(struct balancer *b, struct balancer_guest *g, enum balancer_kind kind,
+		       uint64_t pages)
+{
+	uint64_t coming = coming_pages(g);
+
+	if (kind == BALANCER_SHRINK)
+		book(b, g, g->assigned_pages - min_u64(pages, g->assigned_pages), coming);
 	else
-		d->reason = BALANCER_AT_REST;
+		book(b, g, g->assigned_pages + pages, coming - min_u64(pages, coming));
 }
 
-struct balancer_decision balancer_decide(const struct balancer *b, uint64_t assigned_pages,
-					 uint64_t growable_pages, uint64_t now_ns)
+int balancer_moved(struct balancer *b, uint32_t guest, enum balancer_kind kind, uint64_t pages,
+		   uint64_t now_ns)
 {
-	uint64_t ceiling = b->settings.maximum_pages;
-	struct balancer_decision d = {
-		.target_pages = assigned_pages,
-		.pressure_percent = b->has_report ? balancer_pressure_percent(b->demand_pages,
-									      assigned_pages)
-						  : 0,
-		.rest_percent = (uint32_t)(rest_pressure(&b->settings) / 100),
+	struct balancer_guest *g = &b->guests[guest];
+	bool is_stray = g->running != kind;
+
+	assert(guest < b->n_ids && g->name && kind != BALANCER_NONE);
+	balancer_clock(b, now_ns);
+	pages = min_u64(pages, BALANCER_PAGES_MAX);
+	book_moved(b, g, kind, pages);
+	if (pages > 0) {
+		b->last_effect_ns = b->now_ns;
+		b->urgent = true;
+	}
+	if (is_stray) {
+		b->strays++;
+		return BALANCER_STRAY;
+	}
+	g->moved_pages += pages;
+	if (pages > 0) {
+		g->progress_ns = b->now_ns;
+		g->obeying = true;
+	}
+	return 0;
+}
+
+/* A moving average over the last four operations or so. */
+static void measure_speed(const struct balancer *b, struct balancer_guest *g)
+{
+	uint64_t *speed = g->running == BALANCER_GROW ? &g->grow_pages_per_s
+						      : &g->shrink_pages_per_s;
+	uint64_t ms = (b->now_ns - g->started_ns) / MILLISECOND_NS, now;
+
+	if (g->moved_pages < SPEED_MIN_PAGES)
+		return;
+	now = min_u64(g->moved_pages, BALANCER_PAGES_MAX) * 1000 / (ms > 0 ? ms : 1);
+	*speed = *speed > 0 ? (3 * *speed + now) / 4 : now;
+	if (*speed == 0)
+		*speed = 1;
+}
+
+int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	if (g->running == BALANCER_NONE) {
+		b->strays++;
+		return BALANCER_STRAY;
+	}
+	measure_speed(b, g);
+	book(b, g, g->assigned_pages, 0);
+	g->stats.refusals += g->moved_pages == 0;
+	if (g->running == BALANCER_GROW)
+		g->stats.grown_pages += g->moved_pages;
+	else
+		g->stats.shrunk_pages += g->moved_pages;
+	g->stats.turns += g->last != BALANCER_NONE && g->last != g->running && g->moved_pages > 0;
+	g->last = g->running;
+	g->last_end_ns = b->now_ns;
+	g->running = BALANCER_NONE;
+	g->obeying = true;
+	b->urgent = true;
+	return 0;
+}
+
+int balancer_cancelled(struct balancer *b, uint32_t guest, uint64_t now_ns)
+{
+	struct balancer_guest *g = &b->guests[guest];
+
+	assert(guest < b->n_ids && g->name);
+	balancer_clock(b, now_ns);
+	if (g->running == BALANCER_NONE) {
+		b->strays++;
+		return BALANCER_STRAY;
+	}
+	book(b, g, g->assigned_pages, 0);
+	g->running = BALANCER_NONE;
+	g->obeying = true;
+	return 0;
+}
+
+/* Looking at it. */
+
+uint64_t balancer_deadline_ns(const struct balancer *b)
+{
+	if (b->n_guests == 0 && b->n_reservations == 0)
+		return UINT64_MAX;
+	if (b->hurry || b->passes == 0)
+		return 0;
+	return b->last_pass_ns +
+	       (b->urgent ? b->settings.urgent_pass_ns : b->settings.pass_ns);
+}
+
+void balancer_hurry(struct balancer *b)
+{
+	b->hurry = true;
+}
+
+int balancer_next_order(struct balancer *b, struct balancer_order *ret_order)
+{
+	while (b->next_order < b->n_orders) {
+		const struct balancer_order *order = &b->orders[b->next_order++];
+
+		if (order->kind == BALANCER_NONE)
+			continue;
+		*ret_order = *order;
+		return 0;
+	}
+	return BALANCER_IDLE;
+}
+
+const struct balancer_guest *balancer_get(const struct balancer *b, uint32_t guest)
+{
+	return guest < b->n_ids && b->guests[guest].name ? &b->guests[guest] : NULL;
+}
+
+uint32_t balancer_ids(const struct balancer *b)
+{
+	return b->n_ids;
+}
+
+static void count_guest(const struct balancer_guest *g, struct balancer_totals *t)
+{
+	t->demand_pages += g->demand_pages;
+	t->wanted_pages += g->decision.wanted_pages;
+	t->n_not_obeying += !g->obeying;
+	t->n_starving += g->has_report && g->demand_pages > g->assigned_pages;
+}
+
+void balancer_get_totals(const struct balancer *b, struct balancer_totals *ret_totals)
+{
+	uint64_t budget = guests_budget(b), used = b->charged_pages + b->held_pages;
+	struct balancer_totals t = {
+		.n_guests = b->n_guests,
+		.n_reservations = b->n_reservations,
+		.budget_pages = b->settings.budget_pages,
+		.reserve_pages = b->settings.reserve_pages,
+		.assigned_pages = b->assigned_pages,
+		.charged_pages = b->charged_pages,
+		.held_pages = b->held_pages,
+		.free_pages = balancer_free_pages(b),
+		.over_pages = used > budget ? used - budget : 0,
+		.minimum_pages = b->minimum_pages,
+		.missing_pages = b->missing_pages,
+		.is_short = b->is_short,
+		.passes = b->passes,
+		.orders = b->n_ordered,
+		.last_pass_ns = b->last_pass_ns,
+		.last_effect_ns = b->last_effect_ns,
+		.strays = b->strays,
+		.clock_jumps = b->clock_jumps,
 	};
 
-	if (growable_pages < UINT64_MAX - assigned_pages)
-		ceiling = min_u64(ceiling, assigned_pages + growable_pages);
-
-	if (b->busy)
-		d.reason = BALANCER_BUSY;
-	else if (b->manual)
-		decide_manual(b, assigned_pages, ceiling, now_ns, &d);
-	else if (now_ns - b->start_ns < b->settings.first_action_ns)
-		d.reason = BALANCER_STARTING;
-	else if (check_report(b, now_ns, &d))
-		decide_by_demand(b, assigned_pages, ceiling, now_ns, &d);
-	return d;
-}
-
-const char *balancer_reason_text(enum balancer_reason reason)
-{
-	switch (reason) {
-	case BALANCER_BUSY:
-		return "an operation is running";
-	case BALANCER_STARTING:
-		return "the guest has only just started";
-	case BALANCER_NO_REPORT:
-		return "there is no recent report from the guest";
-	case BALANCER_REPORT_BEFORE:
-		return "the guest has not reported since the last operation";
-	case BALANCER_AT_REST:
-		return "the guest has what it needs and its buffer";
-	case BALANCER_AT_MINIMUM:
-		return "the guest needs less, but has its minimum";
-	case BALANCER_AT_MAXIMUM:
-		return "the guest needs more, but has all that it may have";
-	case BALANCER_SPACING:
-		return "the last operation is too recent to take more";
-	case BALANCER_REFUSED:
-		return "the guest moved nothing when asked; waiting before asking again";
-	case BALANCER_GROW:
-		return "the guest needs more than it has with its buffer";
-	case BALANCER_SHRINK:
-		return "the guest needs less than it has with its buffer";
-	case BALANCER_BELOW_MINIMUM:
-		return "the guest has less than its minimum";
-	case BALANCER_ABOVE_MAXIMUM:
-		return "the guest has more than its maximum";
-	case BALANCER_MANUAL:
-		return "the amount is set by hand";
-	case BALANCER_MANUAL_DONE:
-		return "the guest has the amount set by hand";
-	}
-	assert(false);
-	return "";
+	for (uint32_t i = 0; i < b->n_ids; i++)
+		if (b->guests[i].name)
+			count_guest(&b->guests[i], &t);
+	*ret_totals = t;
 }

@@ -3,12 +3,15 @@ PURE_ARCHIVES += %D%/libpolicy.a
 
 %C%_libpolicy_a_SOURCES = \
 	%D%/balancer.c %D%/balancer.h \
+	%D%/balancer_pass.c %D%/balancer_state.h \
+	%D%/balancer_text.c \
 	%D%/figures.c %D%/figures.h \
 	%D%/floor.c %D%/floor.h \
 	%D%/guard.c %D%/guard.h \
 	%D%/report.c %D%/report.h \
 	%D%/source.c %D%/source.h \
-	%D%/strain.c %D%/strain.h
+	%D%/strain.c %D%/strain.h \
+	%D%/waterfill.c %D%/waterfill.h
 
 %C%_libpolicy_sys_a_SOURCES = \
 	%D%/group.c %D%/group.h \

@@ -113,6 +113,7 @@ UNIT_TESTS = \
 	%D%/test-vss \
 	%D%/test-vss-device \
 	%D%/test-vss-host \
+	%D%/test-waterfill \
 	%D%/test-worker \
 	%D%/test-zones
 
@@ -122,6 +123,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_adder_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_addresses_LDADD = services/libservices_sys.a services/libservices.a $(MNL_LIBS) $(CRITERION_LIBS)
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
+%C%_test_waterfill_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_block_record_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_block_source_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
