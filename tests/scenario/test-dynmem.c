@@ -112,6 +112,24 @@ Test(dynmem_scenario, what_is_released_is_in_use_again_when_all_has_come_to_rest
 	world_fini(w);
 }
 
+/* A stranger's report long before the guest was ready says nothing of when its own are due. */
+Test(dynmem_scenario, reports_are_due_from_when_the_guest_is_ready_whatever_came_before)
+{
+	const struct dynmem_status_report report = {.committed_pages = 1};
+	struct world *w = &the_world;
+	struct dynmem_message m;
+
+	world_init(w, world_first_seed(), &world_calm);
+	dynmem_encode_status_report(&m, 0, &report);
+	cr_assert(eq(int, dynmem_host_receive(w->host, m.bytes, m.size, w->now_ns), 0));
+	w->guest_end.stalled_until_ns = w->now_ns + 3 * S;
+	while (w->ready_ns == 0)
+		world_step(w);
+	cr_expect(ge(u64, w->now_ns - world_host_status(w).report_ns, 3 * S));
+	world_step(w);
+	world_fini(w);
+}
+
 /* A host that accepts only old versions is asked for one after the other. */
 Test(dynmem_scenario, an_old_host_and_a_new_guest_agree)
 {
