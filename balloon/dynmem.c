@@ -20,7 +20,8 @@
  * sequence has begun leads to UNBALLOONING.
  *
  * One 5 s budget spans all version requests, as in Linux drivers/hv/hv_balloon.c; another one is
- * for the capabilities. The protocol has no other deadline.
+ * for the capabilities. The protocol has no other deadline. Linux leaves the channel for good then; but a
+ * host may only be busy, so here the channel is opened anew, and the host has twice as long each time.
  *
  * The host should ask for one thing at a time. If it does not:
  *   - a second balloon request is refused by "0 pages, no more" after the running one has ended;
@@ -56,6 +57,7 @@
 enum {
 	HOT_ADD_ALIGNMENT_128_MIB = 7,
 	RANGES_MAX = 1 << 20,
+	PATIENCE_MAX = 10, /* times that the budget is doubled: 85 minutes */
 };
 
 const uint32_t dynmem_versions[DYNMEM_N_VERSIONS] = {
@@ -113,6 +115,11 @@ const char *dynmem_close_reason_text(enum dynmem_close_reason reason)
 
 	assert(reason < sizeof(texts) / sizeof(texts[0]));
 	return texts[reason];
+}
+
+bool dynmem_close_is_final(enum dynmem_close_reason reason)
+{
+	return reason == DYNMEM_CLOSE_VERSION_REFUSED || reason == DYNMEM_CLOSE_CAPABILITIES_REFUSED;
 }
 
 const char *dynmem_note_text(enum dynmem_note note)
@@ -181,6 +188,13 @@ struct dynmem *dynmem_free(struct dynmem *dm)
 	return NULL;
 }
 
+uint64_t dynmem_start_budget_ns(const struct dynmem *dm)
+{
+	unsigned int doubled = dm->unanswered < PATIENCE_MAX ? dm->unanswered : PATIENCE_MAX;
+
+	return START_BUDGET_NS << doubled;
+}
+
 int dynmem_open(struct dynmem *dm, uint64_t now_ns)
 {
 	assert(dm->state == DYNMEM_STATE_CLOSED);
@@ -193,7 +207,7 @@ int dynmem_open(struct dynmem *dm, uint64_t now_ns)
 	dm->attempt = 0;
 	dm->version = 0;
 	dm->hello_due = true;
-	dm->deadline_ns = now_ns + START_BUDGET_NS;
+	dm->deadline_ns = now_ns + dynmem_start_budget_ns(dm);
 	dm->notes_given = 0;
 	dm->reports_suppressed = false;
 	return 0;
@@ -204,6 +218,8 @@ void dynmem_close(struct dynmem *dm)
 	if (dm->state == DYNMEM_STATE_CLOSED)
 		return;
 
+	if (dm->state != DYNMEM_STATE_FAILED)
+		dm->unanswered = 0; /* The next host is another one. */
 	dynmem_set_state(dm, DYNMEM_STATE_CLOSED);
 	dm->hello_due = false;
 	dm->close_due = false;
@@ -230,6 +246,7 @@ int dynmem_release(struct dynmem *dm)
 void dynmem_fail(struct dynmem *dm, enum dynmem_close_reason reason)
 {
 	dynmem_set_state(dm, DYNMEM_STATE_FAILED);
+	dm->unanswered = dynmem_close_is_final(reason) ? 0 : dm->unanswered + 1;
 	dm->hello_due = false;
 	dm->reason = reason;
 	dm->close_due = true;
@@ -394,6 +411,7 @@ void dynmem_get_status(const struct dynmem *dm, struct dynmem_status *ret_status
 		.ballooned_pages = dm->books.ballooned.pages,
 		.unreported_pages = dm->books.unreported.pages,
 		.returning_pages = dm->books.collected.pages + dm->books.returning.pages,
+		.unanswered = dm->unanswered,
 		.operation = dm->operation,
 		.stats = dm->stats,
 	};

@@ -145,6 +145,7 @@ struct dynmem_status {
 	uint64_t ballooned_pages; /* the host has them */
 	uint64_t unreported_pages; /* a host that is gone had them; they are still out of use */
 	uint64_t returning_pages; /* the host gave them back; they are not in use yet */
+	unsigned int unanswered;  /* handshakes in a row that the host did not answer in time */
 	struct dynmem_operation operation;
 	struct dynmem_stats stats;
 };
@@ -159,7 +160,11 @@ _must_check_ int dynmem_new(const struct dynmem_config *config, struct dynmem **
 struct dynmem *dynmem_free(struct dynmem *dm);
 DEFINE_CLEANUP(dynmem)
 
-/* The channel is open (the state must be CLOSED): begins to agree on a version. DYNMEM_BUSY. */
+/*
+ * The channel is open (the state must be CLOSED): begins to agree on a version. The host has 5 s for
+ * that, and 5 s for the capabilities; twice as long after each time that it did not answer in time, up
+ * to an hour and a half, until it does or takes the channel away. DYNMEM_BUSY.
+ */
 _must_check_ int dynmem_open(struct dynmem *dm, uint64_t now_ns);
 
 /*
@@ -227,4 +232,7 @@ void dynmem_get_status(const struct dynmem *dm, struct dynmem_status *ret_status
 /* Texts for status and log. */
 const char *dynmem_state_name(enum dynmem_state state);
 const char *dynmem_close_reason_text(enum dynmem_close_reason reason);
+
+/* True if a host that is asked anew would say the same; else it may only have been slow. */
+bool dynmem_close_is_final(enum dynmem_close_reason reason);
 const char *dynmem_note_text(enum dynmem_note note);

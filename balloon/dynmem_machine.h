@@ -53,6 +53,7 @@ struct dynmem {
 	uint32_t version;
 	bool hello_due; /* the message that begins this state has not been taken */
 	uint64_t deadline_ns;
+	unsigned int unanswered; /* handshakes in a row that ended by a timeout */
 	enum dynmem_close_reason reason;
 	bool close_due;
 
@@ -95,6 +96,9 @@ void dynmem_set_state(struct dynmem *dm, enum dynmem_state state);
 
 /* Has @note logged, unless it was on this channel. */
 void dynmem_add_note(struct dynmem *dm, enum dynmem_note note);
+
+/* How long the host has to answer, in this handshake. */
+uint64_t dynmem_start_budget_ns(const struct dynmem *dm);
 
 /* Gives the channel up. */
 void dynmem_fail(struct dynmem *dm, enum dynmem_close_reason reason);

@@ -11,8 +11,7 @@
 
 #include "balloon/dynmem_machine.h"
 
-#define START_BUDGET_NS (5 * UINT64_C(1000000000))
-#define PAGES_PER_MIB   UINT64_C(256)
+#define PAGES_PER_MIB UINT64_C(256)
 
 static int malformed(struct dynmem *dm)
 {
@@ -74,7 +73,7 @@ static int receive_version_response(struct dynmem *dm, const struct dynmem_frame
 		dm->version = dynmem_versions[dm->attempt];
 		dynmem_set_state(dm, DYNMEM_STATE_CAPABILITIES);
 		dm->hello_due = true;
-		dm->deadline_ns = now_ns + START_BUDGET_NS;
+		dm->deadline_ns = now_ns + dynmem_start_budget_ns(dm);
 	} else if (dm->attempt < DYNMEM_N_VERSIONS - 1) {
 		dm->attempt++;
 		dm->hello_due = true;
@@ -99,6 +98,7 @@ static int receive_capabilities_response(struct dynmem *dm, const struct dynmem_
 		return 0;
 	}
 	dynmem_set_state(dm, DYNMEM_STATE_READY);
+	dm->unanswered = 0;
 	dm->reports_suppressed = response.suppress_reports;
 	dm->next_report_ns = now_ns + dm->config.first_status_ns;
 	return 0;

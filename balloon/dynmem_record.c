@@ -48,7 +48,8 @@
  * before it opens another. In neither case is a page used before the host has forgotten it.
  *
  * Samples and timers. A report that was sampled is sampled again. Deadlines are of the monotonic
- * clock, which goes on; they are cut to what they can be, in case that it does not.
+ * clock, which goes on; they are cut to what they can be, in case that it does not. How patient the last
+ * daemon had become with a host that does not answer is not recorded: the next one begins anew.
  *
  * The format: a head's payload (dynmem_area.c) has the positions, the numbers of the table below in
  * its order, all statistics, and the last message; the sets of pages are the log (dynmem_books.c).

@@ -28,6 +28,9 @@ void print_memory(const json_t *m)
 		printf("            %s\n", text_of(m, "problem"));
 	if (json_object_get(m, "given_up"))
 		printf("            given up: %s; restart hvguestd to try again\n", text_of(m, "given_up"));
+	if (json_object_get(m, "unanswered"))
+		printf("            %s; trying again, with more patience each time\n",
+		       text_of(m, "unanswered"));
 	if (!pages)
 		return;
 	printf("            committed %s, available %s, floor %s\n",

@@ -62,9 +62,10 @@ static int status_code(const json_t *status)
 {
 	const json_t *host = json_object_get(status, "host");
 	bool connected = strcmp(text_of(host, "state"), "connected") == 0;
-	bool given_up = json_object_get(json_object_get(status, "memory"), "given_up");
+	const json_t *memory = json_object_get(status, "memory");
+	bool is_served = !json_object_get(memory, "given_up") && !json_object_get(memory, "unanswered");
 
-	return connected && !given_up ? EXIT_OK : EXIT_DEGRADED;
+	return connected && is_served ? EXIT_OK : EXIT_DEGRADED;
 }
 
 static void print_status(const json_t *status)

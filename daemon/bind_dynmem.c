@@ -55,7 +55,8 @@ struct bind_dynmem {
 	struct memory_guard *guard;
 
 	const char *problem; /* why no pages can be given; NULL: they can */
-	const char *given_up; /* why the host's last channel was left for good; NULL: it was not */
+	const char *given_up;   /* why the host's last channel was left for good; NULL: it was not */
+	const char *unanswered; /* what the host did not answer in time, if the machine counts any */
 	struct memory_work work;
 	struct memory_sources_stats stats; /* after the last work */
 	bool verify_due;
@@ -400,6 +401,24 @@ static void send_message(struct bind_dynmem *b, const struct dynmem_message *mes
 		log_error("memory: a message was made while the last one still waits");
 }
 
+/* The handshake has failed: for good, or the host may only be slow. */
+static void fail_start(struct bind_dynmem *b, enum dynmem_close_reason reason)
+{
+	const char *why = dynmem_close_reason_text(reason);
+	bool is_final = dynmem_close_is_final(reason);
+	struct dynmem_status status;
+
+	dynmem_get_status(b->core, &status);
+	if (is_final)
+		log_error("memory: closing the channel: %s", why);
+	else if (status.unanswered == 1)
+		log_warning("memory: %s within 5 s; opening the channel anew, with twice the patience each "
+			    "time (said once)", why);
+	b->given_up = is_final ? why : NULL;
+	b->unanswered = why;
+	connection_close_channel(*b->context.connection, b, !is_final);
+}
+
 static void perform(struct bind_dynmem *b, const struct dynmem_action *action)
 {
 	switch (action->type) {
@@ -426,9 +445,7 @@ static void perform(struct bind_dynmem *b, const struct dynmem_action *action)
 		set_figures(b);
 		break;
 	case DYNMEM_ACTION_CLOSE_CHANNEL:
-		b->given_up = dynmem_close_reason_text(action->reason);
-		log_error("memory: closing the channel: %s", b->given_up);
-		connection_close_channel(*b->context.connection, b, false);
+		fail_start(b, action->reason);
 		break;
 	case DYNMEM_ACTION_NOTE:
 		log_warning("memory: %s (counted; said once)", dynmem_note_text(action->note));
@@ -754,16 +771,19 @@ json_t *bind_dynmem_release(struct bind_dynmem *b)
 
 json_t *bind_dynmem_status(const struct bind_dynmem *b)
 {
+	const char *channel = connection_channel_state(*b->context.connection, b);
+	bool has_channel = strcmp(channel, "none") != 0;
 	struct dynmem_status s;
 	char version[16];
 	json_t *status;
 
 	dynmem_get_status(b->core, &s);
 	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
-	status = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:I, s:I, s:o, s:o, s:o, s:o}", "channel",
-			   connection_channel_state(*b->context.connection, b), "state",
-			   dynmem_state_name(s.state), "version", s.version ? version : NULL,
-			   "problem", b->problem, "given_up", b->given_up,
+	status = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:I, s:I, s:o, s:o, s:o, s:o}", "channel",
+			   channel, "state", dynmem_state_name(s.state), "version",
+			   s.version ? version : NULL, "problem", b->problem, "given_up",
+			   has_channel ? b->given_up : NULL, "unanswered",
+			   has_channel && s.unanswered > 0 ? b->unanswered : NULL,
 			   "ballooned_bytes", bytes(s.ballooned_pages),
 			   "unreported_bytes", bytes(s.unreported_pages),
 			   "pages", dynmem_status_pages(&b->stats), "blocks",

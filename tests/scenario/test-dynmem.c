@@ -130,6 +130,28 @@ Test(dynmem_scenario, reports_are_due_from_when_the_guest_is_ready_whatever_came
 	world_fini(w);
 }
 
+/* Longer than the first budget: it is asked a few times, and served when there is time enough. */
+Test(dynmem_scenario, a_host_that_takes_half_a_minute_for_each_answer_is_waited_for)
+{
+	struct world *w = &the_world;
+	uint64_t closes = UINT64_MAX;
+
+	world_init(w, world_first_seed(), &world_calm);
+	while (world_guest_status(w).state != DYNMEM_STATE_READY) {
+		if (w->closes != closes) /* each channel is noticed half a minute after it was opened */
+			w->host_end.stalled_until_ns = w->now_ns + 30 * S;
+		closes = w->closes;
+		world_step(w);
+		cr_assert(le(u64, w->closes, 3));
+	}
+	cr_expect(eq(u64, w->closes, 3), "5, 10 and 20 s were too short, 40 s were not");
+	w->ready_ns = 0; /* this host is slow with all it reads */
+	world_come_to_rest(w);
+	world_request_and_rest(w, DYNMEM_HOST_BALLOON, 1000);
+	cr_expect(eq(u64, world_host_status(w).ballooned_pages, 1000));
+	world_fini(w);
+}
+
 /* A host that accepts only old versions is asked for one after the other. */
 Test(dynmem_scenario, an_old_host_and_a_new_guest_agree)
 {

@@ -305,6 +305,23 @@ static void read_all(struct rogue *r, struct rogue_channel *ch)
 	(void)!vmbus_channel_sleep(&ch->port.channel);
 }
 
+void rogue_refuse_version(struct rogue *r, struct rogue_channel *ch)
+{
+	const struct dynmem_version_response refused = {.accepted = false};
+	struct vmbus_message message;
+	struct dynmem_frame frame;
+	struct dynmem_message m;
+
+	if (vmbus_channel_receive(&ch->port.channel, r->message, sizeof(r->message), &message) ||
+	    dynmem_decode_frame(r->message, message.size, &frame) ||
+	    frame.type != DYNMEM_VERSION_REQUEST)
+		return;
+	dynmem_encode_version_response(&m, frame.trans_id, &refused);
+	(void)!vmbus_channel_send(&ch->port.channel, 0, m.bytes, m.size);
+	ring_doorbell(ch);
+	r->messages++;
+}
+
 /* The first words of a channel: so that the other side gets beyond them more often than not. */
 void rogue_begin_channel(struct rogue *r, struct rogue_channel *ch)
 {

@@ -3,7 +3,8 @@
 /*
  * The other side, misbehaving: `rogue host SOCKET` for a real hvguestd, `rogue guest SOCKET` for a
  * real hvhost serve. `rogue silent SOCKET` is a host that offers every channel, opens it, and never
- * says a word on it.
+ * says a word on it; `rogue refusing SOCKET` is one that refuses every version of dynamic memory, and
+ * takes that channel away at SIGUSR1.
  *
  * It speaks the lab transport well enough to be let in, opens or offers channels, and answers a
  * handshake often enough to get behind it. In between it does whatever its random numbers say:
@@ -27,6 +28,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -391,6 +393,33 @@ static void run_session(struct rogue *r)
 	r->fd = close_fd(r->fd);
 }
 
+static volatile sig_atomic_t wants_rescind;
+
+static void on_signal(int number)
+{
+	(void)number;
+	wants_rescind = 1;
+}
+
+/* What a refusing host does on its channels. */
+static void refuse(struct rogue *r)
+{
+	for (size_t i = 0; i < ROGUE_CHANNELS; i++) {
+		struct rogue_channel *ch = &r->channels[i];
+		const struct shm_message rescind = {.type = SHM_RESCIND, .channel_id = ch->id};
+
+		if (ch->class_id != &vmbus_class_dynmem)
+			continue;
+		if (ch->open)
+			rogue_refuse_version(r, ch);
+		if (!wants_rescind)
+			continue;
+		close_channel(ch);
+		ch->class_id = NULL;
+		send_control(r, &rescind, NULL, 0);
+	}
+}
+
 static void run_silent_session(struct rogue *r)
 {
 	const struct shm_message welcome = {.type = SHM_WELCOME, .version = SHM_VERSION};
@@ -400,11 +429,15 @@ static void run_silent_session(struct rogue *r)
 	for (size_t i = 0; i < 3; i++) {
 		struct shm_message m = {.type = SHM_OFFER, .class_id = *classes[i]};
 
+		r->channels[i].class_id = classes[i];
 		m.channel_id = r->channels[i].id = i + 1;
 		send_control(r, &m, NULL, 0);
 	}
-	while (going && clock_monotonic_ns() < r->end_ns)
-		going = hear(r, 100);
+	while (going && clock_monotonic_ns() < r->end_ns) {
+		going = hear(r, r->refuses ? 10 : 100);
+		if (r->refuses)
+			refuse(r);
+	}
 	r->fd = close_fd(r->fd);
 }
 
@@ -447,11 +480,13 @@ int main(int argc, char **argv)
 	static struct rogue r;
 
 	if (argc != 5 || (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "guest") != 0 &&
-			  strcmp(argv[1], "silent") != 0)) {
-		fputs("usage: rogue host|guest|silent SOCKET SEED SECONDS\n", stderr);
+			  strcmp(argv[1], "silent") != 0 && strcmp(argv[1], "refusing") != 0)) {
+		fputs("usage: rogue host|guest|silent|refusing SOCKET SEED SECONDS\n", stderr);
 		return 2;
 	}
-	r.is_silent = !strcmp(argv[1], "silent");
+	r.refuses = !strcmp(argv[1], "refusing");
+	r.is_silent = r.refuses || !strcmp(argv[1], "silent");
+	(void)signal(SIGUSR1, on_signal);
 	r.is_host = r.is_silent || !strcmp(argv[1], "host");
 	r.socket = argv[2];
 	r.seed = strtoull(argv[3], NULL, 10);

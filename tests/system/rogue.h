@@ -29,6 +29,7 @@ struct rogue {
 	const char *socket;
 	bool is_host;
 	bool is_silent; /* a host that says nothing */
+	bool refuses;   /* but that it accepts no version of dynamic memory, and takes it away at SIGUSR1 */
 	uint64_t seed;
 	uint64_t random;
 	uint64_t end_ns;
@@ -63,6 +64,9 @@ static inline void fill(struct rogue *r, void *bytes, size_t size)
 	for (size_t i = 0; i < size; i++)
 		((uint8_t *)bytes)[i] = (uint8_t)next_random(r);
 }
+
+/* Refuses a version, if the guest has asked for one. */
+void rogue_refuse_version(struct rogue *r, struct rogue_channel *ch);
 
 /* Says the first words of a channel that has just been opened. */
 void rogue_begin_channel(struct rogue *r, struct rogue_channel *ch);

@@ -94,6 +94,74 @@ Test(dynmem, the_capabilities_have_five_seconds_of_their_own)
 	dynmem_free(dm);
 }
 
+/* One handshake without an answer: how long the host has, in s. */
+static uint64_t patience_s(struct dynmem *dm, uint64_t now_ns)
+{
+	uint64_t budget_ns;
+
+	cr_assert(eq(int, dynmem_open(dm, now_ns), 0));
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	budget_ns = dynmem_deadline_ns(dm) - now_ns;
+	dynmem_tick(dm, now_ns + budget_ns - 1);
+	expect_idle(dm);
+	dynmem_tick(dm, now_ns + budget_ns);
+	cr_expect(eq(int, expect_action(dm, DYNMEM_ACTION_CLOSE_CHANNEL).reason,
+		     DYNMEM_CLOSE_VERSION_TIMEOUT));
+	dynmem_close(dm);
+	return budget_ns / S;
+}
+
+static unsigned int unanswered(const struct dynmem *dm)
+{
+	struct dynmem_status status;
+
+	dynmem_get_status(dm, &status);
+	return status.unanswered;
+}
+
+Test(dynmem, a_host_that_does_not_answer_has_twice_as_long_the_next_time)
+{
+	struct dynmem *dm = new_machine(510, 64);
+	uint64_t s = 5;
+
+	for (unsigned int i = 0; i < 13; i++, s *= i <= 10 ? 2 : 1) {
+		cr_expect(eq(u32, unanswered(dm), i));
+		cr_expect(eq(u64, patience_s(dm, i * 100000 * S), s));
+	}
+
+	/* It answers late, which is early enough; the capabilities have as long. */
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_version(dm, true, 5000 * S);
+	cr_expect(eq(u64, dynmem_deadline_ns(dm), (5000 + 5120) * S));
+	expect_action(dm, DYNMEM_ACTION_SEND);
+	answer_capabilities(dm, true, false, 10000 * S);
+	cr_expect(eq(u32, unanswered(dm), 0));
+	dynmem_close(dm);
+	cr_expect(eq(u64, patience_s(dm, 0), 5), "the next host is asked as the first one was");
+	dynmem_free(dm);
+}
+
+Test(dynmem, patience_ends_with_the_host_and_with_a_refusal)
+{
+	struct dynmem *dm = new_machine(510, 64);
+
+	(void)patience_s(dm, 0);
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	dynmem_close(dm); /* rescinded */
+	cr_expect(eq(u32, unanswered(dm), 0));
+	(void)patience_s(dm, 0);
+	cr_assert(eq(int, dynmem_open(dm, 0), 0));
+	for (int i = 0; i < 3; i++) {
+		expect_action(dm, DYNMEM_ACTION_SEND);
+		answer_version(dm, false, 0);
+	}
+	cr_assert(eq(int, state_of(dm), DYNMEM_STATE_FAILED));
+	cr_expect(eq(u32, unanswered(dm), 0));
+	cr_expect(dynmem_close_is_final(expect_action(dm, DYNMEM_ACTION_CLOSE_CHANNEL).reason));
+	dynmem_free(dm);
+}
+
 Test(dynmem, an_answer_to_a_request_that_was_not_sent_yet_is_unexpected)
 {
 	struct dynmem_version_response yes = {.accepted = true};
