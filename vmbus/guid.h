@@ -23,6 +23,7 @@ extern const struct vmbus_guid vmbus_class_dynmem;
 extern const struct vmbus_guid vmbus_class_shutdown;
 extern const struct vmbus_guid vmbus_class_fcopy;
 extern const struct vmbus_guid vmbus_class_timesync;
+extern const struct vmbus_guid vmbus_class_kvp;
 
 /* True if all 16 bytes are the same. */
 bool vmbus_guid_equal(const struct vmbus_guid *a, const struct vmbus_guid *b);

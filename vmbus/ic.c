@@ -50,6 +50,7 @@ static const struct ic_version versions_shutdown[] = {{3, 2}, {3, 1}, {3, 0}, {1
 static const struct ic_version versions_timesync[] = {{4, 0}, {3, 0}, {1, 0}};
 static const struct ic_version versions_vss[] = {{5, 0}};
 static const struct ic_version versions_fcopy[] = {{1, 1}};
+static const struct ic_version versions_kvp[] = {{5, 0}, {4, 0}, {3, 0}, {1, 0}};
 
 #define N_ELEMENTS(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -100,6 +101,16 @@ const struct ic_service ic_service_fcopy = {
 	.n_frameworks = N_ELEMENTS(frameworks_new),
 	.versions = versions_fcopy,
 	.n_versions = N_ELEMENTS(versions_fcopy),
+};
+
+const struct ic_service ic_service_kvp = {
+	.name = "kvp",
+	.class_id = &vmbus_class_kvp,
+	.type = IC_KVP,
+	.frameworks = frameworks_all,
+	.n_frameworks = N_ELEMENTS(frameworks_all),
+	.versions = versions_kvp,
+	.n_versions = N_ELEMENTS(versions_kvp),
 };
 
 static struct ic_version get_version(struct bytes_reader *r)

@@ -36,6 +36,7 @@ extern const struct ic_service ic_service_shutdown;  /* 3.2, 3.1, 3.0, 1.0 */
 extern const struct ic_service ic_service_timesync;  /* 4.0, 3.0, 1.0 */
 extern const struct ic_service ic_service_vss;       /* 5.0 */
 extern const struct ic_service ic_service_fcopy;     /* 1.1 */
+extern const struct ic_service ic_service_kvp;       /* 5.0, 4.0, 3.0, 1.0 */
 
 enum {
 	/* Bytes of payload that an endpoint accepts: Linux's hv_utils uses the same. */
