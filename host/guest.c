@@ -30,6 +30,7 @@ struct guest {
 	struct guest_memory *memory;
 	struct guest_backup *backup;
 	struct guest_shutdown *shutdown;
+	struct guest_kvp *kvp;
 };
 
 /* The service's place; n_services if there is none. */
@@ -103,6 +104,10 @@ static int add_services(struct guest *g, const struct guest_config *config)
 	if (r)
 		return r;
 	add_service(g, guest_shutdown_service(g->shutdown));
+	r = guest_kvp_new(&context, &g->kvp);
+	if (r)
+		return r;
+	add_service(g, guest_kvp_service(g->kvp));
 	return 0;
 }
 
@@ -155,6 +160,11 @@ struct guest_backup *guest_backup_of(struct guest *g)
 struct guest_shutdown *guest_shutdown_of(struct guest *g)
 {
 	return g->shutdown;
+}
+
+struct guest_kvp *guest_kvp_of(struct guest *g)
+{
+	return g->kvp;
 }
 
 void guest_offer_all(struct guest *g)

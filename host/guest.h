@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "host/guest_backup.h"
 #include "host/guest_heartbeat.h"
+#include "host/guest_kvp.h"
 #include "host/guest_memory.h"
 #include "host/guest_shutdown.h"
 #include "host/lab.h"
@@ -36,6 +37,7 @@ const char *guest_name(const struct guest *g);
 struct guest_memory *guest_memory_of(struct guest *g);
 struct guest_backup *guest_backup_of(struct guest *g);
 struct guest_shutdown *guest_shutdown_of(struct guest *g);
+struct guest_kvp *guest_kvp_of(struct guest *g);
 
 /* Offers the channels of all services. */
 void guest_offer_all(struct guest *g);

@@ -25,6 +25,7 @@ static const struct verb {
 	{"shutdown", "ask a guest to power off", verb_shutdown},
 	{"reboot", "ask a guest to restart", verb_reboot},
 	{"hibernate", "ask a guest to hibernate", verb_hibernate},
+	{"kvp", "read and set the keys that a guest and its host exchange", verb_kvp},
 	{"rescind", "take a service's channel away from a guest", verb_rescind},
 	{"offer", "offer a rescinded channel again", verb_offer},
 };

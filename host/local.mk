@@ -7,6 +7,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/dynmem_host_machine.h \
 	%D%/dynmem_host_next.c \
 	%D%/heartbeat_host.c %D%/heartbeat_host.h \
+	%D%/kvp_host.c %D%/kvp_host.h \
 	%D%/qmp_reader.c %D%/qmp_reader.h \
 	%D%/shutdown_host.c %D%/shutdown_host.h \
 	%D%/timesync_host.c %D%/timesync_host.h \
@@ -20,6 +21,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/guest_heartbeat.c %D%/guest_heartbeat.h \
 	%D%/guest_memory.c %D%/guest_memory.h \
 	%D%/guest_service.h \
+	%D%/guest_kvp.c %D%/guest_kvp.h \
 	%D%/guest_shutdown.c %D%/guest_shutdown.h \
 	%D%/ic_client.c %D%/ic_client.h \
 	%D%/image.c %D%/image.h \
@@ -35,6 +37,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/api_backup.c \
 	%D%/api_guests.c \
 	%D%/api_memory.c \
+	%D%/api_kvp.c \
 	%D%/api_power.c \
 	%D%/command.c %D%/command.h \
 	%D%/host.h \
@@ -43,6 +46,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/verb_backup.c \
 	%D%/verb_channels.c \
 	%D%/verb_memory.c \
+	%D%/verb_kvp.c \
 	%D%/verb_power.c \
 	%D%/verb_status.c \
 	%D%/verbs.h

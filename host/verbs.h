@@ -18,5 +18,6 @@ int verb_memory(int argc, char **argv);
 int verb_shutdown(int argc, char **argv);
 int verb_reboot(int argc, char **argv);
 int verb_hibernate(int argc, char **argv);
+int verb_kvp(int argc, char **argv);
 int verb_rescind(int argc, char **argv);
 int verb_offer(int argc, char **argv);

@@ -58,6 +58,30 @@ uint32_t kvp_fault_status(enum kvp_fault fault)
 	return faults[fault].status;
 }
 
+static const char *const pool_names[KVP_POOLS] = {
+	[KVP_POOL_EXTERNAL] = "external",
+	[KVP_POOL_GUEST] = "guest",
+	[KVP_POOL_AUTO] = "auto",
+	[KVP_POOL_AUTO_EXTERNAL] = "auto-external",
+	[KVP_POOL_AUTO_INTERNAL] = "auto-internal",
+};
+
+const char *kvp_pool_name(enum kvp_pool pool)
+{
+	return pool_names[pool];
+}
+
+int kvp_pool_named(const char *name, enum kvp_pool *ret_pool)
+{
+	for (int i = 0; i < KVP_POOLS; i++) {
+		if (!strcmp(pool_names[i], name)) {
+			*ret_pool = i;
+			return 0;
+		}
+	}
+	return KVP_FAULT_POOL;
+}
+
 const char *kvp_operation_name(unsigned int operation)
 {
 	static const char *const names[KVP_OPERATIONS] = {"get",       "set",    "delete",

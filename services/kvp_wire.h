@@ -97,6 +97,10 @@ struct kvp_request {
 	struct kvp_ip_info ip;         /* GET_IP: adapter (a MAC address) and family; SET_IP: all (a GUID) */
 };
 
+/* "external", "guest", "auto", "auto-external", "auto-internal". / From that. KVP_FAULT_POOL. */
+const char *kvp_pool_name(enum kvp_pool pool);
+_must_check_ int kvp_pool_named(const char *name, enum kvp_pool *ret_pool);
+
 /* "get", "set", "delete", "enumerate", "get-ip", "set-ip"; "unknown". */
 const char *kvp_operation_name(unsigned int operation);
 
