@@ -15,9 +15,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/device_link.h"
 #include "daemon/ic_channel.h"
-#include "daemon/vss_device_link.h"
 #include "vss/vss.h"
+#include "vss/vss_device.h"
+#include "vss/vss_wire.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -29,7 +31,7 @@ struct bind_vss {
 	const struct config *config;
 	struct snapshot *snapshot;
 	struct ic_channel channel;
-	struct vss_device_link *device; /* in place of the channel, with a stock kernel; or NULL */
+	struct device_link *device; /* in place of the channel, with a stock kernel; or NULL */
 	bool marked;
 	struct vss core;
 };
@@ -148,11 +150,13 @@ static void do_thaw(struct bind_vss *b, enum vss_reason reason)
 
 static void do_answer(struct bind_vss *b, const struct vss_action *action)
 {
+	uint8_t answer[VSS_DEVICE_MESSAGE_SIZE];
 	size_t size;
 	uint8_t *message;
 
 	if (b->device) {
-		if (vss_device_link_answer(b->device, action->status))
+		vss_device_answer(answer, action->status);
+		if (device_link_answer(b->device, answer, sizeof(answer)))
 			vss_answer_lost(&b->core);
 		return;
 	}
@@ -237,6 +241,46 @@ static const struct ic_channel_user channel_ops = {
 	.on_closed = on_channel_closed,
 };
 
+enum {
+	/* A little less than the kernel waits: VSS_FREEZE_TIMEOUT and HV_UTIL_TIMEOUT, 900 and 30 s. */
+	FREEZE_LIMIT_S = 895,
+	ANSWER_LIMIT_S = 28,
+};
+
+static size_t put_registration(uint8_t ret_message[DEVICE_MESSAGE_MAX])
+{
+	vss_device_register(ret_message);
+	return VSS_DEVICE_MESSAGE_SIZE;
+}
+
+static enum device_event event_of(const void *message, size_t size)
+{
+	switch (vss_device_event(message, size)) {
+	case VSS_DEVICE_REGISTERED:
+		return DEVICE_REGISTERED;
+	case VSS_DEVICE_REQUEST:
+		return DEVICE_REQUEST;
+	case VSS_DEVICE_UNKNOWN:
+		break;
+	}
+	return DEVICE_UNKNOWN;
+}
+
+static unsigned int limit_of(const void *message, size_t size)
+{
+	(void)size;
+	return *(const uint8_t *)message == VSS_OP_FREEZE ? FREEZE_LIMIT_S : ANSWER_LIMIT_S;
+}
+
+static const struct device_kind device_kind = {
+	.service = "vss",
+	.daemon = "hv_vss_daemon; its service is hv-vss-daemon, hypervvssd or hv_vss_daemon",
+	.offer = "backup",
+	.put_registration = put_registration,
+	.event = event_of,
+	.limit_s = limit_of,
+};
+
 static void on_device_request(void *self, const void *message, size_t size)
 {
 	struct bind_vss *b = self;
@@ -245,21 +289,21 @@ static void on_device_request(void *self, const void *message, size_t size)
 	perform(b);
 }
 
-static const struct vss_device_link_user device_ops = {
+static const struct device_link_user device_ops = {
 	.on_request = on_device_request,
 	.on_closed = on_channel_closed,
 };
 
 int bind_vss_use_device(struct bind_vss *b)
 {
-	return vss_device_link_new(b->base, b->config->vss_device, &device_ops, b, &b->device);
+	return device_link_new(b->base, &device_kind, b->config->vss_device, &device_ops, b, &b->device);
 }
 
 bool bind_vss_has_host(const void *binding)
 {
 	const struct bind_vss *b = binding;
 
-	return b->device && !strcmp(vss_device_link_state(b->device), "open");
+	return b->device && device_link_is_open(b->device);
 }
 
 static void on_snapshot_change(void *self)
@@ -295,7 +339,7 @@ struct bind_vss *bind_vss_free(struct bind_vss *b)
 	if (!b)
 		return NULL;
 	ic_channel_fini(&b->channel);
-	b->device = vss_device_link_free(b->device);
+	b->device = device_link_free(b->device);
 	snapshot_watch(b->snapshot, NULL, NULL);
 	free(b);
 	return NULL;
@@ -314,7 +358,7 @@ json_t *bind_vss_status(const struct bind_vss *b)
 	json_t *status;
 
 	if (b->device) {
-		channel = vss_device_link_state(b->device);
+		channel = device_link_state(b->device);
 		protocol = NULL; /* the kernel's business */
 	}
 	status = json_pack("{s:s, s:s*, s:s, s:f, s:I, s:I, s:I}", "channel",
@@ -326,9 +370,9 @@ json_t *bind_vss_status(const struct bind_vss *b)
 			   (json_int_t)b->channel.ic.stats.malformed);
 	if (status && b->device) {
 		json_object_set_new(status, "device", json_string(b->config->vss_device));
-		if (vss_device_link_problem(b->device))
+		if (device_link_problem(b->device))
 			json_object_set_new(status, "device_problem",
-					    json_string(vss_device_link_problem(b->device)));
+					    json_string(device_link_problem(b->device)));
 	}
 	if (status)
 		snapshot_add_status(b->snapshot, status);

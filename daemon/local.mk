@@ -13,6 +13,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/config.c %D%/config.h \
 	%D%/connection.h \
 	%D%/freeze_set.c %D%/freeze_set.h \
+	%D%/device_link.c %D%/device_link.h \
 	%D%/dynmem_session.c %D%/dynmem_session.h \
 	%D%/dynmem_status.c %D%/dynmem_status.h \
 	%D%/hot_add.c %D%/hot_add.h \
@@ -32,8 +33,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/stock_host.c %D%/stock_host.h \
 	%D%/uio_host.c %D%/uio_host.h \
-	%D%/vmbus_list.c %D%/vmbus_list.h \
-	%D%/vss_device_link.c %D%/vss_device_link.h
+	%D%/vmbus_list.c %D%/vmbus_list.h
 %C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS)
 %C%_hvguestd_LDADD = \
 	balloon/libballoon_sys.a balloon/libballoon.a \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The VSS device of a stock kernel.
+ * A character device of a stock kernel.
  *
  *               open, write            read the echo
  *      CLOSED ---------------> REGISTERING ---------> OPEN
@@ -15,16 +15,18 @@
  * write leads to the same.
  *
  * When the driver goes, the kernel sleeps until this descriptor is closed, so it is closed at once.
- * Sources: Linux drivers/hv/hv_utils_transport.c, hv_snapshot.c; docs/PROTOCOL-vss.md section 8.
+ *
+ * A device that cannot be opened is tried again each second at first, because a daemon that is being
+ * stopped or a driver that is being loaded is soon done, and each quarter of a minute after that.
+ * Sources: Linux drivers/hv/hv_utils_transport.c, hv_snapshot.c, hv_kvp.c; docs/PROTOCOL-vss.md
+ * section 8, docs/PROTOCOL-kvp.md section 6.
  */
 
-#include "daemon/vss_device_link.h"
+#include "daemon/device_link.h"
 
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "base/log.h"
-#include "vss/vss_device.h"
-#include "vss/vss_wire.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -34,16 +36,15 @@
 
 enum {
 	RETRY_S = 1,
-	/* A little less than the kernel waits: VSS_FREEZE_TIMEOUT and HV_UTIL_TIMEOUT, 900 and 30 s. */
-	FREEZE_LIMIT_S = 895,
-	ANSWER_LIMIT_S = 28,
-	READ_SIZE = 64,
+	RETRY_LATER_S = 15,
+	RETRIES_SOON = 20,
 };
 
-struct vss_device_link {
+struct device_link {
 	struct event_base *base;
+	const struct device_kind *kind;
 	const char *path;
-	const struct vss_device_link_user *ops;
+	const struct device_link_user *ops;
 	void *self;
 	int fd;
 	struct event *readable;
@@ -52,48 +53,63 @@ struct vss_device_link {
 	bool must_close;
 	bool asked; /* a request waits for its answer */
 	uint64_t answer_by_ns;
+	unsigned int retries; /* since it was open */
 	char problem[256]; /* "": none */
 };
 
 /* Says once what is in the way. */
-static void set_problem(struct vss_device_link *l, const char *problem)
+static void set_problem(struct device_link *l, const char *problem)
 {
 	if (!strcmp(l->problem, problem))
 		return;
 	snprintf(l->problem, sizeof(l->problem), "%s", problem);
 	if (*problem)
-		log_warning("vss: %s", problem);
+		log_warning("%s: %s", l->kind->service, problem);
 }
 
-static void tell_open_failed(struct vss_device_link *l)
+static void tell_open_failed(struct device_link *l)
 {
 	char text[256];
 
 	if (errno == EBUSY)
+		snprintf(text, sizeof(text), "%s is in use by another daemon: stop the stock one (%s)",
+			 l->path, l->kind->daemon);
+	else if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
 		snprintf(text, sizeof(text),
-			 "%s is in use by another daemon: stop the stock one (hv_vss_daemon; its "
-			 "service is hv-vss-daemon, hypervvssd or hv_vss_daemon)",
-			 l->path);
-	else if (errno == ENOENT)
+			 "there is no %s: load hv_utils, and let the host offer %s to this VM", l->path,
+			 l->kind->offer);
+	else if (errno == EMFILE || errno == ENFILE)
 		snprintf(text, sizeof(text),
-			 "there is no %s: load hv_utils, and let the host offer backup to this VM",
+			 "%s cannot be opened: too many files are open: raise LimitNOFILE of hvguestd, or "
+			 "fs.file-max",
 			 l->path);
+	else if (errno == EACCES || errno == EPERM)
+		snprintf(text, sizeof(text), "%s cannot be opened: %s: run hvguestd as root", l->path,
+			 strerror(errno));
 	else
 		snprintf(text, sizeof(text), "%s cannot be opened: %s", l->path, strerror(errno));
 	set_problem(l, text);
 }
 
-static void close_device(struct vss_device_link *l)
+static void retry_later(struct device_link *l)
+{
+	unsigned int seconds = l->retries < RETRIES_SOON ? RETRY_S : RETRY_LATER_S;
+
+	l->retries++;
+	timer_set(l->timer, clock_monotonic_ns() + seconds * NS_PER_S);
+}
+
+static void close_device(struct device_link *l)
 {
 	if (l->readable)
 		event_free(l->readable);
 	l->readable = NULL;
 	l->fd = close_fd(l->fd);
 	l->registered = l->asked = l->must_close = false;
-	timer_set(l->timer, clock_monotonic_ns() + RETRY_S * NS_PER_S);
+	retry_later(l);
 }
 
-static void lose(struct vss_device_link *l, const char *why)
+static void lose(struct device_link *l, const char *why)
 {
 	char text[256];
 
@@ -103,22 +119,21 @@ static void lose(struct vss_device_link *l, const char *why)
 	set_problem(l, text);
 }
 
-static void on_message(struct vss_device_link *l, const uint8_t *message, size_t size)
+static void on_message(struct device_link *l, const uint8_t *message, size_t size)
 {
-	unsigned int limit_s = message[0] == VSS_OP_FREEZE ? FREEZE_LIMIT_S : ANSWER_LIMIT_S;
-
-	switch (vss_device_event(message, size)) {
-	case VSS_DEVICE_REGISTERED:
+	switch (l->kind->event(message, size)) {
+	case DEVICE_REGISTERED:
 		l->registered = true;
+		l->retries = 0;
 		set_problem(l, "");
-		log_info("vss: %s is open", l->path);
+		log_info("%s: %s is open", l->kind->service, l->path);
 		break;
-	case VSS_DEVICE_REQUEST:
+	case DEVICE_REQUEST:
 		l->asked = true;
-		l->answer_by_ns = clock_monotonic_ns() + limit_s * NS_PER_S;
+		l->answer_by_ns = clock_monotonic_ns() + l->kind->limit_s(message, size) * NS_PER_S;
 		l->ops->on_request(l->self, message, size);
 		break;
-	case VSS_DEVICE_UNKNOWN:
+	case DEVICE_UNKNOWN:
 		lose(l, "the kernel sends what is no message");
 		break;
 	}
@@ -126,8 +141,8 @@ static void on_message(struct vss_device_link *l, const uint8_t *message, size_t
 
 static void on_readable(evutil_socket_t fd, short what, void *user)
 {
-	struct vss_device_link *l = user;
-	uint8_t message[READ_SIZE] = {0};
+	struct device_link *l = user;
+	uint8_t message[DEVICE_MESSAGE_MAX];
 	ssize_t n = read(fd, message, sizeof(message));
 
 	(void)what;
@@ -139,36 +154,36 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 		on_message(l, message, (size_t)n);
 }
 
-static int write_message(struct vss_device_link *l, const uint8_t *message)
+static int write_message(struct device_link *l, const void *message, size_t size)
 {
-	ssize_t n = write(l->fd, message, VSS_DEVICE_MESSAGE_SIZE);
+	ssize_t n = write(l->fd, message, size);
 
-	if (n == VSS_DEVICE_MESSAGE_SIZE)
+	if (n == (ssize_t)size)
 		return 0;
 	return n < 0 ? negative_errno() : -EIO;
 }
 
-static void open_device(struct vss_device_link *l)
+static void open_device(struct device_link *l)
 {
-	uint8_t message[VSS_DEVICE_MESSAGE_SIZE];
+	uint8_t message[DEVICE_MESSAGE_MAX];
+	size_t size = l->kind->put_registration(message);
 
 	l->fd = open(l->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
 	if (l->fd < 0) {
 		tell_open_failed(l);
-		timer_set(l->timer, clock_monotonic_ns() + RETRY_S * NS_PER_S);
+		retry_later(l);
 		return;
 	}
 	l->readable = event_new(l->base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
-	vss_device_register(message);
-	if (!l->readable || event_add(l->readable, NULL) < 0 || write_message(l, message)) {
-		set_problem(l, "the kernel does not take the registration at its VSS device");
+	if (!l->readable || event_add(l->readable, NULL) < 0 || write_message(l, message, size)) {
+		set_problem(l, "the kernel does not take the registration at its device");
 		close_device(l);
 	}
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *user)
 {
-	struct vss_device_link *l = user;
+	struct device_link *l = user;
 
 	(void)fd;
 	(void)what;
@@ -178,30 +193,27 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 		lose(l, "the kernel did not wait for an answer");
 }
 
-int vss_device_link_answer(struct vss_device_link *l, uint32_t status)
+int device_link_answer(struct device_link *l, const void *message, size_t size)
 {
-	uint8_t message[VSS_DEVICE_MESSAGE_SIZE];
-
 	if (!l->asked)
-		return VSS_DEVICE_LINK_LOST;
+		return DEVICE_LINK_LOST;
 	l->asked = false;
-	vss_device_answer(message, status);
-	if (clock_monotonic_ns() < l->answer_by_ns && write_message(l, message) == 0)
+	if (clock_monotonic_ns() < l->answer_by_ns && write_message(l, message, size) == 0)
 		return 0;
 	l->must_close = true;
 	timer_set(l->timer, clock_monotonic_ns());
-	return VSS_DEVICE_LINK_LOST;
+	return DEVICE_LINK_LOST;
 }
 
-int vss_device_link_new(struct event_base *base, const char *path,
-			const struct vss_device_link_user *ops, void *self,
-			struct vss_device_link **ret_link)
+int device_link_new(struct event_base *base, const struct device_kind *kind, const char *path,
+		    const struct device_link_user *ops, void *self, struct device_link **ret_link)
 {
-	_cleanup_(cleanup_vss_device_linkp) struct vss_device_link *l = calloc(1, sizeof(*l));
+	_cleanup_(cleanup_device_linkp) struct device_link *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return -ENOMEM;
 	l->base = base;
+	l->kind = kind;
 	l->path = path;
 	l->ops = ops;
 	l->self = self;
@@ -215,7 +227,7 @@ int vss_device_link_new(struct event_base *base, const char *path,
 	return 0;
 }
 
-struct vss_device_link *vss_device_link_free(struct vss_device_link *l)
+struct device_link *device_link_free(struct device_link *l)
 {
 	if (!l)
 		return NULL;
@@ -228,14 +240,19 @@ struct vss_device_link *vss_device_link_free(struct vss_device_link *l)
 	return NULL;
 }
 
-const char *vss_device_link_state(const struct vss_device_link *l)
+const char *device_link_state(const struct device_link *l)
 {
 	if (l->fd < 0)
 		return "closed";
 	return l->registered ? "open" : "registering";
 }
 
-const char *vss_device_link_problem(const struct vss_device_link *l)
+bool device_link_is_open(const struct device_link *l)
+{
+	return l->fd >= 0 && l->registered;
+}
+
+const char *device_link_problem(const struct device_link *l)
 {
 	return *l->problem ? l->problem : NULL;
 }
