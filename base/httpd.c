@@ -112,6 +112,13 @@ const char *httpd_request_param(const struct httpd_request *request, const char 
 	return NULL;
 }
 
+const char *httpd_request_header(const struct httpd_request *request, const char *name)
+{
+	return request->evhttp
+		       ? evhttp_find_header(evhttp_request_get_input_headers(request->evhttp), name)
+		       : NULL;
+}
+
 json_t *httpd_request_body(const struct httpd_request *request)
 {
 	return request->body;

@@ -67,6 +67,9 @@ _must_check_ int httpd_route(struct httpd *httpd, const char *method, const char
  */
 const char *httpd_request_param(const struct httpd_request *request, const char *name);
 
+/* The value of a header; NULL if there is none. Borrowed until the reply. */
+const char *httpd_request_header(const struct httpd_request *request, const char *name);
+
 /* The body, borrowed until the reply; NULL if there was none. */
 json_t *httpd_request_body(const struct httpd_request *request);
 

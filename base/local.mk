@@ -19,6 +19,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/copy.c %D%/copy.h \
 	%D%/extents.c %D%/extents.h \
 	%D%/fdpass.c %D%/fdpass.h \
+	%D%/histogram.c %D%/histogram.h \
 	%D%/httpc.c %D%/httpc.h \
 	%D%/httpd.c %D%/httpd.h \
 	%D%/httpd_door.c %D%/httpd_door.h \
@@ -26,9 +27,10 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/log.c %D%/log.h \
 	%D%/sha256.c %D%/sha256.h \
 	%D%/stream.c %D%/stream.h \
+	%D%/metrics.c %D%/metrics.h \
 	%D%/unixsock.c %D%/unixsock.h \
 	%D%/usage.c %D%/usage.h \
 	%D%/worker.c %D%/worker.h
 
 # What a program that links libbase_sys.a links, too; the archives are for its LDADD.
-BASE_SYS_LIBS = $(LIBEVENT_LIBS) $(JANSSON_LIBS) $(AIO_LIBS) $(XXHASH_LIBS) $(URCU_LIBS) -lpthread
+BASE_SYS_LIBS = $(LIBEVENT_LIBS) $(JANSSON_LIBS) $(AIO_LIBS) $(XXHASH_LIBS) $(URCU_LIBS) -lpthread -lm

@@ -10,6 +10,7 @@
 
 #include "daemon/api.h"
 
+#include "daemon/metrics.h"
 #include "daemon/vmbus_list.h"
 #include "vmbus/discover.h"
 
@@ -34,9 +35,8 @@ static json_t *backup_status(struct api *api)
 	return backup;
 }
 
-static void get_status(struct httpd_request *request, void *user)
+json_t *api_status(struct api *api)
 {
-	struct api *api = user;
 	json_t *status = json_pack("{s:i, s:s, s:s, s:s}", "schema", 1, "program", "hvguestd",
 				   "version", PACKAGE_VERSION, "name", api->config->name);
 
@@ -47,7 +47,12 @@ static void get_status(struct httpd_request *request, void *user)
 	json_object_set_new(status, "memory", bind_dynmem_status(api->dynmem));
 	json_object_set_new(status, "hotplug", bind_hotplug_status(api->hotplug));
 	json_object_set_new(status, "backup", backup_status(api));
-	httpd_reply_json(request, 200, status);
+	return status;
+}
+
+static void get_status(struct httpd_request *request, void *user)
+{
+	httpd_reply_json(request, 200, api_status(user));
 }
 
 /* A machine that has never made a backup answers with nothing but the schema. */
@@ -166,6 +171,9 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 	if (r)
 		return r;
 	r = httpd_route(httpd, "POST", "/v1/memory/verify", post_memory_verify, api);
+	if (r)
+		return r;
+	r = metrics_add_route(api, httpd);
 	if (r)
 		return r;
 	return bind_manual_add_routes(api->manual, httpd);

@@ -14,6 +14,7 @@
  * hvguestd's API: JSON over HTTP on a Unix socket. Schema 1:
  *
  *     GET /v1/status        everything the daemon does and sees
+ *     GET /metrics          the same for Prometheus: daemon/metrics.c
  *     POST /v1/memory/verify   whether all that the host has is still ours, page by page
  *     GET /v1/vmbus         every VMBus device of this machine, and the channels of the services
  *     GET /v1/backup/plan           what would be frozen now, and why not the rest
@@ -45,3 +46,6 @@ struct api {
 
 /* Adds the routes. -ENOMEM. */
 _must_check_ int api_add_routes(struct api *api, struct httpd *httpd);
+
+/* Everything the daemon does and sees, as GET /v1/status tells it. */
+json_t *api_status(struct api *api);

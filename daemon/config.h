@@ -40,6 +40,8 @@ struct config {
 	char *lab_socket;  /* NULL: no lab host */
 	char *freezer;     /* the helper program */
 	enum log_level log_level;
+	char *read_group;  /* whose members may look; NULL: root's */
+	char *metrics_listen; /* ADDRESS:PORT; NULL: no TCP */
 
 	/* [vmbus] */
 	unsigned takeover; /* enum config_service: whose devices are taken from the kernel's drivers */

@@ -33,6 +33,7 @@ void ic_channel_init(struct ic_channel *c, struct event_base *base,
 	c->ops = ops;
 	c->self = self;
 	c->lost_answers = 0;
+	c->last_request_ns = 0;
 	c->patience = NULL;
 	c->patience_ns = PATIENCE_NS;
 	ic_guest_init(&c->ic, service);
@@ -71,6 +72,7 @@ static void on_message(void *user, uint8_t *message, size_t size, uint64_t trans
 
 	switch (ic_guest_receive(&c->ic, message, size, trans_id)) {
 	case 0:
+		c->last_request_ns = clock_monotonic_ns();
 		data = ic_guest_data(&c->ic, &n);
 		c->ops->on_request(c->self, data, n);
 		break;
@@ -172,6 +174,21 @@ static void close_channel(void *self, const char *why)
 		c->ops->on_closed(c->self);
 }
 
+static json_t *traffic(const void *self)
+{
+	const struct ic_channel *c = self;
+	const struct ic_stats *s = &c->ic.stats;
+	json_t *status = json_pack(
+		"{s:I, s:I, s:I}", "requests", (json_int_t)s->requests, "negotiations",
+		(json_int_t)s->negotiations, "errors",
+		(json_int_t)(s->malformed + s->unexpected + s->unknown + c->lost_answers));
+
+	if (status && c->last_request_ns > 0)
+		json_object_set_new(status, "quiet_seconds",
+				    json_real((clock_monotonic_ns() - c->last_request_ns) / 1e9));
+	return status;
+}
+
 struct service ic_channel_service(struct ic_channel *c)
 {
 	return (struct service){
@@ -180,6 +197,7 @@ struct service ic_channel_service(struct ic_channel *c)
 		.self = c,
 		.open = open_channel,
 		.close = close_channel,
+		.traffic = traffic,
 	};
 }
 

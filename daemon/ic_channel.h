@@ -31,6 +31,7 @@ struct ic_channel {
 	const struct ic_channel_user *ops;
 	void *self;
 	uint64_t lost_answers; /* the host asked on without reading what it was answered */
+	uint64_t last_request_ns; /* 0: none yet */
 	struct event *patience;
 	uint64_t patience_ns; /* how long an open channel waits for a version before it is said */
 };

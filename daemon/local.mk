@@ -24,6 +24,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/memory_guard.c %D%/memory_guard.h \
 	%D%/memory_sources.c %D%/memory_sources.h \
 	%D%/memory_work.c %D%/memory_work.h \
+	%D%/metrics.c %D%/metrics.h \
 	%D%/receipt.c %D%/receipt.h \
 	%D%/receipts.c %D%/receipts.h \
 	%D%/recover.c %D%/recover.h \

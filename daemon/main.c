@@ -19,6 +19,7 @@
 
 #include <cap-ng.h>
 #include <event2/event.h>
+#include <grp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -114,6 +115,44 @@ static bool backup_is_holding(const void *snapshot)
 	return snapshot_is_holding(snapshot);
 }
 
+/* Lets the members of a group in, too. */
+static int give_to_group(const char *path, const char *name)
+{
+	const struct group *group = name ? getgrnam(name) : NULL;
+
+	if (!name)
+		return EXIT_OK;
+	if (group && chown(path, (uid_t)-1, group->gr_gid) == 0)
+		return EXIT_OK;
+	log_error("%s cannot be given to the group %s: %s: name another one by read_group", path, name,
+		  group ? strerror(errno) : "there is no such group");
+	return EXIT_ERROR;
+}
+
+/* The sockets that change nothing. */
+static int open_for_looking(struct daemon *d)
+{
+	const char *address = d->config.metrics_listen;
+	char path[256];
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/read.sock", d->config.run_dir) >= (int)sizeof(path))
+		return fail("run_dir", -ENAMETOOLONG);
+	r = httpd_open_read_only(d->httpd, path, 0660);
+	if (r)
+		return fail_in_run_dir(&d->config, "read.sock", r);
+	r = give_to_group(path, d->config.read_group);
+	if (r || !address)
+		return r;
+	r = httpd_open_tcp(d->httpd, address);
+	if (r == 0)
+		return EXIT_OK;
+	log_error("metrics_listen: cannot listen on %s: %s: name a free ADDRESS:PORT of this machine",
+		  address,
+		  r == HTTPD_IN_USE ? "somebody does" : r == -EINVAL ? "this is no address" : strerror(-r));
+	return EXIT_ERROR;
+}
+
 static int open_api(struct daemon *d)
 {
 	char path[256];
@@ -128,6 +167,10 @@ static int open_api(struct daemon *d)
 	}
 	if (r)
 		return fail_in_run_dir(&d->config, "api.sock", r);
+
+	r = open_for_looking(d);
+	if (r)
+		return r;
 
 	d->api.config = &d->config;
 	d->api.connection = &d->connection;

@@ -15,7 +15,9 @@
 
 #include "daemon/receipts.h"
 
+#include "base/clock.h"
 #include "base/container.h"
+#include "base/histogram.h"
 #include "base/jobs.h"
 
 #include <dirent.h>
@@ -28,6 +30,11 @@
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-journal.h>
 #endif
+
+/* From a millisecond, which a good freeze takes, to the longest that may be configured. */
+static const double window_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+				       0.5,   1,      2.5,   5,    10,    30,   60,  900};
+static const double hook_bounds[] = {0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300};
 
 #define NAME_FORMAT "receipt-%08u.json"
 
@@ -51,6 +58,9 @@ struct receipts {
 	unsigned int next_id;
 	json_t *list; /* newest first */
 	struct writing *writings;
+	json_t *classes; /* how many of each since the start */
+	struct histogram windows, hooks; /* seconds */
+	uint64_t last_ns; /* 0: none since the start */
 };
 
 static unsigned int id_of(const char *name)
@@ -181,11 +191,43 @@ static void on_written(struct job *job)
 	forget_writing(w);
 }
 
+/* Counts it for the metrics. */
+static void count(struct receipts *r, const json_t *receipt)
+{
+	const json_t *hooks = json_object_get(receipt, "hooks"), *hook, *run;
+	const char *class = json_string_value(json_object_get(receipt, "class"));
+	size_t i, k;
+
+	if (class)
+		json_object_set_new(r->classes, class,
+				    json_integer(json_integer_value(json_object_get(r->classes, class)) + 1));
+	histogram_add(&r->windows,
+		      (double)json_integer_value(json_object_get(receipt, "window_us")) / 1e6);
+	json_array_foreach(hooks, i, hook)
+		json_array_foreach(json_object_get(hook, "runs"), k, run)
+			histogram_add(&r->hooks,
+				      json_number_value(json_object_get(run, "duration_us")) / 1e6);
+	r->last_ns = clock_monotonic_ns();
+}
+
+json_t *receipts_totals(const struct receipts *r)
+{
+	json_t *totals = json_pack("{s:O, s:o, s:o}", "classes", r->classes, "window_seconds",
+				   histogram_to_json(&r->windows), "hook_seconds",
+				   histogram_to_json(&r->hooks));
+
+	if (totals && r->last_ns > 0)
+		json_object_set_new(totals, "last_age_seconds",
+				    json_real((clock_monotonic_ns() - r->last_ns) / 1e9));
+	return totals;
+}
+
 void receipts_add(struct receipts *r, json_t *take_receipt)
 {
 	struct writing *w = calloc(1, sizeof(*w));
 	const char *text;
 
+	count(r, take_receipt);
 	json_object_set_new(take_receipt, "id", json_integer(r->next_id));
 	json_array_insert_new(r->list, 0, take_receipt);
 	while (json_array_size(r->list) > 1 && json_array_size(r->list) > r->config->n_receipts)
@@ -301,7 +343,10 @@ int receipts_new(struct event_base *base, const struct config *config,
 	r->folder_fd = -1;
 	r->next_id = 1;
 	r->list = json_array();
-	if (!r->list)
+	r->classes = json_object();
+	histogram_init(&r->windows, window_bounds, sizeof(window_bounds) / sizeof(window_bounds[0]));
+	histogram_init(&r->hooks, hook_bounds, sizeof(hook_bounds) / sizeof(hook_bounds[0]));
+	if (!r->list || !r->classes)
 		return -ENOMEM;
 	error = open_folder(r);
 	if (error)
@@ -332,6 +377,7 @@ struct receipts *receipts_free(struct receipts *r)
 		forget_writing(w);
 	}
 	json_decref(r->list);
+	json_decref(r->classes);
 	(void)close_fd(r->folder_fd);
 	free(r);
 	return NULL;

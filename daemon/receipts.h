@@ -31,5 +31,8 @@ void receipts_add(struct receipts *r, json_t *take_receipt);
 /* The @n-th newest, from 1 on, as a new reference; NULL: there are not so many. */
 json_t *receipts_get(const struct receipts *r, size_t n);
 
+/* Since the daemon's start: {"classes": {class: number}, and how long writers and hooks took}. */
+json_t *receipts_totals(const struct receipts *r);
+
 /* The list, newest first, each with what it takes to choose one. */
 json_t *receipts_list(const struct receipts *r);

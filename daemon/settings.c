@@ -78,6 +78,16 @@ static bool set_lab(struct config *c, const char *value)
 	return set_text(&c->lab_socket, value);
 }
 
+static bool set_read_group(struct config *c, const char *value)
+{
+	return set_text(&c->read_group, value);
+}
+
+static bool set_metrics_listen(struct config *c, const char *value)
+{
+	return strchr(value, ':') && set_text(&c->metrics_listen, value);
+}
+
 static void forget_takeover(struct config *c)
 {
 	c->takeover = 0;
@@ -441,6 +451,26 @@ const struct setting settings[] = {
 		.value = "info",
 		.reloads = true,
 		.set = set_log_level,
+	},
+	{
+		.section = "api",
+		.key = "read_group",
+		.option = "read-group",
+		.argument = "GROUP",
+		.help = "who may look, and change nothing: the members of this group, by read.sock in the "
+			"run directory",
+		.value_help = "root",
+		.set = set_read_group,
+	},
+	{
+		.section = "api",
+		.key = "metrics_listen",
+		.option = "metrics-listen",
+		.argument = "ADDRESS:PORT",
+		.help = "let Prometheus, and whoever can reach this address, look at /metrics and at all "
+			"that read.sock shows, without a password",
+		.value_help = "no TCP",
+		.set = set_metrics_listen,
 	},
 	{
 		.section = "lab",
@@ -809,4 +839,6 @@ void settings_fini(struct config *config)
 	free(config->vss_device);
 	free(config->keeper);
 	free(config->report_cgroup);
+	free(config->read_group);
+	free(config->metrics_listen);
 }

@@ -86,19 +86,32 @@ static json_t *list_devices(struct connection *connection, const char *sysfs,
 	return list;
 }
 
+json_t *channel_list(struct connection *connection, const struct service *services, size_t n)
+{
+	json_t *channels = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		const struct service *s = &services[i];
+		json_t *channel = json_pack("{s:s, s:s}", "service", s->name, "state",
+					    connection_channel_state(connection, s->self));
+		json_t *traffic = s->traffic ? s->traffic(s->self) : NULL;
+
+		json_object_update(channel, traffic);
+		json_decref(traffic);
+		json_array_append_new(channels, channel);
+	}
+	return channels;
+}
+
 json_t *vmbus_list(struct connection *connection, const char *sysfs, const struct service *services,
 		   size_t n)
 {
 	bool is_lab = strcmp(connection->ops->transport, "uio") != 0;
-	json_t *channels = json_array(), *devices;
+	json_t *devices;
 
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(
-			channels,
-			json_pack("{s:s, s:s}", "service", services[i].name, "state",
-				  connection_channel_state(connection, services[i].self)));
 	devices = is_lab ? json_array() : list_devices(connection, sysfs, services, n);
 	return json_pack("{s:i, s:s, s:b, s:o, s:o}", "schema", 1, "transport",
 			 connection->ops->transport, "blocks_hibernation",
-			 blocks_hibernation(devices), "devices", devices, "channels", channels);
+			 blocks_hibernation(devices), "devices", devices, "channels",
+			 channel_list(connection, services, n));
 }

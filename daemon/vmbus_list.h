@@ -13,3 +13,6 @@
  */
 json_t *vmbus_list(struct connection *connection, const char *sysfs, const struct service *services,
 		   size_t n);
+
+/* The channels of @services: [{"service", "state", and what each has carried}]. */
+json_t *channel_list(struct connection *connection, const struct service *services, size_t n);

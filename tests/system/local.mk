@@ -35,6 +35,7 @@ SYSTEM_TESTS = \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
 	%D%/test-memory-faults.sh \
+	%D%/test-metrics.sh \
 	%D%/test-notify.sh \
 	%D%/test-plan.sh \
 	%D%/test-postgresql.sh \

@@ -82,6 +82,7 @@ UNIT_TESTS = \
 	%D%/test-onliner \
 	%D%/test-osinfo \
 	%D%/test-overcommit \
+	%D%/test-metrics \
 	%D%/test-nearest \
 	%D%/test-notify \
 	%D%/test-pages \
@@ -186,6 +187,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_ledger_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_link_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_log_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_metrics_LDADD = base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_nearest_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_meminfo_LDADD = policy/libpolicy_sys.a policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_onliner_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)

@@ -97,7 +97,8 @@ static void set_up(void)
 	snprintf(path, sizeof(path), "%s/lab.sock", folder);
 	unixsock_init(&sock);
 	cr_assert(eq(int, unixsock_listen(&sock, path, SOCK_SEQPACKET, 0600), 0));
-	service = (struct service){"vss", &vmbus_class_vss, &seen, open_port, close_port, NULL};
+	service = (struct service){.name = "vss", .class_id = &vmbus_class_vss, .self = &seen,
+				   .open = open_port, .close = close_port};
 	base = event_base_new();
 	cr_assert(eq(int, lab_host_new(base, path, "one", &service, 1, NULL, &connection), 0));
 

@@ -98,7 +98,8 @@ static void set_up(void)
 	snprintf(run_dir, sizeof(run_dir), "%s", tree_path("run"));
 	config = (struct takeover_config){sysfs, dev, proc, run_dir, "/bin/false", 50000000,
 					  RETRY_NS, false};
-	service = (struct service){"dynmem", &vmbus_class_dynmem, &seen, open_port, close_port, NULL};
+	service = (struct service){.name = "dynmem", .class_id = &vmbus_class_dynmem, .self = &seen,
+				   .open = open_port, .close = close_port};
 	base = event_base_new();
 }
 

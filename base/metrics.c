@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Metrics.
+ *
+ * A table says which value of the status is which metric, so that the two cannot tell different
+ * stories, and one that is missing (a service that is off, a file that could not be read) costs its
+ * own series and no other.
+ *
+ * The two formats differ in little: OpenMetrics names a counter's family without "_total" and ends
+ * with a line that says so. Samples come in the order of the table; a family's head is written with
+ * its first sample, so that no family is empty.
+ */
+
+#include "base/metrics.h"
+
+#include "base/histogram.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum metrics_format metrics_choose(const char *accept)
+{
+	return accept && strstr(accept, "application/openmetrics-text") ? METRICS_OPENMETRICS
+									 : METRICS_TEXT;
+}
+
+const char *metrics_content_type(enum metrics_format format)
+{
+	return format == METRICS_OPENMETRICS
+		       ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+		       : "text/plain; version=0.0.4; charset=utf-8";
+}
+
+/* Where the samples go. */
+struct writer {
+	FILE *to;
+	enum metrics_format format;
+	const struct metric *metric;
+	const char *family; /* whose head was written last */
+};
+
+static void write_head(struct writer *w)
+{
+	static const char *const types[] = {
+		[METRIC_GAUGE] = "gauge",
+		[METRIC_COUNTER] = "counter",
+		[METRIC_TEXT] = "gauge",
+		[METRIC_HISTOGRAM] = "histogram",
+	};
+	const struct metric *m = w->metric;
+	const char *suffix =
+		m->type == METRIC_COUNTER && w->format == METRICS_TEXT ? "_total" : "";
+
+	if (w->family && !strcmp(w->family, m->name))
+		return;
+	w->family = m->name;
+	fprintf(w->to, "# HELP %s%s %s\n# TYPE %s%s %s\n", m->name, suffix, m->help, m->name, suffix,
+		types[m->type]);
+}
+
+static void write_label_value(FILE *to, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == '\n')
+			fputs("\\n", to);
+		else if (*text == '\\' || *text == '"')
+			fprintf(to, "\\%c", *text);
+		else
+			putc(*text, to);
+	}
+}
+
+/* The element's label, and one more if @name is not NULL. */
+static void write_labels(const struct writer *w, const char *element, const char *name,
+			 const char *value)
+{
+	bool has_element = w->metric->label && element;
+
+	if (!has_element && !name)
+		return;
+	putc('{', w->to);
+	if (has_element) {
+		fprintf(w->to, "%s=\"", w->metric->label);
+		write_label_value(w->to, element);
+		fputs(name ? "\"," : "\"", w->to);
+	}
+	if (name) {
+		fprintf(w->to, "%s=\"", name);
+		write_label_value(w->to, value);
+		putc('"', w->to);
+	}
+	putc('}', w->to);
+}
+
+static void write_number(FILE *to, double number)
+{
+	if (number == floor(number) && fabs(number) < 1e15)
+		fprintf(to, " %.0f\n", number);
+	else
+		fprintf(to, " %.9g\n", number);
+}
+
+static void write_histogram(struct writer *w, const char *element, const json_t *value)
+{
+	const char *name = w->metric->name;
+	const json_t *bounds = json_object_get(value, "le"), *bound;
+	double sum = 0;
+	char text[32];
+	size_t i;
+
+	json_array_foreach(bounds, i, bound) {
+		sum += json_number_value(json_array_get(json_object_get(value, "counts"), i));
+		snprintf(text, sizeof(text), "%g", json_number_value(bound));
+		fprintf(w->to, "%s_bucket", name);
+		write_labels(w, element, "le", text);
+		write_number(w->to, sum);
+	}
+	fprintf(w->to, "%s_bucket", name);
+	write_labels(w, element, "le", "+Inf");
+	write_number(w->to, json_number_value(json_object_get(value, "count")));
+	fprintf(w->to, "%s_sum", name);
+	write_labels(w, element, NULL, NULL);
+	write_number(w->to, json_number_value(json_object_get(value, "sum")));
+	fprintf(w->to, "%s_count", name);
+	write_labels(w, element, NULL, NULL);
+	write_number(w->to, json_number_value(json_object_get(value, "count")));
+}
+
+static void write_sample(struct writer *w, const char *element, const json_t *value)
+{
+	const struct metric *m = w->metric;
+	const bool is_number = json_is_number(value) || json_is_boolean(value);
+
+	if (m->type == METRIC_HISTOGRAM ? !json_is_object(value)
+					: m->type == METRIC_TEXT ? !json_is_string(value) : !is_number)
+		return;
+	write_head(w);
+	if (m->type == METRIC_HISTOGRAM) {
+		write_histogram(w, element, value);
+		return;
+	}
+	fprintf(w->to, "%s%s", m->name, m->type == METRIC_COUNTER ? "_total" : "");
+	if (m->type == METRIC_TEXT) {
+		write_labels(w, element, "value", json_string_value(value));
+		write_number(w->to, 1);
+	} else {
+		write_labels(w, element, NULL, NULL);
+		write_number(w->to, (json_is_boolean(value) ? json_is_true(value)
+							    : json_number_value(value)) *
+					    (m->scale > 0 ? m->scale : 1));
+	}
+}
+
+static void follow(struct writer *w, const json_t *at, const char *path, const char *element);
+
+static void follow_list(struct writer *w, const json_t *list, const char *rest)
+{
+	const char *key = w->metric->key, *name;
+	json_t *element;
+	size_t i;
+
+	json_array_foreach(list, i, element)
+		follow(w, element, rest, json_string_value(json_object_get(element, key ? key : "name")));
+	json_object_foreach((json_t *)(uintptr_t)list, name, element)
+		follow(w, element, rest, key ? json_string_value(json_object_get(element, key)) : name);
+}
+
+/* Down the path from @at; an element of a list that has no name is left out. */
+static void follow(struct writer *w, const json_t *at, const char *path, const char *element)
+{
+	char word[64];
+	size_t n = strcspn(path, ".[");
+
+	if (*path == '\0') {
+		write_sample(w, element, at);
+		return;
+	}
+	snprintf(word, sizeof(word), "%.*s", (int)n, path);
+	at = n > 0 ? json_object_get(at, word) : at;
+	path += n;
+	if (!at)
+		return;
+	if (*path == '[')
+		follow_list(w, at, path + (path[2] == '.' ? 3 : 2));
+	else
+		follow(w, at, path + (*path == '.'), element);
+}
+
+void metrics_write(FILE *to, const struct metric metrics[], const json_t *facts,
+		   enum metrics_format format)
+{
+	struct writer w = {.to = to, .format = format};
+
+	for (w.metric = metrics; w.metric->name; w.metric++)
+		follow(&w, facts, w.metric->path, NULL);
+}
+
+void metrics_end(FILE *to, enum metrics_format format)
+{
+	if (format == METRICS_OPENMETRICS)
+		fputs("# EOF\n", to);
+}

@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Metrics: both daemons' pass promtool and are scraped by a real Prometheus; what is missing costs its
+# own series only; the sockets for looking let nobody change anything.
+
+. "$(dirname "$0")/tap.sh"
+need_root
+need_programs jq curl promtool prometheus
+watchdog 180
+. "$(dirname "$0")/lab.sh"
+
+# get NAME PATH [OPTION...]: from a daemon's socket for looking
+get() {
+    local name=$1 path=$2
+    shift 2
+    curl -s --max-time 10 --unix-socket "$run/$name/read.sock" "$@" "http://localhost$path"
+}
+
+# of NAME SERIES: the value of one series, as the text has it
+of() {
+    get "$1" /metrics | awk -v "series=$2" '$1 == series { print $2 }'
+}
+
+free_port() {
+    local port
+    for port in {9901..9999}; do
+        (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    done
+}
+
+lints() {
+    get "$1" /metrics | promtool check metrics
+}
+
+port=$(free_port)
+start_host --startup 1G --minimum 1000M --first-action 0
+start_guest one --memory yes --metrics-listen "127.0.0.1:$port"
+check "every service is ready" soon ready one
+
+check "the guest's metrics pass promtool" lints one
+is "none has another prefix" "$(get one /metrics | grep -v '^#' | grep -vc '^hvguest_')" 0
+is "the version" "$(of one "hvguest_build_info{value=\"$(guest_value one .version)\"}")" 1
+is "a channel's state" "$(of one 'hvguest_channel_state{service="heartbeat",value="open"}')" 1
+check "requests are counted" soon eval '[ "$(of one "hvguest_channel_requests_total{service=\"heartbeat\"}")" -ge 2 ]'
+is "memory that this machine sees" \
+    "$(of one hvguest_dynamic_memory_vm_guest_visible_physical_memory_bytes)" \
+    "$(($(awk '/^MemTotal/ { print $2 }' /proc/meminfo) * 1024))"
+check "what was reported is what the status says" soon eval '
+    [ "$(of one hvguest_memory_floor_bytes)" = "$(guest_value one .memory.floor_bytes)" ]'
+[ ! -e /proc/pressure/memory ] ||
+    check "stall times" test -n "$(of one hvguest_pressure_memory_stalled_seconds_total)"
+
+get one /metrics -H 'Accept: application/openmetrics-text; version=1.0.0' >"$run/open"
+is "OpenMetrics ends as it must" "$(tail -n 1 "$run/open")" "# EOF"
+check "... and names the families of counters without _total" \
+    grep -q '^# TYPE hvguest_heartbeats counter$' "$run/open"
+is "the content type says which" "$(get one /metrics -o /dev/null -w '%{content_type}')" \
+    "text/plain; version=0.0.4; charset=utf-8"
+
+is "read.sock changes nothing" "$(get one /v1/memory/release -X POST -o /dev/null -w '%{http_code}')" 403
+is "... but shows the status" "$(get one /v1/status | jq -r .name)" one
+is "its mode" "$(stat -c %a "$run/one/read.sock")" 660
+is "api.sock is root's" "$(stat -c %a "$run/one/api.sock")" 600
+is "TCP shows metrics" "$(curl -s "http://127.0.0.1:$port/metrics" | grep -c '^hvguest_build_info')" 1
+is "... and changes nothing" \
+    "$(curl -s -X POST -o /dev/null -w '%{http_code}' "http://127.0.0.1:$port/v1/memory/release")" 403
+
+check "a backup is counted: it fails, nothing may be frozen" eval '! guest one freeze'
+start_guest two --memory no --read-group nogroup
+is "a guest without dynamic memory reports none" "$(get two /metrics | grep -c '^hvguest_memory_committed')" 0
+is "... and all others" "$(of two 'hvguest_host_state{value="connected"}')" 1
+check "... and passes promtool" lints two
+is "read.sock is the group's" "$(stat -c %G "$run/two/read.sock")" nogroup
+status=0
+"$hvguestd" --lab "$run/host/lab.sock" --run-dir "$run/three" --freezer "$freezer" \
+    --metrics-listen "127.0.0.1:$port" >"$run/three.out" 2>&1 || status=$?
+is "an address that is taken ends the start" "$status" 1
+check "... with its name" grep -q "cannot listen on 127.0.0.1:$port: somebody does: name a free" "$run/three.out"
+
+# A real Prometheus takes them.
+prometheus_port=$(free_port)
+mkdir "$run/prometheus"
+cat >"$run/prometheus.yml" <<END
+global: { scrape_interval: 1s }
+scrape_configs:
+  - job_name: hvguest
+    static_configs: [{ targets: ['127.0.0.1:$port'] }]
+END
+prometheus --config.file="$run/prometheus.yml" --storage.tsdb.path="$run/prometheus" \
+    --web.listen-address="127.0.0.1:$prometheus_port" >"$run/prometheus.log" 2>&1 &
+prometheus_pid=$!
+on_exit stop "$prometheus_pid"
+
+# query EXPRESSION: the first value
+query() {
+    curl -s --max-time 5 "http://127.0.0.1:$prometheus_port/api/v1/query" --data-urlencode "query=$1" |
+        jq -r '.data.result[0].value[1]'
+}
+check "Prometheus scrapes the guest" soon eval '[ "$(query "up{job=\"hvguest\"}")" = 1 ]'
+check "... and has its heartbeats" soon eval '[ "$(query "hvguest_heartbeats_total >= bool 2")" = 1 ]'
+is "... with the type" "$(curl -s "http://127.0.0.1:$prometheus_port/api/v1/metadata?metric=hvguest_memory_floor_bytes" |
+    jq -r '.data.hvguest_memory_floor_bytes[0].type')" gauge
+stop "$prometheus_pid"
+
+ends "the guest ends well" "$one_pid"
+ends "the other guest ends well" "$two_pid"
+ends "the host ends well" "$host_pid"
+no_reports
+done_testing
