@@ -23,6 +23,7 @@
 enum {
 	CONFIG_ROOTS_MAX = 64,
 	CONFIG_RULES_MAX = 64,
+	CONFIG_DISKS_MAX = 32,
 };
 
 /* The services that can be taken over, as bits. */
@@ -87,6 +88,14 @@ struct config {
 	bool memory_blocks;        /* take whole memory blocks offline where they are free */
 	enum hotadd_policy hotplug; /* what to do with blocks that are added */
 	uint32_t hotplug_ratio_percent; /* HOTADD_AUTO: Movable, for each hundred of the kernel's */
+
+	bool ip_injection; /* [kvp]: a host may set the addresses of this machine's adapters */
+
+	/* [disks] */
+	bool disks_grow;               /* make those that are listed larger when the host has */
+	char *disks[CONFIG_DISKS_MAX]; /* names or paths */
+	size_t n_disks;
+	char *disks_helper;            /* the program that does it */
 
 	struct config_value *values; /* of each setting: what was said, and where */
 };

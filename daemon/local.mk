@@ -18,6 +18,8 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/dynmem_status.c %D%/dynmem_status.h \
 	%D%/hot_add.c %D%/hot_add.h \
 	%D%/ic_channel.c %D%/ic_channel.h \
+	%D%/ip_apply.c %D%/ip_apply.h \
+	%D%/ip_injection.c %D%/ip_injection.h \
 	%D%/kept.c %D%/kept.h \
 	%D%/lab_host.c %D%/lab_host.h \
 	%D%/main.c \

@@ -414,6 +414,45 @@ static bool set_reclaim(struct config *c, const char *value)
 	return set_bool(&c->reclaim, value);
 }
 
+static bool set_ip_injection(struct config *c, const char *value)
+{
+	return set_bool(&c->ip_injection, value);
+}
+
+static bool set_disks_grow(struct config *c, const char *value)
+{
+	c->disks_grow = strcmp(value, "auto") == 0;
+	return c->disks_grow || strcmp(value, "off") == 0;
+}
+
+static void forget_disks(struct config *c)
+{
+	while (c->n_disks > 0)
+		free(c->disks[--c->n_disks]);
+}
+
+/* Adds names ("sda") or paths ("/dev/disk/by-id/..."), with commas in between. */
+static bool add_disks(struct config *c, const char *value)
+{
+	while (*value) {
+		size_t length = strcspn(value, ",");
+
+		if (length == 0 || *value == '-' || c->n_disks == CONFIG_DISKS_MAX)
+			return false;
+		c->disks[c->n_disks] = strndup(value, length);
+		if (!c->disks[c->n_disks])
+			return false;
+		c->n_disks++;
+		value += length + (value[length] == ',');
+	}
+	return true;
+}
+
+static bool set_disks_helper(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->disks_helper, value);
+}
+
 const struct setting settings[] = {
 	{
 		.section = "daemon",
@@ -809,6 +848,45 @@ const struct setting settings[] = {
 		.value = "3:1",
 		.set = set_hotplug_ratio,
 	},
+	{
+		.section = "kvp",
+		.key = "ip_injection",
+		.option = "ip-injection",
+		.argument = "yes|no",
+		.help = "let the host set the addresses of this machine's adapters, by the network "
+			"manager that has them; what they are is told in any case",
+		.value = "no",
+		.set = set_ip_injection,
+	},
+	{
+		.section = "disks",
+		.key = "grow",
+		.option = "disks-grow",
+		.argument = "off|auto",
+		.help = "when the host has made a listed disk larger, make its last partition and the "
+			"file system on it larger, too",
+		.value = "off",
+		.set = set_disks_grow,
+	},
+	{
+		.section = "disks",
+		.key = "list",
+		.option = "disks",
+		.argument = "DISK[,DISK...]",
+		.help = "disks for grow = auto: a name as sda, or a path as /dev/disk/by-id/...",
+		.value_help = "none",
+		.set = add_disks,
+		.forget = forget_disks,
+	},
+	{
+		.section = "disks",
+		.key = "helper",
+		.option = "disks-helper",
+		.argument = "PROGRAM",
+		.help = "the helper that looks at disks and makes them larger",
+		.value = HVGUEST_LIBEXECDIR "/hvguest-disks",
+		.set = set_disks_helper,
+	},
 };
 const size_t n_settings = sizeof(settings) / sizeof(settings[0]);
 
@@ -838,6 +916,7 @@ void settings_fini(struct config *config)
 	free(config->state_dir);
 	free(config->vss_device);
 	free(config->keeper);
+	free(config->disks_helper);
 	free(config->report_cgroup);
 	free(config->read_group);
 	free(config->metrics_listen);

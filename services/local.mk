@@ -20,6 +20,7 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/timesync_wire.h
 
 %C%_libservices_sys_a_SOURCES = \
+	%D%/adapters.c %D%/adapters.h \
 	%D%/addresses.c %D%/addresses.h \
 	%D%/fcopy_file.c %D%/fcopy_file.h \
 	%D%/fcopy_place.c %D%/fcopy_place.h \

@@ -16,6 +16,7 @@ TESTS += $(TSAN_TESTS) %D%/threads-hostile
 if HAVE_CRITERION
 
 UNIT_TESTS = \
+	%D%/test-adapters \
 	%D%/test-adder \
 	%D%/test-addresses \
 	%D%/test-align \
@@ -122,6 +123,7 @@ check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
 %C%_test_adder_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_adapters_LDADD = services/libservices_sys.a services/libservices.a $(MNL_LIBS) $(CRITERION_LIBS)
 %C%_test_addresses_LDADD = services/libservices_sys.a services/libservices.a $(MNL_LIBS) $(CRITERION_LIBS)
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_waterfill_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
