@@ -15,8 +15,8 @@
  * A thread cannot be stopped from outside while it is in a system call, so stopping is a request: a
  * flag of the job or of the whole worker that run() looks at between two pieces of work.
  *
- * This is the only file that knows liburcu. It calls the library's functions and does not use its
- * inline code, which would bring that code's licence into this program.
+ * This file and services/kvp_table.c know liburcu. It calls the library's functions and does not use
+ * its inline code, which would bring that code's licence into this program.
  */
 
 #include "base/worker.h"

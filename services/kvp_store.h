@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "base/error.h"
+#include "base/cleanup.h"
 #include "services/kvp_wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct event_base;
 
 /*
  * The pools: read from memory at any time, changed durably. Who may change which pool is not the
@@ -25,6 +27,38 @@ struct kvp_entry {
 	char key[KVP_KEY_SIZE];
 	char value[KVP_VALUE_SIZE];
 };
+
+struct kvp_store_options {
+	const char *dir; /* of the pools' files; made if it is missing */
+	/*
+	 * This boot, and this machine, as texts of less than 64 bytes; NULL: it is not known. Pools
+	 * that nobody has written since the machine booted are emptied if they are of another boot (3,
+	 * which the host fills again) or of another machine, whose disk this was copied from (0, 1, 3,
+	 * 4).
+	 */
+	const char *boot;
+	const char *machine;
+	/* From the event loop or kvp_store_new(): a line for the log. May be NULL. */
+	void (*note)(void *self, const char *text);
+	void *self;
+};
+
+/*
+ * Reads the pools. That their files cannot be used is no error: it is noted, and changes fail until
+ * they can. @options is not needed afterwards, @base must outlive the store. Negative errno.
+ */
+_must_check_ int kvp_store_new(struct event_base *base, const struct kvp_store_options *options,
+			       struct kvp_store **ret_store);
+
+/*
+ * Waits for the write that is under way. Changes that were not answered are not made, or not known
+ * to be, and their done() is not called. Takes NULL; returns NULL.
+ */
+struct kvp_store *kvp_store_free(struct kvp_store *s);
+DEFINE_CLEANUP(kvp_store)
+
+/* What is in the way of changes, for people; "": nothing that is known. Until the next event. */
+const char *kvp_store_trouble(const struct kvp_store *s);
 
 /* The value of @key. Never waits; any thread. KVP_STORE_NONE. */
 _must_check_ int kvp_store_get(const struct kvp_store *s, enum kvp_pool pool, const char *key,

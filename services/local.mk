@@ -11,8 +11,10 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/kvp_ip.c %D%/kvp_ip.h \
 	%D%/kvp_ip_files.c %D%/kvp_ip_files.h \
 	%D%/kvp_ip_wire.c %D%/kvp_ip_wire.h \
+	%D%/kvp_journal.c %D%/kvp_journal.h \
 	%D%/kvp_keys.c %D%/kvp_keys.h \
-	%D%/kvp_store.h \
+	%D%/kvp_record.c %D%/kvp_record.h \
+	%D%/kvp_stamp.c %D%/kvp_stamp.h \
 	%D%/kvp_wire.c %D%/kvp_wire.h \
 	%D%/shutdown.c %D%/shutdown.h \
 	%D%/shutdown_wire.h \
@@ -24,5 +26,10 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/addresses.c %D%/addresses.h \
 	%D%/fcopy_file.c %D%/fcopy_file.h \
 	%D%/fcopy_place.c %D%/fcopy_place.h \
+	%D%/kvp_batch.c %D%/kvp_batch.h \
+	%D%/kvp_files.c %D%/kvp_files.h \
+	%D%/kvp_journal_io.c %D%/kvp_journal_io.h \
+	%D%/kvp_store.c %D%/kvp_store.h \
+	%D%/kvp_table.c %D%/kvp_table.h \
 	%D%/osinfo.c %D%/osinfo.h
 %C%_libservices_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(MNL_CFLAGS)

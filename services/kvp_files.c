@@ -1,0 +1,782 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The pool files.
+ *
+ * Others read and write them, too: cloud-init appends under flock(), Microsoft's programs and the
+ * stock daemon take fcntl() locks, all on the same inode. So a file is never replaced, and both locks
+ * are held while it is changed. The fcntl() lock is one of the open file description, which conflicts
+ * with the others' in the same way and is not lost when something else in this process closes the
+ * file. Whoever may read a file may lock it, so nobody is waited for without end.
+ *
+ * A change (kvp_files_edit):
+ *
+ *     1  the last change is on the disk, so the journal's other area is free
+ *     2  room for new records is reserved; what is about to be overwritten is read
+ *     3  the transaction goes to the journal, and the journal to the disk. From here on it will happen
+ *     4  the file is written. If that fails it is put back, and the transaction taken back
+ *
+ * and, when whoever asked has his answer (kvp_files_settle):
+ *
+ *     5  the file goes to the disk, and the journal's area is marked as done
+ *
+ * At the first lock after a start, what the journal has and is not done is done again, as a change of
+ * its own (kvp_journal.c says how).
+ *
+ * Whether somebody else has changed a file is told by its inode, size and time of modification. That
+ * time comes from a clock that ticks every few milliseconds, which is too coarse to tell a foreign
+ * write right behind one of ours; so after ours it is set from the fine clock, to a value that nobody
+ * else's write will have.
+ *
+ * Bytes that can be nobody's record are not thrown away when their place is needed: they are appended
+ * to a file beside the pool's, ".aside" behind its name.
+ */
+
+#include "services/kvp_files.h"
+
+#include "base/clock.h"
+#include "services/kvp_journal_io.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#define POOL_NAME  ".kvp_pool_%u"
+#define STAMP_NAME ".kvp_stamp"
+
+enum {
+	NOTES_MAX = 8,
+	NAME_SIZE = 32,
+	FIRST_WAIT_US = 500,
+	LAST_WAIT_US = 20000,
+};
+
+/* A file as it was. */
+struct seen {
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec time;
+};
+
+struct pool_file {
+	int fd; /* -1: not open */
+	int open_error; /* why it is open for reading only; 0: it is not */
+	int refused;    /* why it cannot be changed while this lock is held; 0: it can */
+	bool locked;
+	struct seen seen; /* zero: in no state that is known outside */
+};
+
+struct kvp_files {
+	char dir[PATH_MAX];
+	int dir_fd;    /* -1: not open yet */
+	struct pool_file pools[KVP_POOLS];
+	struct kvp_journal journal;
+	struct kvp_txn *pending;   /* from before the start: has to be done again */
+	struct kvp_txn *unsettled; /* in its file, which may not be on the disk */
+	bool unsettled_lost;       /* the disk has refused it: the file must be written again */
+	size_t n_notes;
+	char notes[NOTES_MAX][KVP_FILES_NOTE_SIZE];
+};
+
+static _printf_(2, 3) void note(struct kvp_files *f, const char *format, ...)
+{
+	va_list args;
+
+	if (f->n_notes == NOTES_MAX)
+		return;
+	va_start(args, format);
+	vsnprintf(f->notes[f->n_notes++], sizeof(f->notes[0]), format, args);
+	va_end(args);
+}
+
+bool kvp_files_next_note(struct kvp_files *f, char ret_note[KVP_FILES_NOTE_SIZE])
+{
+	if (f->n_notes == 0)
+		return false;
+	memcpy(ret_note, f->notes[0], KVP_FILES_NOTE_SIZE);
+	f->n_notes--;
+	memmove(f->notes[0], f->notes[1], f->n_notes * sizeof(f->notes[0]));
+	return true;
+}
+
+static void pool_name(unsigned int pool, char name[NAME_SIZE])
+{
+	snprintf(name, NAME_SIZE, POOL_NAME, pool);
+}
+
+/* --- reading and writing -------------------------------------------------------------------------- */
+
+static off_t slot_offset(uint32_t slot)
+{
+	return (off_t)slot * KVP_RECORD_SIZE;
+}
+
+static int read_slot(const struct pool_file *p, uint32_t slot, uint8_t record[KVP_RECORD_SIZE])
+{
+	ssize_t n = kvp_read_at(p->fd, record, KVP_RECORD_SIZE, slot_offset(slot));
+
+	if (n < 0)
+		return (int)n;
+	return n == KVP_RECORD_SIZE ? 0 : -EIO;
+}
+
+static int cut(const struct pool_file *p, off_t size)
+{
+	return ftruncate(p->fd, size) < 0 ? negative_errno() : 0;
+}
+
+static int keep_aside(struct kvp_files *f, unsigned int pool, const void *data, size_t len)
+{
+	_cleanup_close_ int fd = -1;
+	char name[NAME_SIZE];
+	int r;
+
+	snprintf(name, sizeof(name), POOL_NAME ".aside", pool);
+	fd = openat(f->dir_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return negative_errno();
+	r = kvp_write_at(fd, data, len, 0);
+	if (!r && fsync(fd) < 0)
+		r = negative_errno();
+	if (!r)
+		note(f, "%s/" POOL_NAME " had %zu bytes that are no record: they are kept in %s", f->dir,
+		     pool, len, name);
+	return r;
+}
+
+/* --- what others have changed --------------------------------------------------------------------- */
+
+static struct seen seen_of(const struct stat *st)
+{
+	return (struct seen){st->st_dev, st->st_ino, st->st_size, st->st_mtim};
+}
+
+static bool is_same(const struct seen *a, const struct seen *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+	       a->time.tv_sec == b->time.tv_sec && a->time.tv_nsec == b->time.tv_nsec;
+}
+
+static void remember(struct pool_file *p)
+{
+	struct stat st;
+
+	p->seen = fstat(p->fd, &st) < 0 ? (struct seen){0} : seen_of(&st);
+}
+
+/* After a change of ours; see above. */
+static void remember_own(struct pool_file *p)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+
+	(void)clock_gettime(CLOCK_REALTIME, &times[1]);
+	(void)futimens(p->fd, times);
+	remember(p);
+}
+
+bool kvp_files_have_changed(const struct kvp_files *f, unsigned int pool)
+{
+	char name[NAME_SIZE];
+	struct stat st;
+	struct seen now;
+
+	pool_name(pool, name);
+	if (fstatat(f->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return f->pools[pool].fd >= 0;
+	now = seen_of(&st);
+	return !is_same(&now, &f->pools[pool].seen);
+}
+
+void kvp_files_forget(struct kvp_files *f, unsigned int pool)
+{
+	f->pools[pool].seen = (struct seen){0};
+}
+
+void kvp_files_note_unreadable(struct kvp_files *f, unsigned int pool, size_t n)
+{
+	note(f, "%s/" POOL_NAME " has %zu records without a key: they are left where they are, and "
+		"not shown", f->dir, pool, n);
+}
+
+struct timespec kvp_files_time(const struct kvp_files *f, unsigned int pool)
+{
+	struct stat st = {0};
+
+	(void)fstat(f->pools[pool].fd, &st);
+	return st.st_mtim;
+}
+
+uint32_t kvp_files_slots(const struct kvp_files *f, unsigned int pool)
+{
+	uint64_t n = (uint64_t)f->pools[pool].seen.size / KVP_RECORD_SIZE;
+
+	return n < KVP_SLOTS_MAX ? (uint32_t)n : KVP_SLOTS_MAX;
+}
+
+int kvp_files_read(struct kvp_files *f, unsigned int pool, uint8_t **ret_image, size_t *ret_size)
+{
+	struct pool_file *p = &f->pools[pool];
+	_cleanup_free_ uint8_t *image = NULL;
+	size_t size = (size_t)KVP_SLOTS_MAX * KVP_RECORD_SIZE;
+	ssize_t n;
+
+	remember(p);
+	if ((uint64_t)p->seen.size <= size)
+		size = (size_t)p->seen.size;
+	else
+		note(f, "%s/" POOL_NAME " has more than %d records: the others are left alone", f->dir,
+		     pool, KVP_SLOTS_MAX);
+	image = malloc(size + 1);
+	if (!image)
+		return -ENOMEM;
+	n = kvp_read_at(p->fd, image, size, 0);
+	if (n < 0)
+		return (int)n;
+	*ret_image = steal_ptr(image);
+	*ret_size = (size_t)n;
+	return 0;
+}
+
+/* --- opening and locking -------------------------------------------------------------------------- */
+
+static int make_folders(char *path)
+{
+	for (char *p = path + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return negative_errno();
+		*p = '/';
+	}
+	return mkdir(path, 0755) < 0 && errno != EEXIST ? negative_errno() : 0;
+}
+
+static int open_dir(struct kvp_files *f)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if (f->dir_fd >= 0)
+		return 0;
+	memcpy(path, f->dir, sizeof(path));
+	r = make_folders(path);
+	f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (f->dir_fd < 0)
+		return r ? r : negative_errno();
+	return 0;
+}
+
+static void close_pool(struct pool_file *p)
+{
+	p->fd = close_fd(p->fd);
+	p->locked = false;
+}
+
+/* Opens what is there; makes it if there is nothing. */
+static int open_pool(struct kvp_files *f, unsigned int pool)
+{
+	static const int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	struct pool_file *p = &f->pools[pool];
+	char name[NAME_SIZE];
+	struct stat st;
+	bool make;
+
+	pool_name(pool, name);
+	make = fstatat(f->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+	p->open_error = 0;
+	p->fd = openat(f->dir_fd, name, O_RDWR | flags | (make ? O_CREAT : 0), 0644);
+	if (p->fd < 0) {
+		p->open_error = negative_errno();
+		p->fd = openat(f->dir_fd, name, O_RDONLY | flags);
+	}
+	if (p->fd < 0)
+		return p->open_error;
+	if (fstat(p->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close_pool(p);
+		return -EINVAL;
+	}
+	if (make && (fsync(p->fd) < 0 || fsync(f->dir_fd) < 0))
+		p->open_error = negative_errno();
+	return 0;
+}
+
+/* True if the name still leads to what is open. */
+static bool is_current(const struct kvp_files *f, unsigned int pool)
+{
+	char name[NAME_SIZE];
+	struct stat by_name, open_one;
+
+	pool_name(pool, name);
+	return fstatat(f->dir_fd, name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstat(f->pools[pool].fd, &open_one) == 0 && by_name.st_dev == open_one.st_dev &&
+	       by_name.st_ino == open_one.st_ino;
+}
+
+static int try_lock(struct pool_file *p)
+{
+	struct flock whole = {.l_type = p->open_error ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+
+	if (flock(p->fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : negative_errno();
+	if (fcntl(p->fd, F_OFD_SETLK, &whole) < 0) {
+		int r = errno == EAGAIN || errno == EACCES ? -EBUSY : negative_errno();
+
+		(void)flock(p->fd, LOCK_UN);
+		return r;
+	}
+	p->locked = true;
+	return 0;
+}
+
+void kvp_files_unlock(struct kvp_files *f, unsigned int pool)
+{
+	struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+	struct pool_file *p = &f->pools[pool];
+
+	if (!p->locked)
+		return;
+	(void)fcntl(p->fd, F_OFD_SETLK, &whole);
+	(void)flock(p->fd, LOCK_UN);
+	p->locked = false;
+}
+
+static int lock_open_file(struct kvp_files *f, unsigned int pool)
+{
+	struct pool_file *p = &f->pools[pool];
+	int r;
+
+	if (p->open_error) /* perhaps it can be written by now */
+		close_pool(p);
+	r = p->fd < 0 ? open_pool(f, pool) : 0;
+	if (!r)
+		r = try_lock(p);
+	if (r || is_current(f, pool))
+		return r;
+	kvp_files_unlock(f, pool);
+	close_pool(p);
+	return -EBUSY;
+}
+
+static int wait_for_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
+{
+	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)wait_ms * 1000000u;
+	useconds_t wait_us = FIRST_WAIT_US;
+	int r;
+
+	while ((r = lock_open_file(f, pool)) == -EBUSY && clock_monotonic_ns() < end_ns) {
+		usleep(wait_us);
+		if (wait_us < LAST_WAIT_US)
+			wait_us *= 2;
+	}
+	return r;
+}
+
+/* --- the journal ---------------------------------------------------------------------------------- */
+
+static int open_journal(struct kvp_files *f, bool make)
+{
+	struct kvp_txn *txn = NULL;
+	int r = kvp_journal_open(&f->journal, f->dir_fd, make, &txn);
+
+	if (txn)
+		f->pending = txn;
+	if (f->journal.set_aside)
+		note(f, "%s/" KVP_JOURNAL_NAME " was no journal of ours: it is now " KVP_JOURNAL_NAME
+			".unreadable", f->dir);
+	f->journal.set_aside = false;
+	return r;
+}
+
+/* What was half ours and half somebody else's is kept, and what of it is a record gets a slot. */
+static int save_foreign(struct kvp_files *f, unsigned int pool, const uint8_t *image, size_t size,
+			const struct kvp_redo *redo, struct kvp_edit *edit)
+{
+	int r = keep_aside(f, pool, image + redo->cut_at, size - redo->cut_at);
+
+	for (uint64_t at = redo->foreign_at;
+	     at + KVP_RECORD_SIZE <= size && edit->n_appends < KVP_BATCH_MAX; at += KVP_RECORD_SIZE)
+		edit->appends[edit->n_appends++] = image + at;
+	return r ? r : cut(&f->pools[pool], (off_t)redo->cut_at);
+}
+
+static int edit_again(struct kvp_files *f, unsigned int pool, struct kvp_edit *edit)
+{
+	struct kvp_moves moves;
+	int r = kvp_files_edit(f, pool, edit, &moves);
+
+	if (r == KVP_EDIT_TOO_LARGE && edit->n_removes > 0) {
+		note(f, "%s/" POOL_NAME " may have some keys twice after what was interrupted there",
+		     f->dir, pool);
+		edit->n_removes = 0;
+		r = kvp_files_edit(f, pool, edit, &moves);
+	}
+	return r > 0 ? -EFBIG : r;
+}
+
+static int redo(struct kvp_files *f, const struct kvp_txn *txn)
+{
+	_cleanup_free_ uint8_t *image = NULL;
+	struct kvp_redo result;
+	struct kvp_edit edit;
+	size_t size;
+	int r;
+
+	r = kvp_files_read(f, txn->pool, &image, &size);
+	if (r)
+		return r;
+	kvp_txn_redo(txn, image, size, &edit, &result);
+	if (result.cut_at)
+		r = save_foreign(f, txn->pool, image, size, &result, &edit);
+	if (r)
+		return r;
+	if (result.overtaken)
+		note(f, "%s/" POOL_NAME ": %zu records of an interrupted change were left as another "
+			"program has written them since", f->dir, txn->pool, result.overtaken);
+	remember(&f->pools[txn->pool]);
+	if (edit.n_writes + edit.n_appends + edit.n_removes > 0)
+		return edit_again(f, txn->pool, &edit);
+	if (fsync(f->pools[txn->pool].fd) < 0)
+		return negative_errno();
+	kvp_journal_done(&f->journal);
+	return 0;
+}
+
+/* What the journal has and is not known to be done. The lock of @locked_pool is held. */
+static int redo_pending(struct kvp_files *f, unsigned int locked_pool)
+{
+	struct kvp_txn *txn = f->pending;
+	unsigned int pool;
+	int r = 0;
+
+	if (!txn)
+		return 0;
+	pool = txn->pool;
+	if (pool != locked_pool)
+		r = lock_open_file(f, pool);
+	if (!r)
+		r = f->pools[pool].open_error;
+	if (!r) {
+		f->pending = NULL;
+		r = redo(f, txn);
+		f->pools[pool].seen = (struct seen){0};
+		if (r)
+			f->pending = txn;
+		else
+			kvp_txn_free(txn);
+	}
+	if (pool != locked_pool)
+		kvp_files_unlock(f, pool);
+	return r;
+}
+
+int kvp_files_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
+{
+	int r = open_dir(f);
+
+	if (r)
+		return r;
+	r = wait_for_lock(f, pool, wait_ms);
+	if (r)
+		return r;
+	f->pools[pool].refused = f->pools[pool].open_error;
+	r = open_journal(f, false);
+	if (r >= 0)
+		r = redo_pending(f, pool);
+	if (r < 0) {
+		note(f, "%s/" KVP_JOURNAL_NAME ": %s: key-value pairs cannot be changed%s", f->dir,
+		     strerror(-r), r == -EBUSY ? ", because another program has it locked" : "");
+		f->pools[pool].refused = r;
+	}
+	return 0;
+}
+
+static int sync_file(const struct pool_file *p, const struct kvp_txn *txn)
+{
+	int r = txn->n_after < txn->n_before ? fsync(p->fd) : fdatasync(p->fd);
+
+	return r < 0 ? negative_errno() : 0;
+}
+
+/* --- changes -------------------------------------------------------------------------------------- */
+
+/* What is in the slots that a transaction writes, to be put back if need be. */
+struct old_slots {
+	uint8_t records[KVP_EDIT_MAX][KVP_RECORD_SIZE];
+};
+
+static int write_txn(const struct pool_file *p, const struct kvp_txn *txn)
+{
+	int r;
+
+	for (uint32_t i = 0; i < txn->n_writes; i++) {
+		r = kvp_write_at(p->fd, txn->writes[i].after, KVP_RECORD_SIZE,
+			     slot_offset(txn->writes[i].slot));
+		if (r)
+			return r;
+	}
+	return txn->n_after < txn->n_before ? cut(p, slot_offset(txn->n_after)) : 0;
+}
+
+bool kvp_files_are_unsettled(const struct kvp_files *f)
+{
+	return f->unsettled;
+}
+
+int kvp_files_settle(struct kvp_files *f)
+{
+	struct kvp_txn *txn = f->unsettled;
+	struct pool_file *p;
+	int r = 0;
+
+	if (!txn)
+		return 0;
+	p = &f->pools[txn->pool];
+	/* The kernel forgets what it could not write; only we know it still. */
+	if (f->unsettled_lost)
+		r = write_txn(p, txn);
+	if (!r)
+		r = sync_file(p, txn);
+	if (r) {
+		if (!f->unsettled_lost)
+			note(f, "%s/" POOL_NAME " cannot be written to the disk: %s: the journal has it, "
+				"and nothing else is changed before it can", f->dir, txn->pool,
+			     strerror(-r));
+		f->unsettled_lost = true;
+		return r;
+	}
+	kvp_journal_done(&f->journal);
+	f->unsettled = kvp_txn_free(txn);
+	f->unsettled_lost = false;
+	return 0;
+}
+
+/* Records that move are read where they are, and what is overwritten is remembered. */
+static int fill_txn(const struct pool_file *p, const struct kvp_moves *moves, struct kvp_txn *txn,
+		    struct old_slots *old)
+{
+	uint8_t record[KVP_RECORD_SIZE];
+	int r;
+
+	for (size_t m = 0; m < moves->n_moves; m++) {
+		for (uint32_t i = 0; !moves->moves[m].rewritten && i < txn->n_writes; i++) {
+			if (txn->writes[i].slot != moves->moves[m].to)
+				continue;
+			r = read_slot(p, moves->moves[m].from, txn->writes[i].after);
+			if (r)
+				return r;
+		}
+	}
+	for (uint32_t i = 0; i < txn->n_writes && txn->writes[i].slot < txn->n_before; i++) {
+		r = read_slot(p, txn->writes[i].slot, old->records[i]);
+		if (r)
+			return r;
+		txn->writes[i].before = kvp_sums_of(old->records[i]);
+	}
+	for (uint32_t slot = txn->n_after; slot < txn->n_before; slot++) {
+		r = read_slot(p, slot, record);
+		if (r)
+			return r;
+		txn->removed[slot - txn->n_after] = kvp_sums_of(record);
+	}
+	return 0;
+}
+
+static int make_txn(struct kvp_files *f, unsigned int pool, const struct kvp_edit *edit,
+		    struct old_slots *old, struct kvp_txn **ret_txn, struct kvp_moves *ret_moves)
+{
+	_cleanup_(cleanup_kvp_txnp) struct kvp_txn *txn = NULL;
+	int r;
+
+	r = kvp_txn_plan(edit, pool, kvp_files_slots(f, pool), &txn, ret_moves);
+	if (r)
+		return r;
+	r = fill_txn(&f->pools[pool], ret_moves, txn, old);
+	if (r)
+		return r;
+	*ret_txn = steal_ptr(txn);
+	return 0;
+}
+
+/* What is behind the last record, when its place is needed. */
+static int clear_tail(struct kvp_files *f, unsigned int pool, bool drop)
+{
+	uint32_t n = kvp_files_slots(f, pool);
+	struct pool_file *p = &f->pools[pool];
+	uint8_t tail[KVP_RECORD_SIZE];
+	ssize_t len;
+	int r;
+
+	if (p->seen.size <= slot_offset(n))
+		return 0;
+	if (n == KVP_SLOTS_MAX)
+		return KVP_EDIT_TOO_LARGE;
+	len = kvp_read_at(p->fd, tail, sizeof(tail), slot_offset(n));
+	if (len < 0)
+		return (int)len;
+	r = drop ? 0 : keep_aside(f, pool, tail, (size_t)len);
+	return r ? r : cut(p, slot_offset(n));
+}
+
+static int reserve_room(const struct pool_file *p, const struct kvp_txn *txn)
+{
+	if (txn->n_after <= txn->n_before)
+		return 0;
+	if (fallocate(p->fd, FALLOC_FL_KEEP_SIZE, slot_offset(txn->n_before),
+		      slot_offset(txn->n_after - txn->n_before)) == 0)
+		return 0;
+	/* Some file systems cannot; then the write itself will tell. */
+	return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : negative_errno();
+}
+
+static int put_back(const struct pool_file *p, const struct kvp_txn *txn, const struct old_slots *old)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < txn->n_writes && txn->writes[i].slot < txn->n_before; i++) {
+		int error = kvp_write_at(p->fd, old->records[i], KVP_RECORD_SIZE,
+				     slot_offset(txn->writes[i].slot));
+
+		r = r ? r : error;
+	}
+	return r || txn->n_after <= txn->n_before ? r : cut(p, slot_offset(txn->n_before));
+}
+
+/* A transaction that the file does not take: @error. */
+static int take_back(struct kvp_files *f, struct kvp_txn **txn, const struct old_slots *old, int error)
+{
+	const struct pool_file *p = &f->pools[(*txn)->pool];
+	int r = put_back(p, *txn, old);
+
+	if (!r)
+		r = kvp_journal_abort(&f->journal, (*txn)->number);
+	if (r) {
+		note(f, "%s/" POOL_NAME " is half changed, and cannot be put back: %s: it will be tried "
+			"again before the next change", f->dir, (*txn)->pool, strerror(-r));
+		f->pending = steal_ptr(*txn);
+	}
+	return error;
+}
+
+static int may_edit(struct kvp_files *f, unsigned int pool)
+{
+	int r = f->pools[pool].refused;
+
+	if (!r)
+		r = open_journal(f, true);
+	if (!r && f->pending) /* to be redone by the next lock */
+		r = -EBUSY;
+	return r ? r : kvp_files_settle(f);
+}
+
+int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit *edit,
+		   struct kvp_moves *ret_moves)
+{
+	_cleanup_(cleanup_kvp_txnp) struct kvp_txn *txn = NULL;
+	_cleanup_free_ struct old_slots *old = malloc(sizeof(*old));
+	struct pool_file *p = &f->pools[pool];
+	int r;
+
+	if (!old)
+		return -ENOMEM;
+	r = may_edit(f, pool);
+	if (r)
+		return r;
+	r = make_txn(f, pool, edit, old, &txn, ret_moves);
+	if (!r && txn->n_after != txn->n_before)
+		r = clear_tail(f, pool, edit->drop_tail);
+	if (!r)
+		r = reserve_room(p, txn);
+	if (!r)
+		r = kvp_journal_write(&f->journal, txn);
+	if (r)
+		return r;
+	r = write_txn(p, txn);
+	if (r)
+		r = take_back(f, &txn, old, r);
+	else
+		f->unsettled = steal_ptr(txn);
+	remember_own(p);
+	return r;
+}
+
+int kvp_files_clear(struct kvp_files *f, unsigned int pool)
+{
+	struct pool_file *p = &f->pools[pool];
+	int r = p->refused;
+
+	if (!r)
+		r = kvp_files_settle(f);
+	if (!r)
+		r = cut(p, 0);
+	if (!r && fsync(p->fd) < 0)
+		r = negative_errno();
+	p->seen = (struct seen){0};
+	return r;
+}
+
+/* --- the stamp ------------------------------------------------------------------------------------ */
+
+void kvp_files_get_stamp(const struct kvp_files *f, char *ret_text, size_t size)
+{
+	_cleanup_close_ int fd = openat(f->dir_fd, STAMP_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : kvp_read_at(fd, ret_text, size - 1, 0);
+
+	ret_text[n > 0 ? n : 0] = '\0';
+}
+
+/* This file is nobody's but ours, so it is replaced. */
+int kvp_files_put_stamp(struct kvp_files *f, const char *text)
+{
+	static const char fresh[] = STAMP_NAME ".new";
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	fd = openat(f->dir_fd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return negative_errno();
+	r = kvp_write_at(fd, text, strlen(text), 0);
+	if (!r && (fsync(fd) < 0 || renameat(f->dir_fd, fresh, f->dir_fd, STAMP_NAME) < 0 ||
+		   fsync(f->dir_fd) < 0))
+		r = negative_errno();
+	return r;
+}
+
+/* --- */
+
+int kvp_files_new(const char *dir, struct kvp_files **ret_files)
+{
+	struct kvp_files *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	if (snprintf(f->dir, sizeof(f->dir), "%s", dir) >= (int)sizeof(f->dir)) {
+		free(f);
+		return -ENAMETOOLONG;
+	}
+	f->dir_fd = -1;
+	kvp_journal_init(&f->journal);
+	for (size_t i = 0; i < KVP_POOLS; i++)
+		f->pools[i].fd = -1;
+	*ret_files = f;
+	return 0;
+}
+
+struct kvp_files *kvp_files_free(struct kvp_files *f)
+{
+	if (!f)
+		return NULL;
+	for (size_t i = 0; i < KVP_POOLS; i++)
+		close_pool(&f->pools[i]);
+	kvp_journal_fini(&f->journal);
+	f->dir_fd = close_fd(f->dir_fd);
+	kvp_txn_free(f->pending);
+	kvp_txn_free(f->unsettled);
+	free(f);
+	return NULL;
+}
