@@ -20,6 +20,7 @@ int api_add_routes(struct host *h)
 		api_backup_routes,
 		api_power_routes,
 		api_kvp_routes,
+		api_copy_routes,
 	};
 	int r;
 

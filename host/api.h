@@ -19,6 +19,7 @@ extern const struct api_route api_memory_routes[];
 extern const struct api_route api_backup_routes[];
 extern const struct api_route api_power_routes[];
 extern const struct api_route api_kvp_routes[];
+extern const struct api_route api_copy_routes[];
 
 /* Adds all of them to the host's server. -ENOMEM. */
 _must_check_ int api_add_routes(struct host *h);

@@ -31,6 +31,7 @@ struct guest {
 	struct guest_backup *backup;
 	struct guest_shutdown *shutdown;
 	struct guest_kvp *kvp;
+	struct guest_fcopy *fcopy;
 };
 
 /* The service's place; n_services if there is none. */
@@ -108,6 +109,10 @@ static int add_services(struct guest *g, const struct guest_config *config)
 	if (r)
 		return r;
 	add_service(g, guest_kvp_service(g->kvp));
+	r = guest_fcopy_new(&context, &g->fcopy);
+	if (r)
+		return r;
+	add_service(g, guest_fcopy_service(g->fcopy));
 	return 0;
 }
 
@@ -165,6 +170,11 @@ struct guest_shutdown *guest_shutdown_of(struct guest *g)
 struct guest_kvp *guest_kvp_of(struct guest *g)
 {
 	return g->kvp;
+}
+
+struct guest_fcopy *guest_fcopy_of(struct guest *g)
+{
+	return g->fcopy;
 }
 
 void guest_offer_all(struct guest *g)

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "host/guest_backup.h"
+#include "host/guest_fcopy.h"
 #include "host/guest_heartbeat.h"
 #include "host/guest_kvp.h"
 #include "host/guest_memory.h"
@@ -38,6 +39,7 @@ struct guest_memory *guest_memory_of(struct guest *g);
 struct guest_backup *guest_backup_of(struct guest *g);
 struct guest_shutdown *guest_shutdown_of(struct guest *g);
 struct guest_kvp *guest_kvp_of(struct guest *g);
+struct guest_fcopy *guest_fcopy_of(struct guest *g);
 
 /* Offers the channels of all services. */
 void guest_offer_all(struct guest *g);

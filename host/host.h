@@ -12,6 +12,7 @@
 enum {
 	GUESTS_MAX = 64,
 	BACKUPS_MAX = 32,
+	FILE_COPIES_MAX = 64,
 };
 
 struct host;
@@ -40,6 +41,9 @@ struct host {
 	struct backup *backups[BACKUPS_MAX]; /* oldest first */
 	size_t n_backups;
 	unsigned int last_backup_id;
+	struct file_copy *file_copies[FILE_COPIES_MAX]; /* oldest first */
+	size_t n_file_copies;
+	unsigned int last_file_copy_id;
 };
 
 /* The connected guest of this name, borrowed; NULL if there is none. */

@@ -21,6 +21,7 @@ static const struct verb {
 	{"serve", "be the host for guests on this machine", verb_serve},
 	{"status", "show the guests, or one of them", verb_status},
 	{"backup", "copy disk images of a guest as they are while its file systems stand still", verb_backup},
+	{"copy", "copy files into a guest", verb_copy},
 	{"memory", "assign memory to a guest, by hand or by its demand", verb_memory},
 	{"shutdown", "ask a guest to power off", verb_shutdown},
 	{"reboot", "ask a guest to restart", verb_reboot},

@@ -6,6 +6,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/dynmem_host.c %D%/dynmem_host.h \
 	%D%/dynmem_host_machine.h \
 	%D%/dynmem_host_next.c \
+	%D%/fcopy_host.c %D%/fcopy_host.h \
 	%D%/heartbeat_host.c %D%/heartbeat_host.h \
 	%D%/kvp_host.c %D%/kvp_host.h \
 	%D%/qmp_reader.c %D%/qmp_reader.h \
@@ -16,8 +17,10 @@ PURE_ARCHIVES += %D%/libhost.a
 %C%_libhost_sys_a_SOURCES = \
 	%D%/backup.c %D%/backup.h \
 	%D%/balance.c %D%/balance.h \
+	%D%/file_copy.c %D%/file_copy.h \
 	%D%/guest.c %D%/guest.h \
 	%D%/guest_backup.c %D%/guest_backup.h \
+	%D%/guest_fcopy.c %D%/guest_fcopy.h \
 	%D%/guest_heartbeat.c %D%/guest_heartbeat.h \
 	%D%/guest_memory.c %D%/guest_memory.h \
 	%D%/guest_service.h \
@@ -35,6 +38,7 @@ bin_PROGRAMS += %D%/hvhost
 %C%_hvhost_SOURCES = \
 	%D%/api.c %D%/api.h \
 	%D%/api_backup.c \
+	%D%/api_copy.c \
 	%D%/api_guests.c \
 	%D%/api_memory.c \
 	%D%/api_kvp.c \
@@ -45,6 +49,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/serve.c \
 	%D%/verb_backup.c \
 	%D%/verb_channels.c \
+	%D%/verb_copy.c \
 	%D%/verb_memory.c \
 	%D%/verb_kvp.c \
 	%D%/verb_power.c \

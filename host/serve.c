@@ -267,6 +267,8 @@ static void stop(struct host *h)
 	(void)jobs_free(h->workers.copies);
 	for (size_t i = 0; i < h->n_backups; i++)
 		(void)backup_free(h->backups[i]);
+	for (size_t i = 0; i < h->n_file_copies; i++)
+		(void)file_copy_free(h->file_copies[i]);
 	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)
 		if (h->signals[i])
 			event_free(h->signals[i]);

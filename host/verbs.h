@@ -14,6 +14,7 @@ int verb_serve(int argc, char **argv);
 /* Asking a running host. */
 int verb_status(int argc, char **argv);
 int verb_backup(int argc, char **argv);
+int verb_copy(int argc, char **argv);
 int verb_memory(int argc, char **argv);
 int verb_shutdown(int argc, char **argv);
 int verb_reboot(int argc, char **argv);
