@@ -65,8 +65,12 @@ struct size_text seconds_of(const json_t *object, const char *key);
 /* What status says about its memory part. */
 void print_memory(const json_t *m);
 
+/* And about file copy. */
+void print_fcopy(const json_t *c);
+
 /* The verbs. */
 int verb_status(const struct cli *cli);
+int verb_copies(const struct cli *cli);
 int verb_freeze(const struct cli *cli);
 int verb_notify(const struct cli *cli);
 int verb_memory(const struct cli *cli);

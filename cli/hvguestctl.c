@@ -43,6 +43,11 @@ static const struct verb verbs[] = {
 		.run = verb_receipts,
 	},
 	{
+		.name = "copies",
+		.help = "the files that the host has copied into this machine, newest first",
+		.run = verb_copies,
+	},
+	{
 		.name = "freeze",
 		.help = "call the hooks and freeze, for a backup without a host; ends when all is frozen",
 		.options = {{"deadline", "SECONDS", "when it thaws by itself"}},

@@ -3,6 +3,7 @@ bin_PROGRAMS += %D%/hvguestctl
 %C%_hvguestctl_SOURCES = \
 	%D%/backup.c \
 	%D%/cli.h \
+	%D%/copies.c \
 	%D%/hvguestctl.c \
 	%D%/notify.c \
 	%D%/memory.c \

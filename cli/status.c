@@ -89,6 +89,7 @@ static void print_status(const json_t *status)
 	print_memory(json_object_get(status, "memory"));
 	print_hotplug(json_object_get(status, "hotplug"));
 	print_backup(json_object_get(status, "backup"));
+	print_fcopy(json_object_get(status, "copy"));
 }
 
 int verb_status(const struct cli *cli)

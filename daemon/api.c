@@ -47,6 +47,7 @@ json_t *api_status(struct api *api)
 	json_object_set_new(status, "memory", bind_dynmem_status(api->dynmem));
 	json_object_set_new(status, "hotplug", bind_hotplug_status(api->hotplug));
 	json_object_set_new(status, "backup", backup_status(api));
+	json_object_set_new(status, "copy", bind_fcopy_status(api->fcopy));
 	return status;
 }
 
@@ -174,6 +175,9 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 	if (r)
 		return r;
 	r = metrics_add_route(api, httpd);
+	if (r)
+		return r;
+	r = bind_fcopy_add_routes(api->fcopy, httpd);
 	if (r)
 		return r;
 	return bind_manual_add_routes(api->manual, httpd);

@@ -3,6 +3,7 @@
 
 #include "base/httpd.h"
 #include "daemon/bind_dynmem.h"
+#include "daemon/bind_fcopy.h"
 #include "daemon/bind_heartbeat.h"
 #include "daemon/bind_hotplug.h"
 #include "daemon/bind_manual.h"
@@ -23,7 +24,7 @@
  *     GET /v1/backup/last           the same as .../receipts/1
  *     POST /v1/memory/release       puts back into use what a host that is gone had of the memory
  *
- * and what daemon/bind_manual.h adds.
+ * and what daemon/bind_manual.h and daemon/bind_fcopy.h add.
  */
 
 /* What the API shows; all borrowed. */
@@ -32,6 +33,7 @@ struct api {
 	struct connection *const *connection; /* NULL inside: there is none */
 	struct bind_heartbeat *heartbeat;
 	struct bind_shutdown *shutdown;
+	struct bind_fcopy *fcopy;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct bind_vss *vss;

@@ -32,6 +32,7 @@ enum config_service {
 	CONFIG_VSS = 2,
 	CONFIG_DYNMEM = 4,
 	CONFIG_SHUTDOWN = 8,
+	CONFIG_FCOPY = 64,
 };
 
 struct config {
@@ -96,6 +97,15 @@ struct config {
 	char *disks[CONFIG_DISKS_MAX]; /* names or paths */
 	size_t n_disks;
 	char *disks_helper;            /* the program that does it */
+
+	/* [fcopy] */
+	char *fcopy_roots[CONFIG_ROOTS_MAX]; /* a host may put files at or beneath these; none: off */
+	size_t n_fcopy_roots;
+	unsigned fcopy_mode;       /* of these files */
+	bool fcopy_has_owner;      /* else they are ours */
+	unsigned fcopy_uid, fcopy_gid;
+	unsigned n_fcopy_receipts; /* so many are kept */
+	char *fcopy_device;        /* the kernel's, where it has a driver for file copy */
 
 	struct config_value *values; /* of each setting: what was said, and where */
 };

@@ -3,6 +3,7 @@ sbin_PROGRAMS += %D%/hvguestd
 %C%_hvguestd_SOURCES = \
 	%D%/api.c %D%/api.h \
 	%D%/bind_dynmem.c %D%/bind_dynmem.h \
+	%D%/bind_fcopy.c %D%/bind_fcopy.h \
 	%D%/bind_hotplug.c %D%/bind_hotplug.h \
 	%D%/bind_heartbeat.c %D%/bind_heartbeat.h \
 	%D%/bind_hooks.c %D%/bind_hooks.h \

@@ -41,6 +41,7 @@ struct daemon {
 	struct session *session;
 	struct bind_heartbeat *heartbeat;
 	struct bind_shutdown *shutdown;
+	struct bind_fcopy *fcopy;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
@@ -176,6 +177,7 @@ static int open_api(struct daemon *d)
 	d->api.connection = &d->connection;
 	d->api.heartbeat = d->heartbeat;
 	d->api.shutdown = d->shutdown;
+	d->api.fcopy = d->fcopy;
 	d->api.dynmem = d->dynmem;
 	d->api.hotplug = d->hotplug;
 	d->api.vss = d->vss;
@@ -219,6 +221,13 @@ static int open_connection(struct daemon *d, size_t n_services)
 static bool serves_memory(const struct config *config)
 {
 	return serves(config, CONFIG_DYNMEM) && config->memory;
+}
+
+/* From Linux 6.10 on nothing has to be taken from the kernel for it. */
+static bool serves_fcopy(const struct config *config)
+{
+	return config->n_fcopy_roots > 0 &&
+	       (serves(config, CONFIG_FCOPY) || bind_fcopy_kernel_leaves_it());
 }
 
 static void on_block_online(void *user)
@@ -267,12 +276,18 @@ static int open_services(struct daemon *d)
 	if (r)
 		return fail("hotplug", r);
 
+	r = bind_fcopy_new(d->base, &d->config, &d->connection, d->snapshot, &d->fcopy);
+	if (r)
+		return fail("file copy", r);
+
 	if (serves(&d->config, CONFIG_HEARTBEAT))
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
 	if (serves(&d->config, CONFIG_SHUTDOWN))
 		d->services[n++] = bind_shutdown_service(d->shutdown);
 	if (serves(&d->config, CONFIG_VSS))
 		d->services[n++] = bind_vss_service(d->vss);
+	if (serves_fcopy(&d->config))
+		d->services[n++] = bind_fcopy_service(d->fcopy);
 	if (serves_memory(&d->config))
 		d->services[n++] = bind_dynmem_service(d->dynmem);
 	/* With a stock kernel, backup needs nothing to be taken over. */
@@ -342,7 +357,7 @@ static int start(struct daemon *d, int argc, char **argv)
 	r = reload_new(d->base, argc, argv, &d->config, d->snapshot, &d->reload);
 	if (r)
 		return fail("reload", r);
-	r = receipts_new(d->base, &d->config, &d->receipts);
+	r = receipts_new(d->base, &d->config, &receipts_of_backups, &d->receipts);
 	if (r)
 		return fail("receipts", r);
 	snapshot_keep_receipts(d->snapshot, d->receipts);
@@ -372,6 +387,7 @@ static void stop(struct daemon *d, bool in_order)
 	d->dynmem = bind_dynmem_free(d->dynmem);
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);
 	d->shutdown = bind_shutdown_free(d->shutdown);
+	d->fcopy = bind_fcopy_free(d->fcopy);
 	if (in_order)
 		session_end(d->session);
 	d->session = session_free(d->session);

@@ -53,6 +53,7 @@ struct writing {
 
 struct receipts {
 	const struct config *config;
+	const struct receipts_kind *kind;
 	struct jobs *jobs;
 	int folder_fd; /* -1: nothing can be kept there */
 	unsigned int next_id;
@@ -62,6 +63,37 @@ struct receipts {
 	struct histogram windows, hooks; /* seconds */
 	uint64_t last_ns; /* 0: none since the start */
 };
+
+static unsigned backups_kept(const struct config *config)
+{
+	return config->n_receipts;
+}
+
+static unsigned copies_kept(const struct config *config)
+{
+	return config->n_fcopy_receipts;
+}
+
+const struct receipts_kind receipts_of_backups = {
+	.subject = "backup",
+	.folder = "receipts",
+	.message_id = "b6f7ba9d0c8e4f0e9f0a5c0c1d5a7e21",
+	.field = "HVGUEST_BACKUP",
+	.n_kept = backups_kept,
+};
+
+const struct receipts_kind receipts_of_copies = {
+	.subject = "file copy",
+	.folder = "copies",
+	.message_id = "5d1a0f0b7c2e4b7fa3c4d7b9e2f81c36",
+	.field = "HVGUEST_COPY",
+	.n_kept = copies_kept,
+};
+
+static unsigned n_kept(const struct receipts *r)
+{
+	return r->kind->n_kept(r->config);
+}
 
 static unsigned int id_of(const char *name)
 {
@@ -93,7 +125,7 @@ static void prune(const struct receipts *r)
 	int n = scandirat(r->folder_fd, ".", &entries, is_receipt, by_id);
 
 	for (int i = 0; i < n; i++) {
-		if (i < n - (int)r->config->n_receipts)
+		if (i < n - (int)n_kept(r))
 			(void)unlinkat(r->folder_fd, entries[i]->d_name, 0);
 		free(entries[i]);
 	}
@@ -123,7 +155,7 @@ static int write_file(const struct receipts *r, const struct writing *w)
 	char name[32];
 	int error;
 
-	if (r->folder_fd < 0 || r->config->n_receipts == 0)
+	if (r->folder_fd < 0 || n_kept(r) == 0)
 		return 0;
 	snprintf(name, sizeof(name), NAME_FORMAT, w->id);
 	fd = openat(r->folder_fd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -142,11 +174,27 @@ static int write_file(const struct receipts *r, const struct writing *w)
 static void tell_journal(const struct writing *w)
 {
 #ifdef HAVE_SYSTEMD
-	(void)sd_journal_send("MESSAGE=backup: %s", w->message,
-			      "MESSAGE_ID=b6f7ba9d0c8e4f0e9f0a5c0c1d5a7e21", "PRIORITY=%d",
-			      strcmp(w->class, "failed") && strcmp(w->class, "crash") ? 6 : 4,
-			      "HVGUEST_BACKUP_ID=%u", w->id, "HVGUEST_BACKUP_CLASS=%s", w->class,
-			      "HVGUEST_BACKUP_RECEIPT=%s", w->text, NULL);
+	const struct receipts_kind *kind = w->receipts->kind;
+	bool failed = !strcmp(w->class, "failed") || !strcmp(w->class, "crash");
+	_cleanup_free_ char *text = NULL;
+	char message[320], message_id[64], id[64], class[96];
+	struct iovec fields[6];
+
+	if (asprintf(&text, "%s_RECEIPT=%s", kind->field, w->text) < 0) {
+		text = NULL;
+		return;
+	}
+	snprintf(message, sizeof(message), "MESSAGE=%s: %s", kind->subject, w->message);
+	snprintf(message_id, sizeof(message_id), "MESSAGE_ID=%s", kind->message_id);
+	snprintf(id, sizeof(id), "%s_ID=%u", kind->field, w->id);
+	snprintf(class, sizeof(class), "%s_CLASS=%s", kind->field, w->class);
+	fields[0] = (struct iovec){message, strlen(message)};
+	fields[1] = (struct iovec){message_id, strlen(message_id)};
+	fields[2] = (struct iovec){failed ? (char[]){"PRIORITY=4"} : (char[]){"PRIORITY=6"}, 10};
+	fields[3] = (struct iovec){id, strlen(id)};
+	fields[4] = (struct iovec){class, strlen(class)};
+	fields[5] = (struct iovec){text, strlen(text)};
+	(void)sd_journal_sendv(fields, 6);
 #else
 	(void)w;
 #endif
@@ -177,9 +225,10 @@ static void tell_written(struct writing *w)
 {
 	if (!w->error)
 		return;
-	log_error("receipt %u cannot be written to %s/receipts: %s: make room there, or name another "
+	log_error("%s: receipt %u cannot be written to %s/%s: %s: make room there, or name another "
 		  "folder (state_dir); it is kept in memory",
-		  w->id, w->receipts->config->state_dir, strerror(-w->error));
+		  w->receipts->kind->subject, w->id, w->receipts->config->state_dir,
+		  w->receipts->kind->folder, strerror(-w->error));
 	json_object_set_new(w->receipt, "not_saved", json_string(strerror(-w->error)));
 }
 
@@ -230,7 +279,7 @@ void receipts_add(struct receipts *r, json_t *take_receipt)
 	count(r, take_receipt);
 	json_object_set_new(take_receipt, "id", json_integer(r->next_id));
 	json_array_insert_new(r->list, 0, take_receipt);
-	while (json_array_size(r->list) > 1 && json_array_size(r->list) > r->config->n_receipts)
+	while (json_array_size(r->list) > 1 && json_array_size(r->list) > n_kept(r))
 		json_array_remove(r->list, json_array_size(r->list) - 1);
 	if (!w)
 		return;
@@ -293,7 +342,7 @@ static int open_folder(struct receipts *r)
 	char path[PATH_MAX];
 	int error;
 
-	if (snprintf(path, sizeof(path), "%s/receipts", r->config->state_dir) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/%s", r->config->state_dir, r->kind->folder) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	error = make_folders(path);
 	if (error)
@@ -311,8 +360,8 @@ static void load_file(struct receipts *r, const char *name)
 	if (json_is_object(receipt))
 		json_array_insert(r->list, 0, receipt);
 	else
-		log_warning("%s/receipts/%s cannot be read: it is left out", r->config->state_dir,
-			    name);
+		log_warning("%s/%s/%s cannot be read: it is left out", r->config->state_dir,
+			    r->kind->folder, name);
 	json_decref(receipt);
 	r->next_id = id_of(name) + 1;
 }
@@ -323,7 +372,7 @@ static void load(struct receipts *r)
 	int n = scandirat(r->folder_fd, ".", &entries, is_receipt, by_id);
 
 	for (int i = 0; i < n; i++) {
-		if (i >= n - (int)r->config->n_receipts)
+		if (i >= n - (int)n_kept(r))
 			load_file(r, entries[i]->d_name);
 		free(entries[i]);
 	}
@@ -332,7 +381,7 @@ static void load(struct receipts *r)
 }
 
 int receipts_new(struct event_base *base, const struct config *config,
-		 struct receipts **ret_receipts)
+		 const struct receipts_kind *kind, struct receipts **ret_receipts)
 {
 	_cleanup_(cleanup_receiptsp) struct receipts *r = calloc(1, sizeof(*r));
 	int error;
@@ -340,6 +389,7 @@ int receipts_new(struct event_base *base, const struct config *config,
 	if (!r)
 		return -ENOMEM;
 	r->config = config;
+	r->kind = kind;
 	r->folder_fd = -1;
 	r->next_id = 1;
 	r->list = json_array();
@@ -350,9 +400,9 @@ int receipts_new(struct event_base *base, const struct config *config,
 		return -ENOMEM;
 	error = open_folder(r);
 	if (error)
-		log_warning("receipts are kept in memory only: %s/receipts: %s: name another folder "
+		log_warning("receipts are kept in memory only: %s/%s: %s: name another folder "
 			    "(state_dir)",
-			    config->state_dir, strerror(-error));
+			    config->state_dir, kind->folder, strerror(-error));
 	else
 		load(r);
 	error = jobs_new(base, &r->jobs);

@@ -13,13 +13,24 @@
 
 struct receipts;
 
+/* What receipts are of. */
+struct receipts_kind {
+	const char *subject;    /* what a message about one begins with */
+	const char *folder;     /* in the state directory */
+	const char *message_id; /* the journal's */
+	const char *field;      /* begins the names of the journal's fields */
+	unsigned (*n_kept)(const struct config *config);
+};
+
+extern const struct receipts_kind receipts_of_backups, receipts_of_copies;
+
 /*
  * Reads what is in the state directory and starts a thread that writes. A directory that cannot be
  * used is no error: it is logged, and receipts are kept in memory. Only when nothing is frozen by
- * us. @config must outlive it. Negative errno.
+ * us. @config and @kind must outlive it. Negative errno.
  */
 _must_check_ int receipts_new(struct event_base *base, const struct config *config,
-			      struct receipts **ret_receipts);
+			      const struct receipts_kind *kind, struct receipts **ret_receipts);
 
 /* Writes what has not been written yet. */
 struct receipts *receipts_free(struct receipts *r);

@@ -13,9 +13,12 @@
 
 #include "base/cleanup.h"
 #include "fsfreeze/hook_list.h"
+#include "services/fcopy_place.h"
 #include "vmbus/shm_wire.h"
 
 #include <assert.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +125,7 @@ static bool add_takeover(struct config *c, const char *value)
 		{"vss", CONFIG_VSS},
 		{"dynmem", CONFIG_DYNMEM},
 		{"shutdown", CONFIG_SHUTDOWN},
+		{"fcopy", CONFIG_FCOPY},
 		{NULL, 0},
 	};
 
@@ -187,6 +191,97 @@ static bool add_freeze_roots(struct config *c, const char *value)
 		c->n_freeze_roots++;
 	}
 	return true;
+}
+
+static void forget_fcopy_roots(struct config *c)
+{
+	while (c->n_fcopy_roots > 0)
+		free(c->fcopy_roots[--c->n_fcopy_roots]);
+}
+
+/* Adds absolute paths with colons in between. */
+static bool add_fcopy_roots(struct config *c, const char *value)
+{
+	_cleanup_free_ char *copy = strdup(value);
+	char *save = NULL;
+
+	for (char *p = copy ? strtok_r(copy, ":", &save) : NULL; p; p = strtok_r(NULL, ":", &save)) {
+		if (!fcopy_place_is_root(p) || c->n_fcopy_roots == CONFIG_ROOTS_MAX)
+			return false;
+		c->fcopy_roots[c->n_fcopy_roots] = strdup(p);
+		if (!c->fcopy_roots[c->n_fcopy_roots])
+			return false;
+		c->n_fcopy_roots++;
+	}
+	return copy != NULL;
+}
+
+/* Octal, read, write and execute only: a host gets no file with the rights of its owner. */
+static bool set_fcopy_mode(struct config *c, const char *value)
+{
+	char *end;
+
+	if (*value < '0' || *value > '7')
+		return false;
+	c->fcopy_mode = (unsigned)strtoul(value, &end, 8);
+	return *end == '\0' && c->fcopy_mode <= 0777;
+}
+
+static bool take_id(const char *text, unsigned *ret_id)
+{
+	unsigned long id;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	id = strtoul(text, &end, 10);
+	*ret_id = (unsigned)id;
+	return *end == '\0' && id < UINT32_MAX;
+}
+
+/* "USER:GROUP" or "USER", each a name or a number; a user's group is the one it has by itself. */
+static bool set_fcopy_owner(struct config *c, const char *value)
+{
+	_cleanup_free_ char *user = strdup(value);
+	char *group = user ? strchr(user, ':') : NULL;
+	const struct passwd *p;
+	const struct group *g;
+
+	if (!user)
+		return false;
+	if (group)
+		*group++ = '\0';
+	c->fcopy_has_owner = true;
+	p = getpwnam(user);
+	if (!p && take_id(user, &c->fcopy_uid))
+		p = group ? NULL : getpwuid(c->fcopy_uid);
+	else if (!p)
+		return false;
+	if (p) {
+		c->fcopy_uid = p->pw_uid;
+		c->fcopy_gid = p->pw_gid;
+	}
+	if (!group)
+		return p != NULL;
+	g = getgrnam(group);
+	if (g)
+		c->fcopy_gid = g->gr_gid;
+	return g || take_id(group, &c->fcopy_gid);
+}
+
+static bool set_fcopy_receipts(struct config *c, const char *value)
+{
+	uint64_t n;
+
+	if (!set_seconds(&n, value, 1000))
+		return false;
+	c->n_fcopy_receipts = (unsigned)(n / NS_PER_SECOND);
+	return true;
+}
+
+static bool set_fcopy_device(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->fcopy_device, value);
 }
 
 static void forget_rules(struct config_rules *rules)
@@ -887,6 +982,55 @@ const struct setting settings[] = {
 		.value = HVGUEST_LIBEXECDIR "/hvguest-disks",
 		.set = set_disks_helper,
 	},
+	{
+		.section = "fcopy",
+		.key = "fcopy_roots",
+		.option = "fcopy-roots",
+		.argument = "DIR[:DIR...]",
+		.help = "the host may put files into these folders and beneath them, and nowhere else; "
+			"absolute paths",
+		.value_help = "none: the host cannot copy files",
+		.set = add_fcopy_roots,
+		.forget = forget_fcopy_roots,
+	},
+	{
+		.section = "fcopy",
+		.key = "fcopy_mode",
+		.option = "fcopy-mode",
+		.argument = "MODE",
+		.help = "permissions of files that the host puts there, in octal, at most 777",
+		.value = "644",
+		.set = set_fcopy_mode,
+	},
+	{
+		.section = "fcopy",
+		.key = "fcopy_owner",
+		.option = "fcopy-owner",
+		.argument = "USER[:GROUP]",
+		.help = "whose these files and the folders made for them are, by name or by number",
+		.value_help = "hvguestd's own user, root",
+		.set = set_fcopy_owner,
+	},
+	{
+		.section = "fcopy",
+		.key = "fcopy_receipts",
+		.option = "fcopy-receipts",
+		.argument = "NUMBER",
+		.help = "how many receipts of such files are kept, 0 to 1000",
+		.value = "100",
+		.reloads = true,
+		.set = set_fcopy_receipts,
+	},
+	{
+		.section = "fcopy",
+		.key = "fcopy_device",
+		.option = "fcopy-device",
+		.argument = "PATH",
+		.help = "the kernel's device for file copy, which is used before Linux 6.10 unless fcopy is "
+			"taken over",
+		.value = "/dev/vmbus/hv_fcopy",
+		.set = set_fcopy_device,
+	},
 };
 const size_t n_settings = sizeof(settings) / sizeof(settings[0]);
 
@@ -920,4 +1064,5 @@ void settings_fini(struct config *config)
 	free(config->report_cgroup);
 	free(config->read_group);
 	free(config->metrics_listen);
+	free(config->fcopy_device);
 }

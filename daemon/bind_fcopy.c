@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * File copy, bound to the world.
+ *
+ * The machine (services/fcopy) says what to do with the file; services/fcopy_file does it; the channel
+ * carries the requests. It is off unless fcopy_roots says where a host may put files.
+ *
+ * Nothing is written while the snapshot holds the file systems: requests wait until it does not, which
+ * is looked at twenty times a second while one waits, and never else.
+ *
+ * Each file that arrives leaves a line in the log and a receipt: what, how large, its SHA-256, who, how
+ * long. What was refused or lost leaves a line, too; a host that makes many of them gets one each
+ * second, which says how many it stands for. It gets no receipts: those of files that have
+ * arrived must not be pushed out by such that have not.
+ */
+
+#include "daemon/bind_fcopy.h"
+
+#include "base/clock.h"
+#include "base/jobs.h"
+#include "base/log.h"
+#include "base/size.h"
+#include "daemon/ic_channel.h"
+#include "daemon/receipts.h"
+#include "services/fcopy_file.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#define HOLD_CHECK_NS  UINT64_C(50000000)
+#define LOG_PAUSE_NS   UINT64_C(1000000000)
+
+struct bind_fcopy {
+	struct event_base *base;
+	const struct config *config;
+	struct connection *const *connection;
+	struct snapshot *snapshot;
+	struct receipts *receipts;
+	struct ic_channel channel;
+	struct fcopy core;
+	struct fcopy_place_config place;
+	char record[PATH_MAX];
+	struct fcopy_file *file; /* NULL: it is off */
+	struct event *timer;
+	uint64_t armed_ns; /* what the timer is set to; UINT64_MAX: nothing */
+
+	struct timespec started; /* the file under way */
+	uint64_t started_ns;
+	char why[FCOPY_WHY_SIZE];
+	uint64_t quiet_until_ns; /* no line about a failure before */
+	unsigned int n_unsaid;
+	json_t *last_failure; /* NULL: none */
+};
+
+static void perform(struct bind_fcopy *b);
+
+/* What the receipt names as its sender: the protocol knows no other. */
+static void who_text(const struct bind_fcopy *b, char text[PATH_MAX])
+{
+	const struct connection *c = *b->connection;
+
+	if (b->config->lab_socket)
+		snprintf(text, PATH_MAX, "lab host at %s", b->config->lab_socket);
+	else
+		snprintf(text, PATH_MAX, "Hyper-V host over %s", c ? c->ops->transport : "VMBus");
+}
+
+static void format_time(const struct timespec *t, char text[32])
+{
+	struct tm tm;
+
+	gmtime_r(&t->tv_sec, &tm);
+	strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+static void audit_done(struct bind_fcopy *b)
+{
+	const struct fcopy_receipt *r = fcopy_file_receipt(b->file);
+	uint64_t took_ns = clock_monotonic_ns() - b->started_ns;
+	char who[PATH_MAX], started[32], result[128];
+
+	who_text(b, who);
+	format_time(&b->started, started);
+	log_notice("file copy: %llu bytes in %s, sha256 %s, from the %.60s: %s",
+		   (unsigned long long)r->bytes, duration_format(took_ns).text, r->sha256, who, r->path);
+	snprintf(result, sizeof(result), "complete, %llu bytes", (unsigned long long)r->bytes);
+	receipts_add(b->receipts,
+		     json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:f, s:s, s:s}", "schema", 1, "started",
+			       started, "requester", who, "path", r->path, "bytes",
+			       (json_int_t)r->bytes, "sha256", r->sha256, "seconds",
+			       (double)took_ns / 1e9, "class", "complete", "result", result));
+}
+
+static void log_failure(struct bind_fcopy *b, const char *path, const char *what)
+{
+	uint64_t now = clock_monotonic_ns();
+	char more[48] = "";
+
+	if (now < b->quiet_until_ns) {
+		b->n_unsaid++;
+		return;
+	}
+	if (b->n_unsaid > 0)
+		snprintf(more, sizeof(more), " (and %u others before)", b->n_unsaid);
+	b->n_unsaid = 0;
+	b->quiet_until_ns = now + LOG_PAUSE_NS;
+	log_warning("file copy: not copied: %s%s%s%s: %s", what, b->why[0] ? ": " : "", b->why, more,
+		    path);
+}
+
+static void audit_failure(struct bind_fcopy *b, enum fcopy_result result)
+{
+	const struct fcopy_start *s = &b->core.start;
+	char path[2 * FCOPY_TEXT_SIZE], who[PATH_MAX], started[32];
+
+	snprintf(path, sizeof(path), "%s/%s", s->directory, s->name);
+	who_text(b, who);
+	format_time(&b->started, started);
+	log_failure(b, path, fcopy_result_name(result));
+	json_decref(b->last_failure);
+	b->last_failure = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s}", "started", started, "requester",
+				    who, "path", path, "bytes", (json_int_t)s->size_bytes, "result",
+				    fcopy_result_name(result), "why", b->why);
+}
+
+/* What the file tells. */
+
+static void on_opened(void *self, enum fcopy_result result)
+{
+	struct bind_fcopy *b = self;
+
+	if (result != FCOPY_OK && b->core.state == FCOPY_STARTING) {
+		snprintf(b->why, sizeof(b->why), "%s", fcopy_file_why(b->file));
+		audit_failure(b, result);
+	}
+	fcopy_opened(&b->core, result, clock_monotonic_ns());
+	perform(b);
+}
+
+static void on_taken(void *self)
+{
+	struct bind_fcopy *b = self;
+
+	fcopy_taken(&b->core, clock_monotonic_ns());
+	perform(b);
+}
+
+static void on_failed(void *self, enum fcopy_result result)
+{
+	struct bind_fcopy *b = self;
+
+	snprintf(b->why, sizeof(b->why), "%s", fcopy_file_why(b->file));
+	fcopy_failed(&b->core, result, clock_monotonic_ns());
+	perform(b);
+}
+
+static void on_finished(void *self, enum fcopy_result result)
+{
+	struct bind_fcopy *b = self;
+
+	if (result == FCOPY_OK)
+		audit_done(b);
+	else
+		snprintf(b->why, sizeof(b->why), "%s", fcopy_file_why(b->file));
+	fcopy_finished(&b->core, result, clock_monotonic_ns());
+	perform(b);
+}
+
+static void on_discarded(void *self)
+{
+	struct bind_fcopy *b = self;
+
+	fcopy_discarded(&b->core, clock_monotonic_ns());
+	perform(b);
+}
+
+static void on_swept(void *self, const char *what)
+{
+	(void)self;
+	log_warning("file copy: a predecessor was killed while it replaced a file: %s", what);
+}
+
+static const struct fcopy_file_user file_ops = {
+	.on_opened = on_opened,
+	.on_taken = on_taken,
+	.on_failed = on_failed,
+	.on_finished = on_finished,
+	.on_discarded = on_discarded,
+	.on_swept = on_swept,
+};
+
+/* What the machine wants. */
+
+static void do_open(struct bind_fcopy *b)
+{
+	clock_gettime(CLOCK_REALTIME, &b->started);
+	b->started_ns = clock_monotonic_ns();
+	b->why[0] = '\0';
+	if (fcopy_file_open(b->file, &b->core.start))
+		fcopy_opened(&b->core, FCOPY_FAILED, clock_monotonic_ns());
+}
+
+static void do_data(struct bind_fcopy *b)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	switch (fcopy_file_write(b->file, b->core.data.data, b->core.data.size)) {
+	case 0:
+		fcopy_taken(&b->core, now);
+		break;
+	case FCOPY_FILE_WAIT:
+		break;
+	default:
+		fcopy_failed(&b->core, FCOPY_FAILED, now);
+	}
+}
+
+static void do_finish(struct bind_fcopy *b)
+{
+	if (fcopy_file_finish(b->file))
+		fcopy_failed(&b->core, FCOPY_FAILED, clock_monotonic_ns());
+}
+
+static void do_discard(struct bind_fcopy *b, enum fcopy_result why)
+{
+	audit_failure(b, why);
+	if (fcopy_file_discard(b->file))
+		log_error("file copy: no memory to discard a file; it goes when hvguestd ends");
+}
+
+/* What a host could make us say as often as it likes is said once. */
+static void tell_note(const struct bind_fcopy *b, enum fcopy_note note)
+{
+	if (b->core.stats.notes[note] == 1)
+		log_notice("file copy: %s; counted from now on", fcopy_note_name(note));
+}
+
+static void arm(struct bind_fcopy *b)
+{
+	uint64_t deadline_ns = fcopy_deadline_ns(&b->core);
+
+	if (b->core.held && b->core.waits)
+		deadline_ns = clock_monotonic_ns() + HOLD_CHECK_NS;
+	/* It moves with each fragment: later is looked at when the timer has passed. */
+	if (deadline_ns >= b->armed_ns && deadline_ns != UINT64_MAX)
+		return;
+	if (deadline_ns == b->armed_ns)
+		return;
+	b->armed_ns = deadline_ns;
+	timer_set(b->timer, deadline_ns);
+}
+
+static void perform(struct bind_fcopy *b)
+{
+	struct fcopy_action action;
+
+	while (fcopy_next_action(&b->core, &action)) {
+		switch (action.type) {
+		case FCOPY_ACTION_OPEN:
+			do_open(b);
+			break;
+		case FCOPY_ACTION_DATA:
+			do_data(b);
+			break;
+		case FCOPY_ACTION_FINISH:
+			do_finish(b);
+			break;
+		case FCOPY_ACTION_DISCARD:
+			do_discard(b, action.result);
+			break;
+		case FCOPY_ACTION_ANSWER:
+			ic_channel_answer(&b->channel, action.status);
+			break;
+		case FCOPY_ACTION_NOTE:
+			tell_note(b, action.note);
+			break;
+		}
+	}
+	/* In the middle of a file the deadline is ten minutes away, and only moves away. */
+	if (b->core.state != FCOPY_OPEN || b->armed_ns == UINT64_MAX || b->core.waits)
+		arm(b);
+}
+
+static void look_at_hold(struct bind_fcopy *b, uint64_t now_ns)
+{
+	bool held = snapshot_is_holding(b->snapshot);
+
+	if (held != b->core.held)
+		fcopy_hold(&b->core, held, now_ns);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_fcopy *b = user;
+	uint64_t now = clock_monotonic_ns();
+
+	(void)fd;
+	(void)what;
+	b->armed_ns = UINT64_MAX;
+	look_at_hold(b, now);
+	fcopy_tick(&b->core, now);
+	perform(b);
+	arm(b);
+}
+
+static void receive(struct bind_fcopy *b, const void *message, size_t size)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	look_at_hold(b, now);
+	fcopy_receive(&b->core, message, size, now);
+	perform(b);
+}
+
+static void on_request(void *self, uint8_t *message, size_t size)
+{
+	receive(self, message, size);
+}
+
+static void give_up(struct bind_fcopy *b, enum fcopy_result why)
+{
+	fcopy_abort(&b->core, why, clock_monotonic_ns());
+	perform(b);
+}
+
+static void on_lost(void *self)
+{
+	give_up(self, FCOPY_LOST);
+}
+
+static const struct ic_channel_user channel_ops = {
+	.on_request = on_request,
+	.on_negotiated = on_lost,
+	.on_overtaken = on_lost,
+	.on_closed = on_lost,
+};
+
+static int open_file(struct bind_fcopy *b)
+{
+	const struct config *c = b->config;
+	int r;
+
+	b->place = (struct fcopy_place_config){
+		.roots = c->fcopy_roots,
+		.n_roots = c->n_fcopy_roots,
+		.mode = c->fcopy_mode,
+		.has_owner = c->fcopy_has_owner,
+		.uid = c->fcopy_uid,
+		.gid = c->fcopy_gid,
+		.record = b->record,
+	};
+	if (snprintf(b->record, sizeof(b->record), "%s/copies/.copying", c->state_dir) >=
+	    (int)sizeof(b->record))
+		return -ENAMETOOLONG;
+	r = receipts_new(b->base, c, &receipts_of_copies, &b->receipts);
+	if (r)
+		return r;
+	return fcopy_file_new(b->base, &b->place, &file_ops, b, &b->file);
+}
+
+int bind_fcopy_new(struct event_base *base, const struct config *config,
+		   struct connection *const *connection, struct snapshot *snapshot,
+		   struct bind_fcopy **ret_binding)
+{
+	_cleanup_(cleanup_bind_fcopyp) struct bind_fcopy *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return -ENOMEM;
+	b->base = base;
+	b->config = config;
+	b->connection = connection;
+	b->snapshot = snapshot;
+	b->armed_ns = UINT64_MAX;
+	ic_channel_init(&b->channel, base, connection, &ic_service_fcopy, &channel_ops, b);
+	fcopy_init(&b->core, FCOPY_UTF16);
+	b->timer = event_new(base, -1, 0, on_timer, b);
+	if (!b->timer)
+		return -ENOMEM;
+	if (config->n_fcopy_roots > 0) {
+		r = open_file(b);
+		if (r)
+			return r;
+	}
+	*ret_binding = steal_ptr(b);
+	return 0;
+}
+
+struct bind_fcopy *bind_fcopy_free(struct bind_fcopy *b)
+{
+	if (!b)
+		return NULL;
+	ic_channel_fini(&b->channel);
+	b->file = fcopy_file_free(b->file);
+	b->receipts = receipts_free(b->receipts);
+	if (b->timer)
+		event_free(b->timer);
+	json_decref(b->last_failure);
+	free(b);
+	return NULL;
+}
+
+struct service bind_fcopy_service(struct bind_fcopy *b)
+{
+	return ic_channel_service(&b->channel);
+}
+
+bool bind_fcopy_kernel_leaves_it(void)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname name;
+
+	/* Linux ec314f61e4fc removed drivers/hv/hv_fcopy.c for 6.10. */
+	return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 10));
+}
+
+static json_t *roots_list(const struct config *c)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < c->n_fcopy_roots; i++)
+		json_array_append_new(list, json_string(c->fcopy_roots[i]));
+	return list;
+}
+
+static void add_file(const struct bind_fcopy *b, json_t *status)
+{
+	const struct fcopy *f = &b->core;
+	char path[2 * FCOPY_TEXT_SIZE];
+
+	if (!fcopy_is_active(f))
+		return;
+	snprintf(path, sizeof(path), "%s/%s", f->start.directory, f->start.name);
+	json_object_set_new(status, "path", json_string(path));
+	json_object_set_new(status, "done_bytes", json_integer((json_int_t)f->position));
+	json_object_set_new(status, "total_bytes", json_integer((json_int_t)f->start.size_bytes));
+}
+
+json_t *bind_fcopy_status(const struct bind_fcopy *b)
+{
+	const struct fcopy_stats *s = &b->core.stats;
+	char version[16];
+	json_t *status;
+
+	if (!b->file)
+		return json_pack("{s:b, s:s}", "enabled", 0, "why",
+				 "fcopy_roots names no folder that a host may put files in");
+	status = json_pack("{s:b, s:s, s:s*, s:s, s:o, s:I, s:I, s:I, s:I, s:b}", "enabled", 1, "channel",
+			   ic_channel_state(&b->channel), "version",
+			   ic_channel_version(&b->channel, version), "state",
+			   fcopy_state_name(b->core.state), "roots", roots_list(b->config), "copied",
+			   (json_int_t)s->finished, "bytes", (json_int_t)s->bytes, "refused",
+			   (json_int_t)s->refused, "discarded", (json_int_t)s->discarded, "waits_for_thaw",
+			   b->core.held && b->core.waits);
+	if (status)
+		add_file(b, status);
+	if (status && b->last_failure)
+		json_object_set(status, "last_failure", b->last_failure);
+	return status;
+}
+
+static void get_copies(struct httpd_request *request, void *user)
+{
+	const struct bind_fcopy *b = user;
+	json_t *copies = json_array(), *receipt;
+
+	for (size_t n = 1; b->receipts && (receipt = receipts_get(b->receipts, n)); n++)
+		json_array_append_new(copies, receipt);
+	httpd_reply_json(request, 200,
+			 json_pack("{s:i, s:o, s:O?}", "schema", 1, "copies", copies, "last_failure",
+				   b->last_failure));
+}
+
+int bind_fcopy_add_routes(struct bind_fcopy *b, struct httpd *httpd)
+{
+	return httpd_route(httpd, "GET", "/v1/copies", get_copies, b);
+}
