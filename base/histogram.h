@@ -24,6 +24,7 @@ struct histogram {
 /* Empty; @bounds are borrowed, HISTOGRAM_BOUNDS_MAX of them at most. */
 void histogram_init(struct histogram *h, const double *bounds, size_t n_bounds);
 
+/* Counts @amount under the first bound that is not below it. */
 void histogram_add(struct histogram *h, double amount);
 
 /* {"le": the bounds, "counts", "count", "sum"} */
