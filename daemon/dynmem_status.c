@@ -9,7 +9,9 @@
 
 #include "daemon/dynmem_status.h"
 
-#include "daemon/dynmem_session.h"
+#include "daemon/dynmem_binding.h"
+
+#include <string.h>
 
 static json_int_t bytes(uint64_t pages)
 {
@@ -69,4 +71,47 @@ json_t *dynmem_status_verified(const struct dynmem *core, const struct memory_wo
 			 "held_bytes", bytes(page_ranges_count(done->held, done->n_slice)),
 			 "looked_at_bytes", bytes(done->done_pages), "moved_bytes",
 			 bytes(done->moved_pages), "missing_bytes", bytes(missing));
+}
+
+static json_t *keeper_status(const struct bind_dynmem *b)
+{
+	return json_pack("{s:I, s:I}", "pid", (json_int_t)keeper_client_pid(b->work.keeper),
+			 "overcommit_pages", (json_int_t)b->stats.pages.overcommit_pages);
+}
+
+json_t *bind_dynmem_status(const struct bind_dynmem *b)
+{
+	const char *channel = connection_channel_state(*b->context.connection, b);
+	bool has_channel = strcmp(channel, "none") != 0;
+	struct dynmem_status s;
+	char version[16];
+	json_t *status;
+
+	dynmem_get_status(b->core, &s);
+	snprintf(version, sizeof(version), "%u.%u", s.version >> 16, s.version & 0xffff);
+	status = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:I, s:I, s:o, s:o, s:o, s:o}", "channel",
+			   channel, "state", dynmem_state_name(s.state), "version",
+			   s.version ? version : NULL, "problem", b->problem, "given_up",
+			   has_channel ? b->given_up : NULL, "unanswered",
+			   has_channel && s.unanswered > 0 ? b->unanswered : NULL,
+			   "ballooned_bytes", bytes(s.ballooned_pages),
+			   "unreported_bytes", bytes(s.unreported_pages),
+			   "pages", dynmem_status_pages(&b->stats), "blocks",
+			   memory_sources_blocks_status(&b->stats), "operation",
+			   dynmem_status_operation(&s.operation), "counters", dynmem_status_counters(&s.stats));
+	if (status && b->work.keeper)
+		json_object_set_new(status, "keeper", keeper_status(b));
+	if (status && b->work.hot_add)
+		json_object_set_new(status, "hot_add", hot_add_status(b->work.hot_add));
+	memory_guard_add_status(b->guard, status);
+	return status;
+}
+
+json_t *bind_dynmem_why(const struct bind_dynmem *b)
+{
+	json_t *why = memory_guard_why(b->guard);
+
+	if (why)
+		json_object_set_new(why, "blocks", memory_sources_blocks_status(&b->stats));
+	return why;
 }

@@ -15,6 +15,9 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/connection.h \
 	%D%/freeze_set.c %D%/freeze_set.h \
 	%D%/device_link.c %D%/device_link.h \
+	%D%/dynmem_binding.h \
+	%D%/dynmem_channel.c \
+	%D%/dynmem_memory.c \
 	%D%/dynmem_session.c %D%/dynmem_session.h \
 	%D%/dynmem_status.c %D%/dynmem_status.h \
 	%D%/hot_add.c %D%/hot_add.h \
