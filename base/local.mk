@@ -28,6 +28,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/sha256.c %D%/sha256.h \
 	%D%/stream.c %D%/stream.h \
 	%D%/metrics.c %D%/metrics.h \
+	%D%/readers.c %D%/readers.h \
 	%D%/unixsock.c %D%/unixsock.h \
 	%D%/usage.c %D%/usage.h \
 	%D%/worker.c %D%/worker.h

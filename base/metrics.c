@@ -27,13 +27,6 @@ enum metrics_format metrics_choose(const char *accept)
 									 : METRICS_TEXT;
 }
 
-const char *metrics_content_type(enum metrics_format format)
-{
-	return format == METRICS_OPENMETRICS
-		       ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-		       : "text/plain; version=0.0.4; charset=utf-8";
-}
-
 /* Where the samples go. */
 struct writer {
 	FILE *to;
@@ -198,8 +191,26 @@ void metrics_write(FILE *to, const struct metric metrics[], const json_t *facts,
 		follow(&w, facts, w.metric->path, NULL);
 }
 
-void metrics_end(FILE *to, enum metrics_format format)
+void metrics_reply(struct httpd_request *request, const struct metric metrics[], json_t *take_facts)
 {
-	if (format == METRICS_OPENMETRICS)
-		fputs("# EOF\n", to);
+	static const char *const types[] = {
+		[METRICS_TEXT] = "text/plain; version=0.0.4; charset=utf-8",
+		[METRICS_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+	};
+	enum metrics_format format = metrics_choose(httpd_request_header(request, "Accept"));
+	char *text = NULL;
+	size_t size = 0;
+	FILE *to = open_memstream(&text, &size);
+
+	if (to) {
+		metrics_write(to, metrics, take_facts, format);
+		fputs(format == METRICS_OPENMETRICS ? "# EOF\n" : "", to);
+		(void)fclose(to);
+	}
+	json_decref(take_facts);
+	if (text)
+		httpd_reply(request, 200, types[format], text, size);
+	else
+		httpd_reply_json(request, 500, NULL);
+	free(text);
 }

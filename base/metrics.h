@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "base/httpd.h"
+
 #include <jansson.h>
 #include <stdio.h>
 
@@ -35,13 +37,16 @@ enum metrics_format {
 	METRICS_OPENMETRICS, /* OpenMetrics 1.0 */
 };
 
-/* The format that a request with this header Accept (or NULL) wants, and its content type. */
+/* The format that a request with this header Accept (or NULL) wants. */
 enum metrics_format metrics_choose(const char *accept);
-const char *metrics_content_type(enum metrics_format format);
 
-/* Writes @metrics (an empty name ends them) of @facts. Metrics of one name must follow each other. */
+/*
+ * Writes @metrics (NULL as a name ends them) of @facts, without what OpenMetrics ends with. Metrics of
+ * one name must follow each other.
+ */
 void metrics_write(FILE *to, const struct metric metrics[], const json_t *facts,
 		   enum metrics_format format);
 
-/* Writes what stands behind the last of them. */
-void metrics_end(FILE *to, enum metrics_format format);
+/* Answers with all of them, in the format that is asked for. */
+void metrics_reply(struct httpd_request *request, const struct metric metrics[],
+		   json_t *take_facts);

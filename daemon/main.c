@@ -10,6 +10,7 @@
 #include "base/ask.h"
 #include "base/httpd.h"
 #include "base/jobs.h"
+#include "base/readers.h"
 #include "daemon/api.h"
 #include "daemon/lab_host.h"
 #include "daemon/recover.h"
@@ -19,7 +20,6 @@
 
 #include <cap-ng.h>
 #include <event2/event.h>
-#include <grp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -116,41 +116,14 @@ static bool backup_is_holding(const void *snapshot)
 	return snapshot_is_holding(snapshot);
 }
 
-/* Lets the members of a group in, too. */
-static int give_to_group(const char *path, const char *name)
-{
-	const struct group *group = name ? getgrnam(name) : NULL;
-
-	if (!name)
-		return EXIT_OK;
-	if (group && chown(path, (uid_t)-1, group->gr_gid) == 0)
-		return EXIT_OK;
-	log_error("%s cannot be given to the group %s: %s: name another one by read_group", path, name,
-		  group ? strerror(errno) : "there is no such group");
-	return EXIT_ERROR;
-}
-
-/* The sockets that change nothing. */
 static int open_for_looking(struct daemon *d)
 {
-	const char *address = d->config.metrics_listen;
-	char path[256];
-	int r;
+	char text[READERS_TEXT_MAX];
 
-	if (snprintf(path, sizeof(path), "%s/read.sock", d->config.run_dir) >= (int)sizeof(path))
-		return fail("run_dir", -ENAMETOOLONG);
-	r = httpd_open_read_only(d->httpd, path, 0660);
-	if (r)
-		return fail_in_run_dir(&d->config, "read.sock", r);
-	r = give_to_group(path, d->config.read_group);
-	if (r || !address)
-		return r;
-	r = httpd_open_tcp(d->httpd, address);
-	if (r == 0)
+	if (!readers_let_in(d->httpd, d->config.run_dir, d->config.read_group,
+			    d->config.metrics_listen, text))
 		return EXIT_OK;
-	log_error("metrics_listen: cannot listen on %s: %s: name a free ADDRESS:PORT of this machine",
-		  address,
-		  r == HTTPD_IN_USE ? "somebody does" : r == -EINVAL ? "this is no address" : strerror(-r));
+	log_error("API: %s", text);
 	return EXIT_ERROR;
 }
 

@@ -185,23 +185,7 @@ static json_t *facts(struct api *api)
 
 static void get_metrics(struct httpd_request *request, void *user)
 {
-	enum metrics_format format = metrics_choose(httpd_request_header(request, "Accept"));
-	json_t *all = facts(user);
-	char *text = NULL;
-	size_t size = 0;
-	FILE *to = open_memstream(&text, &size);
-
-	if (to) {
-		metrics_write(to, metrics, all, format);
-		metrics_end(to, format);
-		(void)fclose(to);
-	}
-	json_decref(all);
-	if (text)
-		httpd_reply(request, 200, metrics_content_type(format), text, size);
-	else
-		httpd_reply_json(request, 500, NULL);
-	free(text);
+	metrics_reply(request, metrics, facts(user));
 }
 
 int metrics_add_route(struct api *api, struct httpd *httpd)

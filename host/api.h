@@ -18,6 +18,7 @@ extern const struct api_route api_guest_routes[];
 extern const struct api_route api_memory_routes[];
 extern const struct api_route api_backup_routes[];
 extern const struct api_route api_power_routes[];
+extern const struct api_route api_metrics_routes[];
 extern const struct api_route api_kvp_routes[];
 extern const struct api_route api_copy_routes[];
 
@@ -29,3 +30,6 @@ void api_reply(struct httpd_request *request, int status, json_t *take_body);
 
 /* The guest in the path; NULL, and the request is answered, if there is none. */
 struct guest *api_guest(struct host *h, struct httpd_request *request);
+
+/* All that is known of all guests, without the schema. */
+json_t *api_host_status(struct host *h);

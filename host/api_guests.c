@@ -10,16 +10,19 @@
 
 #include "host/api.h"
 
-static void get_status(struct httpd_request *request, void *user)
+json_t *api_host_status(struct host *h)
 {
-	struct host *h = user;
 	json_t *guests = json_array();
 
 	for (size_t i = 0; i < h->n_seats; i++)
 		json_array_append_new(guests, guest_status(h->seats[i]->guest));
-	api_reply(request, 200,
-	      json_pack("{s:s, s:s, s:o}", "program", "hvhost", "version", PACKAGE_VERSION,
-			"guests", guests));
+	return json_pack("{s:s, s:s, s:o}", "program", "hvhost", "version", PACKAGE_VERSION,
+			 "guests", guests);
+}
+
+static void get_status(struct httpd_request *request, void *user)
+{
+	api_reply(request, 200, api_host_status(user));
 }
 
 static void get_guest(struct httpd_request *request, void *user)

@@ -27,6 +27,8 @@ struct seat {
 struct host {
 	struct event_base *base;
 	const char *run_dir;
+	const char *read_group;     /* whose members may look; NULL: root's */
+	const char *metrics_listen; /* ADDRESS:PORT; NULL: no TCP */
 	bool json; /* tell what happens on standard output, one JSON object a line */
 	struct balancer_settings settings;
 	struct balancer_limits limits; /* of whoever has none of its own; 0: by the guest's machine */

@@ -42,6 +42,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/api_guests.c \
 	%D%/api_memory.c \
 	%D%/api_kvp.c \
+	%D%/api_metrics.c \
 	%D%/api_power.c \
 	%D%/command.c %D%/command.h \
 	%D%/host.h \

@@ -8,6 +8,7 @@
 
 #include "base/ask.h"
 #include "base/log.h"
+#include "base/readers.h"
 #include "base/size.h"
 #include "base/usage.h"
 #include "host/api.h"
@@ -178,6 +179,7 @@ static int fail_to_listen(const char *path, int r)
 
 static int open_api(struct host *h, const char *path)
 {
+	char text[READERS_TEXT_MAX];
 	int r;
 
 	r = httpd_new(h->base, path, 0600, &h->httpd);
@@ -188,7 +190,13 @@ static int open_api(struct host *h, const char *path)
 	if (r)
 		return fail_to_listen(path, r);
 	r = api_add_routes(h);
-	return r ? fail("API", r) : EXIT_OK;
+	if (r)
+		return fail("API", r);
+	if (readers_let_in(h->httpd, h->run_dir, h->read_group, h->metrics_listen, text)) {
+		log_error("API: %s", text);
+		return EXIT_ERROR;
+	}
+	return EXIT_OK;
 }
 
 static int open_lab(struct host *h, const char *path)
@@ -289,6 +297,9 @@ static void print_usage(FILE *to)
 	      "  --first-action SEC    leave a guest alone after it connects (default: 5)\n"
 	      "  --spacing SEC         between operations that take memory (default: 5)\n"
 	      "  --smoothing SEC       time in which a falling demand is believed (default: 30)\n"
+	      "  --read-group GROUP    whose members may look, by read.sock (default: root)\n"
+	      "  --metrics-listen ADDRESS:PORT\n"
+	      "                        let Prometheus, and whoever can reach this, look (default: no TCP)\n"
 	      "  --log-level LEVEL     error, warning, notice, info (default: notice)\n"
 	      "  --json                tell on standard output when ready and who comes and goes\n",
 	      to);
@@ -368,6 +379,12 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 	case 'j':
 		h->json = true;
 		return true;
+	case 'g':
+		h->read_group = optarg;
+		return true;
+	case 'M':
+		h->metrics_listen = optarg;
+		return strchr(optarg, ':') != NULL;
 	case 'l':
 		return take_level(optarg, level);
 	default:
@@ -395,6 +412,8 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{"first-action", required_argument, NULL, 'f'},
 		{"spacing", required_argument, NULL, 'p'},
 		{"smoothing", required_argument, NULL, 'm'},
+		{"read-group", required_argument, NULL, 'g'},
+		{"metrics-listen", required_argument, NULL, 'M'},
 		{"log-level", required_argument, NULL, 'l'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},

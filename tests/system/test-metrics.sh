@@ -34,7 +34,7 @@ lints() {
 }
 
 port=$(free_port)
-start_host --startup 1G --minimum 1000M --first-action 0
+start_host --metrics-listen "127.0.0.1:$((port + 50))" --startup 1G --minimum 1000M --first-action 0
 start_guest one --memory yes --metrics-listen "127.0.0.1:$port"
 check "every service is ready" soon ready one
 
@@ -50,6 +50,15 @@ check "what was reported is what the status says" soon eval '
     [ "$(of one hvguest_memory_floor_bytes)" = "$(guest_value one .memory.floor_bytes)" ]'
 [ ! -e /proc/pressure/memory ] ||
     check "stall times" test -n "$(of one hvguest_pressure_memory_stalled_seconds_total)"
+
+check "the host's metrics pass promtool" lints host
+is "the host's have another prefix" "$(get host /metrics | grep -v '^#' | grep -vc '^hvhost_')" 0
+is "the host counts its guests" "$(of host hvhost_guests)" 1
+is "the host's name for what both know" "$(of host 'hvhost_heartbeat_state{vm="one",value="ok"}')" 1
+check "what is assigned" test "$(of host 'hvhost_dynamic_memory_vm_physical_bytes{vm="one"}')" -gt 1000000000
+is "the host's TCP" "$(curl -s "http://127.0.0.1:$((port + 50))/metrics" | grep -c '^hvhost_build_info')" 1
+is "the host's read.sock changes nothing" \
+    "$(get host /v1/guests/one/memory -X POST -d '{"assign": "auto"}' -o /dev/null -w '%{http_code}')" 403
 
 get one /metrics -H 'Accept: application/openmetrics-text; version=1.0.0' >"$run/open"
 is "OpenMetrics ends as it must" "$(tail -n 1 "$run/open")" "# EOF"
@@ -85,7 +94,7 @@ cat >"$run/prometheus.yml" <<END
 global: { scrape_interval: 1s }
 scrape_configs:
   - job_name: hvguest
-    static_configs: [{ targets: ['127.0.0.1:$port'] }]
+    static_configs: [{ targets: ['127.0.0.1:$port', '127.0.0.1:$((port + 50))'] }]
 END
 prometheus --config.file="$run/prometheus.yml" --storage.tsdb.path="$run/prometheus" \
     --web.listen-address="127.0.0.1:$prometheus_port" >"$run/prometheus.log" 2>&1 &
@@ -97,7 +106,7 @@ query() {
     curl -s --max-time 5 "http://127.0.0.1:$prometheus_port/api/v1/query" --data-urlencode "query=$1" |
         jq -r '.data.result[0].value[1]'
 }
-check "Prometheus scrapes the guest" soon eval '[ "$(query "up{job=\"hvguest\"}")" = 1 ]'
+check "Prometheus scrapes both" soon eval '[ "$(query "sum(up{job=\"hvguest\"})")" = 2 ]'
 check "... and has its heartbeats" soon eval '[ "$(query "hvguest_heartbeats_total >= bool 2")" = 1 ]'
 is "... with the type" "$(curl -s "http://127.0.0.1:$prometheus_port/api/v1/metadata?metric=hvguest_memory_floor_bytes" |
     jq -r '.data.hvguest_memory_floor_bytes[0].type')" gauge
