@@ -4,7 +4,8 @@
  * File copy, bound to the world.
  *
  * The machine (services/fcopy) says what to do with the file; services/fcopy_file does it; the channel
- * carries the requests. It is off unless fcopy_roots says where a host may put files.
+ * carries the requests, or in its place the device of a kernel that has a driver for it (before 6.10;
+ * names are UTF-8 there). It is off unless fcopy_roots says where a host may put files.
  *
  * Nothing is written while the snapshot holds the file systems: requests wait until it does not, which
  * is looked at twenty times a second while one waits, and never else.
@@ -17,10 +18,12 @@
 
 #include "daemon/bind_fcopy.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/device_link.h"
 #include "daemon/ic_channel.h"
 #include "daemon/receipts.h"
 #include "services/fcopy_file.h"
@@ -35,6 +38,12 @@
 #define HOLD_CHECK_NS  UINT64_C(50000000)
 #define LOG_PAUSE_NS   UINT64_C(1000000000)
 
+enum {
+	/* Linux 6.1 drivers/hv/hv_fcopy.c: FCOPY_VERSION_1, HV_UTIL_TIMEOUT less a little. */
+	DEVICE_VERSION = 1,
+	DEVICE_LIMIT_S = 28,
+};
+
 struct bind_fcopy {
 	struct event_base *base;
 	const struct config *config;
@@ -42,6 +51,8 @@ struct bind_fcopy {
 	struct snapshot *snapshot;
 	struct receipts *receipts;
 	struct ic_channel channel;
+	struct device_link *device; /* in place of the channel; or NULL */
+	uint8_t *device_message;    /* the open request there */
 	struct fcopy core;
 	struct fcopy_place_config place;
 	char record[PATH_MAX];
@@ -64,7 +75,9 @@ static void who_text(const struct bind_fcopy *b, char text[PATH_MAX])
 {
 	const struct connection *c = *b->connection;
 
-	if (b->config->lab_socket)
+	if (b->device)
+		snprintf(text, PATH_MAX, "Hyper-V host over %s", b->config->fcopy_device);
+	else if (b->config->lab_socket)
 		snprintf(text, PATH_MAX, "lab host at %s", b->config->lab_socket);
 	else
 		snprintf(text, PATH_MAX, "Hyper-V host over %s", c ? c->ops->transport : "VMBus");
@@ -233,6 +246,21 @@ static void do_discard(struct bind_fcopy *b, enum fcopy_result why)
 		log_error("file copy: no memory to discard a file; it goes when hvguestd ends");
 }
 
+static void do_answer(struct bind_fcopy *b, uint32_t status)
+{
+	struct bytes_writer out;
+	uint8_t answer[4];
+
+	if (!b->device) {
+		ic_channel_answer(&b->channel, status);
+		return;
+	}
+	bytes_writer_init(&out, answer, sizeof(answer));
+	bytes_put_u32(&out, status);
+	/* If it is lost the device is closed, and that ends the copy. */
+	(void)!device_link_answer(b->device, answer, sizeof(answer));
+}
+
 /* What a host could make us say as often as it likes is said once. */
 static void tell_note(const struct bind_fcopy *b, enum fcopy_note note)
 {
@@ -274,7 +302,7 @@ static void perform(struct bind_fcopy *b)
 			do_discard(b, action.result);
 			break;
 		case FCOPY_ACTION_ANSWER:
-			ic_channel_answer(&b->channel, action.status);
+			do_answer(b, action.status);
 			break;
 		case FCOPY_ACTION_NOTE:
 			tell_note(b, action.note);
@@ -340,6 +368,89 @@ static const struct ic_channel_user channel_ops = {
 	.on_closed = on_lost,
 };
 
+static size_t put_registration(uint8_t ret_message[DEVICE_MESSAGE_MAX])
+{
+	struct bytes_writer out;
+
+	bytes_writer_init(&out, ret_message, DEVICE_MESSAGE_MAX);
+	bytes_put_u32(&out, DEVICE_VERSION);
+	return bytes_written(&out);
+}
+
+/* The echo of the registration is the only message that is shorter than a header. */
+static enum device_event device_event(const void *message, size_t size)
+{
+	struct bytes_reader in;
+
+	if (size >= FCOPY_HEADER_SIZE)
+		return DEVICE_REQUEST;
+	bytes_reader_init(&in, message, size);
+	return size == 4 && bytes_get_u32(&in) == DEVICE_VERSION ? DEVICE_REGISTERED : DEVICE_UNKNOWN;
+}
+
+static unsigned int device_limit_s(const void *message, size_t size)
+{
+	(void)message;
+	(void)size;
+	return DEVICE_LIMIT_S;
+}
+
+static const struct device_kind device_kind = {
+	.service = "file copy",
+	.daemon = "hv_fcopy_daemon; its service is hv-fcopy-daemon, hypervfcopyd or hv_fcopy_daemon",
+	.offer = "the guest service interface",
+	.put_registration = put_registration,
+	.event = device_event,
+	.limit_s = device_limit_s,
+};
+
+/* A request may have to wait, longer than the link keeps it. */
+static void on_device_request(void *self, const void *message, size_t size)
+{
+	struct bind_fcopy *b = self;
+
+	memcpy(b->device_message, message, size);
+	receive(b, b->device_message, size);
+}
+
+static const struct device_link_user device_ops = {
+	.on_request = on_device_request,
+	.on_closed = on_lost,
+};
+
+/* Whether this machine's kernel has no driver for it, so that the channel is there to be used. */
+static bool kernel_leaves_it(void)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname name;
+
+	/* Linux ec314f61e4fc removed drivers/hv/hv_fcopy.c for 6.10. */
+	return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 10));
+}
+
+bool bind_fcopy_wants_device(const struct config *config)
+{
+	if (config->n_fcopy_roots == 0 || config->lab_socket || (config->takeover & CONFIG_FCOPY))
+		return false;
+	return access(config->fcopy_device, F_OK) == 0 || !kernel_leaves_it();
+}
+
+int bind_fcopy_use_device(struct bind_fcopy *b)
+{
+	b->device_message = malloc(DEVICE_MESSAGE_MAX);
+	if (!b->device_message)
+		return -ENOMEM;
+	fcopy_init(&b->core, FCOPY_UTF8);
+	return device_link_new(b->base, &device_kind, b->config->fcopy_device, &device_ops, b,
+			       &b->device);
+}
+
+bool bind_fcopy_has_host(const struct bind_fcopy *b)
+{
+	return b->device && device_link_is_open(b->device);
+}
+
 static int open_file(struct bind_fcopy *b)
 {
 	const struct config *c = b->config;
@@ -396,11 +507,13 @@ struct bind_fcopy *bind_fcopy_free(struct bind_fcopy *b)
 	if (!b)
 		return NULL;
 	ic_channel_fini(&b->channel);
+	b->device = device_link_free(b->device);
 	b->file = fcopy_file_free(b->file);
 	b->receipts = receipts_free(b->receipts);
 	if (b->timer)
 		event_free(b->timer);
 	json_decref(b->last_failure);
+	free(b->device_message);
 	free(b);
 	return NULL;
 }
@@ -408,16 +521,6 @@ struct bind_fcopy *bind_fcopy_free(struct bind_fcopy *b)
 struct service bind_fcopy_service(struct bind_fcopy *b)
 {
 	return ic_channel_service(&b->channel);
-}
-
-bool bind_fcopy_kernel_leaves_it(void)
-{
-	unsigned int major = 0, minor = 0;
-	struct utsname name;
-
-	/* Linux ec314f61e4fc removed drivers/hv/hv_fcopy.c for 6.10. */
-	return uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 10));
 }
 
 static json_t *roots_list(const struct config *c)
@@ -452,14 +555,19 @@ json_t *bind_fcopy_status(const struct bind_fcopy *b)
 		return json_pack("{s:b, s:s}", "enabled", 0, "why",
 				 "fcopy_roots names no folder that a host may put files in");
 	status = json_pack("{s:b, s:s, s:s*, s:s, s:o, s:I, s:I, s:I, s:I, s:b}", "enabled", 1, "channel",
-			   ic_channel_state(&b->channel), "version",
-			   ic_channel_version(&b->channel, version), "state",
+			   b->device ? device_link_state(b->device) : ic_channel_state(&b->channel),
+			   "version", b->device ? NULL : ic_channel_version(&b->channel, version), "state",
 			   fcopy_state_name(b->core.state), "roots", roots_list(b->config), "copied",
 			   (json_int_t)s->finished, "bytes", (json_int_t)s->bytes, "refused",
 			   (json_int_t)s->refused, "discarded", (json_int_t)s->discarded, "waits_for_thaw",
 			   b->core.held && b->core.waits);
 	if (status)
 		add_file(b, status);
+	if (status && b->device)
+		json_object_set_new(status, "device", json_string(b->config->fcopy_device));
+	if (status && b->device && device_link_problem(b->device))
+		json_object_set_new(status, "device_problem",
+				    json_string(device_link_problem(b->device)));
 	if (status && b->last_failure)
 		json_object_set(status, "last_failure", b->last_failure);
 	return status;

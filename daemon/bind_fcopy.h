@@ -27,8 +27,14 @@ DEFINE_CLEANUP(bind_fcopy)
 /* For the connection. */
 struct service bind_fcopy_service(struct bind_fcopy *b);
 
-/* Whether this machine's kernel has no driver for it, so that the channel is there to be used. */
-bool bind_fcopy_kernel_leaves_it(void);
+/* Whether the kernel's device has to be used: it has a driver that is not to be taken over. */
+bool bind_fcopy_wants_device(const struct config *config);
+
+/* Uses it in place of a channel. -ENOMEM. */
+_must_check_ int bind_fcopy_use_device(struct bind_fcopy *b);
+
+/* Whether that device is open: there is a host. */
+bool bind_fcopy_has_host(const struct bind_fcopy *b);
 
 /* For status, a new reference. */
 json_t *bind_fcopy_status(const struct bind_fcopy *b);

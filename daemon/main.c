@@ -78,7 +78,8 @@ static void look_at_capabilities(struct daemon *d)
 static int look_for_host(const struct config *config)
 {
 	if (config->lab_socket || access(VMBUS_SYSFS "/devices", F_OK) == 0 ||
-	    access(config->vss_device, F_OK) == 0)
+	    access(config->vss_device, F_OK) == 0 ||
+	    (config->n_fcopy_roots > 0 && access(config->fcopy_device, F_OK) == 0))
 		return EXIT_OK;
 	log_error("this machine is not a Hyper-V guest: "
 		  "give --lab SOCKET to work with a lab host (hvhost serve)");
@@ -167,6 +168,13 @@ static bool serves(const struct config *config, enum config_service service)
 	return config->lab_socket || (config->takeover & service);
 }
 
+static bool a_device_is_open(const void *user)
+{
+	const struct daemon *d = user;
+
+	return bind_vss_has_host(d->vss) || bind_fcopy_has_host(d->fcopy);
+}
+
 static int open_connection(struct daemon *d, size_t n_services)
 {
 	int r;
@@ -180,7 +188,7 @@ static int open_connection(struct daemon *d, size_t n_services)
 		r = lab_host_new(d->base, d->config.lab_socket, d->config.name, d->services,
 				 n_services, session_kept(d->session), &d->connection);
 	else if (n_services == 0)
-		r = stock_host_new(bind_vss_has_host, d->vss, &d->connection);
+		r = stock_host_new(a_device_is_open, d, &d->connection);
 	else
 		r = uio_host_new(d->base, &d->takeover, d->services, n_services, session_kept(d->session),
 				 &d->connection);
@@ -196,11 +204,10 @@ static bool serves_memory(const struct config *config)
 	return serves(config, CONFIG_DYNMEM) && config->memory;
 }
 
-/* From Linux 6.10 on nothing has to be taken from the kernel for it. */
+/* Where the kernel has no driver for it nothing has to be taken over. */
 static bool serves_fcopy(const struct config *config)
 {
-	return config->n_fcopy_roots > 0 &&
-	       (serves(config, CONFIG_FCOPY) || bind_fcopy_kernel_leaves_it());
+	return config->n_fcopy_roots > 0 && !bind_fcopy_wants_device(config);
 }
 
 static void on_block_online(void *user)
@@ -268,6 +275,11 @@ static int open_services(struct daemon *d)
 		r = bind_vss_use_device(d->vss);
 		if (r)
 			return fail("backup", r);
+	}
+	if (bind_fcopy_wants_device(&d->config)) {
+		r = bind_fcopy_use_device(d->fcopy);
+		if (r)
+			return fail("file copy", r);
 	}
 	d->api.services = d->services;
 	d->api.n_services = n;
