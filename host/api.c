@@ -17,6 +17,7 @@ int api_add_routes(struct host *h)
 	static const struct api_route *const subjects[] = {
 		api_guest_routes,
 		api_memory_routes,
+		api_balance_routes,
 		api_backup_routes,
 		api_power_routes,
 		api_metrics_routes,

@@ -16,6 +16,7 @@ struct api_route {
 
 extern const struct api_route api_guest_routes[];
 extern const struct api_route api_memory_routes[];
+extern const struct api_route api_balance_routes[];
 extern const struct api_route api_backup_routes[];
 extern const struct api_route api_power_routes[];
 extern const struct api_route api_metrics_routes[];

@@ -4,6 +4,7 @@
 #include "base/httpd.h"
 #include "host/balance.h"
 #include "host/guest.h"
+#include "host/guest_limits.h"
 
 /*
  * The running host: what hvhost serve holds, and the API shows.
@@ -22,6 +23,7 @@ struct seat {
 	struct host *host;
 	struct guest *guest;
 	uint32_t balance_id;
+	uint64_t memory_pages; /* of the machine it runs on */
 };
 
 struct host {
@@ -32,12 +34,15 @@ struct host {
 	bool json; /* tell what happens on standard output, one JSON object a line */
 	struct balancer_settings settings;
 	struct balancer_limits limits; /* of whoever has none of its own; 0: by the guest's machine */
+	const char *guests_path; /* the file of guests' own limits; NULL = none */
+	struct guest_limits *guest_limits;
 	struct balance *balance;
+	uint64_t turned_away_ns; /* when it was last said that there is no room */
 	uint64_t window_pfn; /* where memory is added; 0: none is */
 	struct lab *lab;
 	struct backup_workers workers;
 	struct httpd *httpd;
-	struct event *signals[2];
+	struct event *signals[3];
 	struct seat *seats[GUESTS_MAX];
 	size_t n_seats;
 	struct backup *backups[BACKUPS_MAX]; /* oldest first */

@@ -23,6 +23,8 @@ static const struct verb {
 	{"backup", "copy disk images of a guest as they are while its file systems stand still", verb_backup},
 	{"copy", "copy files into a guest", verb_copy},
 	{"memory", "assign memory to a guest, by hand or by its demand", verb_memory},
+	{"why", "what the balancer decided for a guest, from what, and what would have changed it", verb_why},
+	{"balance", "show the balancer, pause it, or let it decide without effect", verb_balance},
 	{"shutdown", "ask a guest to power off", verb_shutdown},
 	{"reboot", "ask a guest to restart", verb_reboot},
 	{"hibernate", "ask a guest to hibernate", verb_hibernate},

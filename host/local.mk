@@ -22,6 +22,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/guest_backup.c %D%/guest_backup.h \
 	%D%/guest_fcopy.c %D%/guest_fcopy.h \
 	%D%/guest_heartbeat.c %D%/guest_heartbeat.h \
+	%D%/guest_limits.c %D%/guest_limits.h \
 	%D%/guest_memory.c %D%/guest_memory.h \
 	%D%/guest_service.h \
 	%D%/guest_kvp.c %D%/guest_kvp.h \
@@ -33,12 +34,15 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/qmp.c %D%/qmp.h \
 	%D%/qmp_wire.c %D%/qmp_wire.h
 
+%C%_libhost_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS)
+
 bin_PROGRAMS += %D%/hvhost
 
 %C%_hvhost_SOURCES = \
 	%D%/api.c %D%/api.h \
 	%D%/api_backup.c \
 	%D%/api_copy.c \
+	%D%/api_balance.c \
 	%D%/api_guests.c \
 	%D%/api_memory.c \
 	%D%/api_kvp.c \
@@ -49,6 +53,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/hvhost.c \
 	%D%/serve.c \
 	%D%/verb_backup.c \
+	%D%/verb_balance.c \
 	%D%/verb_channels.c \
 	%D%/verb_copy.c \
 	%D%/verb_memory.c \
@@ -64,4 +69,4 @@ bin_PROGRAMS += %D%/hvhost
 	services/libservices.a \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a \
-	$(BASE_SYS_LIBS)
+	$(BASE_SYS_LIBS) $(INIH_LIBS)

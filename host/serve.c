@@ -7,6 +7,7 @@
  */
 
 #include "base/ask.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/readers.h"
 #include "base/size.h"
@@ -19,8 +20,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NS_PER_SECOND UINT64_C(1000000000)
-#define MINIMUM_BYTES (UINT64_C(512) << 20)
+#define NS_PER_SECOND  UINT64_C(1000000000)
+#define TURNED_AWAY_NS (30 * NS_PER_SECOND) /* between two lines about that */
 
 struct guest *host_find_guest(const struct host *h, const char *name)
 {
@@ -45,23 +46,6 @@ static void tell(const struct host *h, const char *event, const char *key, const
 }
 
 /* What the lab tells. */
-
-static struct balancer_limits limits_for(const struct host *h, uint64_t memory_pages)
-{
-	struct balancer_limits l = h->limits;
-
-	if (l.startup_pages == 0)
-		l.startup_pages = memory_pages;
-	if (l.maximum_pages > 0 && l.startup_pages > l.maximum_pages)
-		l.startup_pages = l.maximum_pages;
-	if (l.maximum_pages == 0)
-		l.maximum_pages = l.startup_pages;
-	if (l.minimum_pages == 0)
-		l.minimum_pages = MINIMUM_BYTES / VMBUS_PAGE_SIZE;
-	if (l.minimum_pages > l.startup_pages)
-		l.minimum_pages = l.startup_pages;
-	return l;
-}
 
 /* The guest has its place at the balancer; now it is made. */
 static int make_guest(struct host *h, struct seat *seat, struct lab_guest *lab_guest,
@@ -88,7 +72,8 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 				uint64_t memory_pages, void **ret_context)
 {
 	struct host *h = user;
-	struct balancer_limits limits = limits_for(h, memory_pages);
+	struct balancer_limits limits = guest_limits_of(h->guest_limits, name, &h->limits,
+							memory_pages);
 	struct seat *seat;
 	int r;
 
@@ -100,11 +85,15 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 	if (!seat)
 		return SHM_NO_MEMORY;
 	seat->host = h;
+	seat->memory_pages = memory_pages;
 	r = balance_join(h->balance, name, &limits, &seat->balance_id);
-	if (r > 0)
+	/* It tries again each second. */
+	if (r > 0 && clock_monotonic_ns() - h->turned_away_ns >= TURNED_AWAY_NS) {
+		h->turned_away_ns = clock_monotonic_ns();
 		log_warning("%s: turned away, it wants %s: %s", name,
 			    size_format(limits.startup_pages * VMBUS_PAGE_SIZE).text,
 			    balancer_condition_text(r));
+	}
 	if (r || make_guest(h, seat, lab_guest, name, memory_pages)) {
 		free(seat);
 		return SHM_NO_MEMORY;
@@ -210,18 +199,59 @@ static int open_lab(struct host *h, const char *path)
 	return r ? fail_to_listen(path, r) : EXIT_OK;
 }
 
+/* The file of limits, if there is one. The exit code. */
+static int load_limits(struct host *h)
+{
+	char error[GUEST_LIMITS_ERROR_MAX];
+	struct guest_limits *fresh;
+
+	if (!h->guests_path)
+		return EXIT_OK;
+	if (guest_limits_load(h->guests_path, error, &fresh)) {
+		log_error("%s", error);
+		return EXIT_USAGE;
+	}
+	(void)guest_limits_free(h->guest_limits);
+	h->guest_limits = fresh;
+	return EXIT_OK;
+}
+
+/* Guests that run get their new limits at once; what cannot be is said, and they keep the old. */
+static void reload_limits(struct host *h)
+{
+	if (!h->guests_path || load_limits(h))
+		return;
+	for (size_t i = 0; i < h->n_seats; i++) {
+		const struct seat *seat = h->seats[i];
+		const char *name = guest_name(seat->guest);
+		struct balancer_limits l = guest_limits_of(h->guest_limits, name, &h->limits,
+							   seat->memory_pages);
+		int r = balancer_limit(balance_core(h->balance), seat->balance_id, &l,
+				       clock_monotonic_ns());
+
+		if (r)
+			log_warning("%s: keeps its limits: %s", name, balancer_condition_text(r));
+	}
+	balance_kick(h->balance);
+	log_notice("limits of the guests are read again");
+}
+
 static void on_signal(evutil_socket_t number, short what, void *user)
 {
 	struct host *h = user;
 
 	(void)what;
+	if (number == SIGHUP) {
+		reload_limits(h);
+		return;
+	}
 	log_notice("ending (%s)", strsignal(number));
 	event_base_loopbreak(h->base);
 }
 
 static int open_signals(struct host *h)
 {
-	static const int numbers[] = {SIGTERM, SIGINT};
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		h->signals[i] = evsignal_new(h->base, numbers[i], on_signal, h);
@@ -240,6 +270,9 @@ static int start(struct host *h)
 	if (snprintf(api, sizeof(api), "%s/api.sock", h->run_dir) >= (int)sizeof(api) ||
 	    snprintf(lab, sizeof(lab), "%s/lab.sock", h->run_dir) >= (int)sizeof(lab))
 		return fail(h->run_dir, -ENAMETOOLONG);
+	r = load_limits(h);
+	if (r)
+		return r;
 	h->base = event_base_new();
 	if (!h->base)
 		return fail("event loop", -ENOMEM);
@@ -247,8 +280,10 @@ static int start(struct host *h)
 	if (r)
 		return r;
 	r = balance_new(h->base, &h->settings, &h->balance);
+	if (r > 0)
+		log_error("--host-memory and --reserve: %s", balancer_condition_text(r));
 	if (r)
-		return fail("balancer", r);
+		return r > 0 ? EXIT_USAGE : fail("balancer", r);
 	r = jobs_new(h->base, &h->workers.frozen);
 	if (r)
 		return fail("worker", r);
@@ -271,6 +306,7 @@ static void stop(struct host *h)
 	(void)httpd_free(h->httpd);
 	(void)lab_free(h->lab);
 	(void)balance_free(h->balance);
+	(void)guest_limits_free(h->guest_limits);
 	(void)jobs_free(h->workers.frozen);
 	(void)jobs_free(h->workers.copies);
 	for (size_t i = 0; i < h->n_backups; i++)
@@ -293,6 +329,11 @@ static void print_usage(FILE *to)
 	      "  --minimum SIZE        the least it is assigned (default: 512M)\n"
 	      "  --maximum SIZE        the most it is assigned (default: startup)\n"
 	      "  --window ADDRESS      where memory above startup is added (default: none is)\n"
+	      "  --host-memory SIZE    for all guests and the reserve together (default: no limit)\n"
+	      "  --reserve SIZE        of it, that no guest is given (default: none)\n"
+	      "  --guests FILE         limits of single guests; read again at SIGHUP\n"
+	      "  --dry-run             decide, and order nothing\n"
+	      "  --weight NUMBER       its share when memory is short, 0 to 10000 (default: 5000)\n"
 	      "  --buffer PERCENT      of its demand on top of it, 5 to 2000 (default: 20)\n"
 	      "  --first-action SEC    leave a guest alone after it connects (default: 5)\n"
 	      "  --spacing SEC         between operations that take memory (default: 5)\n"
@@ -350,7 +391,7 @@ static bool take_level(const char *text, enum log_level *ret_level)
 
 static bool take_option(struct host *h, int option, enum log_level *level)
 {
-	unsigned long percent;
+	unsigned long number;
 
 	switch (option) {
 	case 'r':
@@ -365,10 +406,25 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 	case 'w':
 		return take_size(optarg, &h->window_pfn);
 	case 'b':
-		if (!take_number(optarg, BALANCER_BUFFER_PERCENT_MAX, &percent) ||
-		    percent < BALANCER_BUFFER_PERCENT_MIN)
+		if (!take_number(optarg, BALANCER_BUFFER_PERCENT_MAX, &number) ||
+		    number < BALANCER_BUFFER_PERCENT_MIN)
 			return false;
-		h->limits.buffer_percent = percent;
+		h->limits.buffer_percent = number;
+		return true;
+	case 'W':
+		if (!take_number(optarg, BALANCER_WEIGHT_MAX, &number))
+			return false;
+		h->limits.weight = number;
+		return true;
+	case 'H':
+		return take_size(optarg, &h->settings.budget_pages);
+	case 'R':
+		return take_size(optarg, &h->settings.reserve_pages);
+	case 'g':
+		h->guests_path = optarg;
+		return true;
+	case 'd':
+		h->settings.dry_run = true;
 		return true;
 	case 'f':
 		return take_seconds(optarg, &h->settings.first_action_ns);
@@ -409,6 +465,11 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{"maximum", required_argument, NULL, 'x'},
 		{"window", required_argument, NULL, 'w'},
 		{"buffer", required_argument, NULL, 'b'},
+		{"host-memory", required_argument, NULL, 'H'},
+		{"reserve", required_argument, NULL, 'R'},
+		{"guests", required_argument, NULL, 'g'},
+		{"dry-run", no_argument, NULL, 'd'},
+		{"weight", required_argument, NULL, 'W'},
 		{"first-action", required_argument, NULL, 'f'},
 		{"spacing", required_argument, NULL, 'p'},
 		{"smoothing", required_argument, NULL, 'm'},

@@ -16,6 +16,8 @@ int verb_status(int argc, char **argv);
 int verb_backup(int argc, char **argv);
 int verb_copy(int argc, char **argv);
 int verb_memory(int argc, char **argv);
+int verb_why(int argc, char **argv);
+int verb_balance(int argc, char **argv);
 int verb_shutdown(int argc, char **argv);
 int verb_reboot(int argc, char **argv);
 int verb_hibernate(int argc, char **argv);

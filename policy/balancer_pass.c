@@ -433,10 +433,11 @@ static void judge_needy(struct balancer *b, uint32_t id, struct pass *pass)
 		wants_to_grow(b, id, BALANCER_WHY_GROW, pass);
 	else if (d->goal_pages >= g->assigned_pages + worth)
 		wants_to_grow(b, id, BALANCER_WHY_GROW, pass);
-	else if (d->goal_pages < d->wanted_pages)
-		d->reason = BALANCER_WHY_AT_SHARE;
 	else
-		d->reason = BALANCER_WHY_AT_MAXIMUM;
+		d->reason = d->goal_pages < d->wanted_pages ? BALANCER_WHY_AT_SHARE
+							    : BALANCER_WHY_AT_MAXIMUM;
+	if (d->reason == BALANCER_WHY_AT_SHARE)
+		d->missing_pages = d->wanted_pages - min_u64(d->wanted_pages, g->assigned_pages);
 }
 
 /* Pressure is below the band: it has more than it needs. */

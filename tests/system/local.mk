@@ -20,6 +20,7 @@ check_PROGRAMS += \
 
 SYSTEM_TESTS = \
 	%D%/test-backup.sh \
+	%D%/test-balance.sh \
 	%D%/test-bench.sh \
 	%D%/test-blocks.sh \
 	%D%/test-chardev.sh \
