@@ -420,7 +420,7 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 		return take_size(optarg, &h->settings.budget_pages);
 	case 'R':
 		return take_size(optarg, &h->settings.reserve_pages);
-	case 'g':
+	case 'G':
 		h->guests_path = optarg;
 		return true;
 	case 'd':
@@ -467,7 +467,7 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{"buffer", required_argument, NULL, 'b'},
 		{"host-memory", required_argument, NULL, 'H'},
 		{"reserve", required_argument, NULL, 'R'},
-		{"guests", required_argument, NULL, 'g'},
+		{"guests", required_argument, NULL, 'G'},
 		{"dry-run", no_argument, NULL, 'd'},
 		{"weight", required_argument, NULL, 'W'},
 		{"first-action", required_argument, NULL, 'f'},
