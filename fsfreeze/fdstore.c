@@ -8,7 +8,10 @@
  * systemd's (sd_notify(3), sd_listen_fds(3)): datagrams of text with descriptors, and on the way
  * back descriptors from number 3 on, which the environment describes.
  *
- * Nothing here waits: a manager that does not read its socket must not keep a backup from ending.
+ * A manager drops what comes from a process that has died meanwhile, so it is waited for before
+ * anything is frozen: it is sent the end of a pipe (BARRIER=1) and closes it when it has read all that
+ * came before. But not for long, and nothing else waits: a manager that does not read its socket must
+ * keep a backup neither from beginning nor from ending.
  */
 
 #include "fsfreeze/fdstore.h"
@@ -18,6 +21,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +30,7 @@
 #include <sys/un.h>
 
 enum {
+	BARRIER_MS = 200,
 	FIRST_FD = 3, /* sd_listen_fds(3): SD_LISTEN_FDS_START */
 };
 
@@ -52,6 +58,24 @@ static int open_manager(void)
 	return steal_fd(fd);
 }
 
+/* Whether the manager has read what was sent to it, in time. */
+static bool is_read(int manager)
+{
+	static const char text[] = "BARRIER=1";
+	int fds[2], r;
+	struct pollfd end;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return false;
+	r = fdpass_send(manager, text, sizeof(text) - 1, &fds[1], 1);
+	(void)close_fd(fds[1]);
+	end = (struct pollfd){.fd = fds[0]};
+	if (r == 0)
+		r = poll(&end, 1, BARRIER_MS) == 1 ? 0 : FDSTORE_LATE;
+	(void)close_fd(fds[0]);
+	return r == 0;
+}
+
 int fdstore_put(const char *name, const int *fds, size_t n)
 {
 	_cleanup_close_ int manager = open_manager();
@@ -68,7 +92,7 @@ int fdstore_put(const char *name, const int *fds, size_t n)
 			return FDSTORE_NONE;
 		done += part;
 	}
-	return 0;
+	return is_read(manager) ? 0 : FDSTORE_LATE;
 }
 
 void fdstore_remove(const char *name)

@@ -9,12 +9,16 @@
  * The service manager's store of descriptors: what is put there outlives every process of ours.
  */
 
-/* The condition of fdstore_put(). */
+/* The conditions of fdstore_put(). */
 enum {
 	FDSTORE_NONE = 1, /* there is no service manager, or it does not listen */
+	FDSTORE_LATE,     /* they are on their way to it, but it has not said that it has them */
 };
 
-/* Puts copies of the @n descriptors into the store, all under @name. FDSTORE_NONE. */
+/*
+ * Puts copies of the @n descriptors into the store, all under @name, and waits until the manager has
+ * them, for a fifth of a second at most. FDSTORE_NONE, FDSTORE_LATE.
+ */
 _must_check_ int fdstore_put(const char *name, const int *fds, size_t n);
 
 /* Has the store close all that it has under @name. */

@@ -609,7 +609,7 @@ int freezer_client_freeze(struct freezer_client *c, const struct freezer_target 
 		return r;
 	}
 
-	c->is_stored = fdstore_put(FREEZER_STORE_NAME, c->fds, c->n_fds) == 0;
+	c->is_stored = fdstore_put(FREEZER_STORE_NAME, c->fds, c->n_fds) != FDSTORE_NONE;
 	arm_guard(c, deadline_ns + (uint64_t)GUARD_S * NS_PER_S);
 	set_state(c, STATE_FREEZING);
 	/* A helper that cannot be told is as good as dead; its end is the event. */
