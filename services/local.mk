@@ -24,8 +24,11 @@ PURE_ARCHIVES += %D%/libservices.a
 %C%_libservices_sys_a_SOURCES = \
 	%D%/adapters.c %D%/adapters.h \
 	%D%/addresses.c %D%/addresses.h \
+	%D%/chrony_sock.c %D%/chrony_sock.h \
+	%D%/clock_keeper.c %D%/clock_keeper.h \
 	%D%/fcopy_file.c %D%/fcopy_file.h \
 	%D%/fcopy_place.c %D%/fcopy_place.h \
+	%D%/guest_clock.c %D%/guest_clock.h \
 	%D%/kvp_batch.c %D%/kvp_batch.h \
 	%D%/kvp_files.c %D%/kvp_files.h \
 	%D%/kvp_journal_io.c %D%/kvp_journal_io.h \

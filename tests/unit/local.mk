@@ -52,6 +52,7 @@ UNIT_TESTS = \
 	%D%/test-graph \
 	%D%/test-group \
 	%D%/test-guard \
+	%D%/test-guest-clock \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
 	%D%/test-hotadd \
@@ -208,6 +209,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_rules_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_shutdown_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_guest_clock_LDADD = services/libservices_sys.a $(CRITERION_LIBS)
 %C%_test_timesync_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_timesync_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_size_LDADD = base/libbase.a $(CRITERION_LIBS)
