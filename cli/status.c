@@ -58,6 +58,23 @@ static void print_shutdown(const json_t *s)
 		       text_of(last, "text"));
 }
 
+static void print_time(const json_t *t)
+{
+	const json_t *last = json_object_get(t, "last");
+	double offset = json_number_value(json_object_get(last, "offset_seconds"));
+
+	printf("time        mode %s (channel %s, protocol %s); clock %s by %s\n", text_of(t, "mode"),
+	       text_of(t, "channel"), text_of(t, "version"),
+	       json_is_true(json_object_get(t, "synchronized")) ? "kept" : "not synchronized",
+	       json_object_get(t, "keeper") ? text_of(t, "keeper") : "nobody that is known");
+	if (!json_is_object(last))
+		return;
+	printf("            %s ago the host was %.6f s %s: %s\n", seconds_of(last, "seconds_ago").text,
+	       offset < 0 ? -offset : offset, offset < 0 ? "behind" : "ahead", text_of(last, "action"));
+	if (json_object_get(last, "skipped"))
+		printf("            not followed: %s\n", text_of(last, "skipped"));
+}
+
 static int status_code(const json_t *status)
 {
 	const json_t *host = json_object_get(status, "host");
@@ -86,6 +103,7 @@ static void print_status(const json_t *status)
 	       number_of(heartbeat, "answered"), text_of(heartbeat, "channel"),
 	       text_of(heartbeat, "version"));
 	print_shutdown(json_object_get(status, "shutdown"));
+	print_time(json_object_get(status, "time"));
 	print_memory(json_object_get(status, "memory"));
 	print_hotplug(json_object_get(status, "hotplug"));
 	print_backup(json_object_get(status, "backup"));

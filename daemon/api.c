@@ -44,6 +44,7 @@ json_t *api_status(struct api *api)
 	json_object_set_new(status, "missing_capabilities", missing_list(api));
 	json_object_set_new(status, "heartbeat", bind_heartbeat_status(api->heartbeat));
 	json_object_set_new(status, "shutdown", bind_shutdown_status(api->shutdown));
+	json_object_set_new(status, "time", bind_timesync_status(api->timesync));
 	json_object_set_new(status, "memory", bind_dynmem_status(api->dynmem));
 	json_object_set_new(status, "hotplug", bind_hotplug_status(api->hotplug));
 	json_object_set_new(status, "backup", backup_status(api));

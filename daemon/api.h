@@ -8,6 +8,7 @@
 #include "daemon/bind_hotplug.h"
 #include "daemon/bind_manual.h"
 #include "daemon/bind_shutdown.h"
+#include "daemon/bind_timesync.h"
 #include "daemon/bind_vss.h"
 #include "daemon/receipts.h"
 
@@ -34,6 +35,7 @@ struct api {
 	struct bind_heartbeat *heartbeat;
 	struct bind_shutdown *shutdown;
 	struct bind_fcopy *fcopy;
+	struct bind_timesync *timesync;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct bind_vss *vss;

@@ -8,6 +8,7 @@
 #include "memhotplug/hotadd.h"
 #include "policy/floor.h"
 #include "policy/report.h"
+#include "services/timesync.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +34,7 @@ enum config_service {
 	CONFIG_DYNMEM = 4,
 	CONFIG_SHUTDOWN = 8,
 	CONFIG_FCOPY = 64,
+	CONFIG_TIMESYNC = 16,
 };
 
 struct config {
@@ -73,6 +75,10 @@ struct config {
 
 	char *shutdown_command; /* takes the machine down; NULL: the init's own, in a lab nothing */
 	bool shutdown_by_init;  /* the init's own in a lab, too: "default" is said */
+
+	/* [time] */
+	enum timesync_mode time_sync; /* what the host may do with the clock */
+	char *chrony_socket;          /* where samples go */
 
 	/* [memory] */
 	bool memory;               /* take part in dynamic memory */

@@ -10,6 +10,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/bind_manual.c %D%/bind_manual.h \
 	%D%/bind_shutdown.c %D%/bind_shutdown.h \
 	%D%/bind_notify.c %D%/bind_notify.h \
+	%D%/bind_timesync.c %D%/bind_timesync.h \
 	%D%/bind_vss.c %D%/bind_vss.h \
 	%D%/config.c %D%/config.h \
 	%D%/connection.h \

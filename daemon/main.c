@@ -42,6 +42,7 @@ struct daemon {
 	struct bind_heartbeat *heartbeat;
 	struct bind_shutdown *shutdown;
 	struct bind_fcopy *fcopy;
+	struct bind_timesync *timesync;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
@@ -152,6 +153,7 @@ static int open_api(struct daemon *d)
 	d->api.heartbeat = d->heartbeat;
 	d->api.shutdown = d->shutdown;
 	d->api.fcopy = d->fcopy;
+	d->api.timesync = d->timesync;
 	d->api.dynmem = d->dynmem;
 	d->api.hotplug = d->hotplug;
 	d->api.vss = d->vss;
@@ -243,6 +245,9 @@ static int open_services(struct daemon *d)
 	r = bind_shutdown_new(d->base, &d->config, &d->connection, d->snapshot, &d->shutdown);
 	if (r)
 		return fail("shutdown", r);
+	r = bind_timesync_new(d->base, &d->config, &d->connection, &d->timesync);
+	if (r)
+		return fail("time synchronisation", r);
 	r = bind_dynmem_new(&context, &d->dynmem);
 	if (r)
 		return fail("dynamic memory", r);
@@ -264,6 +269,8 @@ static int open_services(struct daemon *d)
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
 	if (serves(&d->config, CONFIG_SHUTDOWN))
 		d->services[n++] = bind_shutdown_service(d->shutdown);
+	if (serves(&d->config, CONFIG_TIMESYNC))
+		d->services[n++] = bind_timesync_service(d->timesync);
 	if (serves(&d->config, CONFIG_VSS))
 		d->services[n++] = bind_vss_service(d->vss);
 	if (serves_fcopy(&d->config))
@@ -373,6 +380,7 @@ static void stop(struct daemon *d, bool in_order)
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);
 	d->shutdown = bind_shutdown_free(d->shutdown);
 	d->fcopy = bind_fcopy_free(d->fcopy);
+	d->timesync = bind_timesync_free(d->timesync);
 	if (in_order)
 		session_end(d->session);
 	d->session = session_free(d->session);

@@ -126,6 +126,7 @@ static bool add_takeover(struct config *c, const char *value)
 		{"dynmem", CONFIG_DYNMEM},
 		{"shutdown", CONFIG_SHUTDOWN},
 		{"fcopy", CONFIG_FCOPY},
+		{"timesync", CONFIG_TIMESYNC},
 		{NULL, 0},
 	};
 
@@ -415,6 +416,21 @@ static bool set_shutdown_command(struct config *c, const char *value)
 	return *value == '/' && strlen(value) < 256 && set_text(&c->shutdown_command, value);
 }
 
+static bool set_time_sync(struct config *c, const char *value)
+{
+	for (int mode = 0; mode < TIMESYNC_N_MODES; mode++) {
+		c->time_sync = mode;
+		if (strcmp(value, timesync_mode_name(mode)) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool set_chrony_socket(struct config *c, const char *value)
+{
+	return *value == '/' && strlen(value) < 108 && set_text(&c->chrony_socket, value);
+}
+
 static bool set_memory(struct config *c, const char *value)
 {
 	return set_bool(&c->memory, value);
@@ -621,8 +637,8 @@ const struct setting settings[] = {
 		.option = "takeover",
 		.argument = "SERVICE[,SERVICE...]",
 		.help = "without a lab host, take the VMBus devices of these services (heartbeat, "
-			"vss, dynmem, shutdown) from the kernel's drivers; they are given back when"
-			" hvguestd ends",
+			"vss, dynmem, shutdown, timesync) from the kernel's drivers; they are given "
+			"back when hvguestd ends",
 		.value_help = "none",
 		.set = add_takeover,
 		.forget = forget_takeover,
@@ -800,6 +816,29 @@ const struct setting settings[] = {
 		.value_help = "systemctl or shutdown; with a lab host nothing, unless default is said",
 		.reloads = true,
 		.set = set_shutdown_command,
+	},
+	{
+		.section = "time",
+		.key = "sync",
+		.option = "time-sync",
+		.argument = "off|sample|step|catch-up",
+		.help = "what the host may do with this machine's clock: nothing; give samples to "
+			"chronyd; besides, set it when it asks for that, after a start or a resume; "
+			"or also when a sample shows that it is 5 s behind",
+		.value = "step",
+		.lab_value = "off",
+		.reloads = true,
+		.set = set_time_sync,
+	},
+	{
+		.section = "time",
+		.key = "chrony_socket",
+		.option = "chrony-socket",
+		.argument = "SOCKET",
+		.help = "where chronyd takes samples (refclock SOCK); if there is none they are left out",
+		.value = "/run/chrony/hvguest.sock",
+		.reloads = true,
+		.set = set_chrony_socket,
 	},
 	{
 		.section = "memory",
@@ -1061,6 +1100,7 @@ void settings_fini(struct config *config)
 	free(config->vss_device);
 	free(config->keeper);
 	free(config->disks_helper);
+	free(config->chrony_socket);
 	free(config->report_cgroup);
 	free(config->read_group);
 	free(config->metrics_listen);

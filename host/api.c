@@ -23,6 +23,7 @@ int api_add_routes(struct host *h)
 		api_metrics_routes,
 		api_kvp_routes,
 		api_copy_routes,
+		api_time_routes,
 	};
 	int r;
 

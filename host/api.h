@@ -22,6 +22,7 @@ extern const struct api_route api_power_routes[];
 extern const struct api_route api_metrics_routes[];
 extern const struct api_route api_kvp_routes[];
 extern const struct api_route api_copy_routes[];
+extern const struct api_route api_time_routes[];
 
 /* Adds all of them to the host's server. -ENOMEM. */
 _must_check_ int api_add_routes(struct host *h);

@@ -32,6 +32,7 @@ struct guest {
 	struct guest_shutdown *shutdown;
 	struct guest_kvp *kvp;
 	struct guest_fcopy *fcopy;
+	struct guest_timesync *timesync;
 };
 
 /* The service's place; n_services if there is none. */
@@ -113,6 +114,10 @@ static int add_services(struct guest *g, const struct guest_config *config)
 	if (r)
 		return r;
 	add_service(g, guest_fcopy_service(g->fcopy));
+	r = guest_timesync_new(&context, &g->timesync);
+	if (r)
+		return r;
+	add_service(g, guest_timesync_service(g->timesync));
 	return 0;
 }
 
@@ -175,6 +180,11 @@ struct guest_kvp *guest_kvp_of(struct guest *g)
 struct guest_fcopy *guest_fcopy_of(struct guest *g)
 {
 	return g->fcopy;
+}
+
+struct guest_timesync *guest_timesync_of(struct guest *g)
+{
+	return g->timesync;
 }
 
 void guest_offer_all(struct guest *g)

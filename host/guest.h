@@ -8,6 +8,7 @@
 #include "host/guest_kvp.h"
 #include "host/guest_memory.h"
 #include "host/guest_shutdown.h"
+#include "host/guest_timesync.h"
 #include "host/lab.h"
 
 /*
@@ -40,6 +41,7 @@ struct guest_backup *guest_backup_of(struct guest *g);
 struct guest_shutdown *guest_shutdown_of(struct guest *g);
 struct guest_kvp *guest_kvp_of(struct guest *g);
 struct guest_fcopy *guest_fcopy_of(struct guest *g);
+struct guest_timesync *guest_timesync_of(struct guest *g);
 
 /* Offers the channels of all services. */
 void guest_offer_all(struct guest *g);

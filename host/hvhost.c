@@ -29,6 +29,7 @@ static const struct verb {
 	{"reboot", "ask a guest to restart", verb_reboot},
 	{"hibernate", "ask a guest to hibernate", verb_hibernate},
 	{"kvp", "read and set the keys that a guest and its host exchange", verb_kvp},
+	{"time", "tell a guest the time, right or wrong", verb_time},
 	{"rescind", "take a service's channel away from a guest", verb_rescind},
 	{"offer", "offer a rescinded channel again", verb_offer},
 };

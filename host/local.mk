@@ -27,6 +27,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/guest_service.h \
 	%D%/guest_kvp.c %D%/guest_kvp.h \
 	%D%/guest_shutdown.c %D%/guest_shutdown.h \
+	%D%/guest_timesync.c %D%/guest_timesync.h \
 	%D%/ic_client.c %D%/ic_client.h \
 	%D%/image.c %D%/image.h \
 	%D%/lab.c %D%/lab.h \
@@ -48,6 +49,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/api_kvp.c \
 	%D%/api_metrics.c \
 	%D%/api_power.c \
+	%D%/api_time.c \
 	%D%/command.c %D%/command.h \
 	%D%/host.h \
 	%D%/hvhost.c \
@@ -60,6 +62,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/verb_kvp.c \
 	%D%/verb_power.c \
 	%D%/verb_status.c \
+	%D%/verb_time.c \
 	%D%/verbs.h
 %C%_hvhost_LDADD = \
 	%D%/libhost_sys.a %D%/libhost.a \

@@ -22,5 +22,6 @@ int verb_shutdown(int argc, char **argv);
 int verb_reboot(int argc, char **argv);
 int verb_hibernate(int argc, char **argv);
 int verb_kvp(int argc, char **argv);
+int verb_time(int argc, char **argv);
 int verb_rescind(int argc, char **argv);
 int verb_offer(int argc, char **argv);

@@ -22,3 +22,7 @@ CLEANFILES += %D%/hvguest.conf
 %D%/hvguest.conf: daemon/hvguestd$(EXEEXT)
 	@$(MKDIR_P) %D%
 	$(AM_V_GEN)daemon/hvguestd$(EXEEXT) --example-config >$@.new && mv $@.new $@
+
+# A reference clock for chronyd, to be copied to where it reads its configuration.
+chronydir = $(pkgdatadir)/chrony
+dist_chrony_DATA = %D%/chrony/hvguest.conf

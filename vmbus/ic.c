@@ -76,6 +76,7 @@ const struct ic_service ic_service_shutdown = {
 
 const struct ic_service ic_service_timesync = {
 	.name = "timesync",
+	.class_id = &vmbus_class_timesync,
 	.type = IC_TIMESYNC,
 	.frameworks = frameworks_all,
 	.n_frameworks = N_ELEMENTS(frameworks_all),
