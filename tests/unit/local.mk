@@ -21,6 +21,7 @@ UNIT_TESTS = \
 	%D%/test-addresses \
 	%D%/test-align \
 	%D%/test-balancer \
+	%D%/test-block-event \
 	%D%/test-block-record \
 	%D%/test-block-source \
 	%D%/test-blocks \
@@ -49,7 +50,9 @@ UNIT_TESTS = \
 	%D%/test-floor \
 	%D%/test-frames \
 	%D%/test-freezer-proto \
+	%D%/test-gpt \
 	%D%/test-graph \
+	%D%/test-growth \
 	%D%/test-group \
 	%D%/test-guard \
 	%D%/test-guest-clock \
@@ -130,6 +133,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_waterfill_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_block_event_LDADD = disks/libdisks.a $(CRITERION_LIBS)
 %C%_test_block_record_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_block_source_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_blocks_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
@@ -157,6 +161,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_floor_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_frames_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_freezer_proto_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
+%C%_test_gpt_LDADD = disks/libdisks.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_growth_LDADD = disks/libdisks.a $(CRITERION_LIBS)
 %C%_test_graph_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_guard_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
