@@ -17,6 +17,9 @@
  * channel, or one with a message now and then, sleeps at once, and nothing here wakes by a timer.
  * With a single processor there is nobody to wait for.
  *
+ * A host has thousands of links, so an idle one has no buffers: what is received lies on the stack of
+ * the round, and memory for a message that waits is taken when one does.
+ *
  * The user may free the link from inside any call that the link makes; the round notices, because
  * freeing marks the link and the memory goes when the round is over.
  */
@@ -52,8 +55,7 @@ struct link {
 
 	size_t kept_size; /* 0: none is kept */
 	uint64_t kept_trans_id;
-	uint8_t kept[LINK_MESSAGE_MAX];
-	_Alignas(8) uint8_t received[LINK_MESSAGE_MAX];
+	uint8_t *kept;
 };
 
 /* Sends the kept message, if it fits by now. */
@@ -65,6 +67,8 @@ static void send_kept(struct link *link)
 		return;
 
 	link->kept_size = 0;
+	free(link->kept);
+	link->kept = NULL;
 	if (!link->port.channel.corrupt)
 		link->ops->on_room(link->user);
 }
@@ -100,24 +104,26 @@ static bool spin(struct link *link)
 }
 
 /* Takes the next message out, or waits for it a moment. */
-static int receive(struct link *link, struct vmbus_message *ret_message)
+static int receive(struct link *link, uint8_t buf[LINK_MESSAGE_MAX],
+		   struct vmbus_message *ret_message)
 {
 	struct vmbus_channel *ch = &link->port.channel;
-	int r = vmbus_channel_receive(ch, link->received, sizeof(link->received), ret_message);
+	int r = vmbus_channel_receive(ch, buf, LINK_MESSAGE_MAX, ret_message);
 
 	if (r == VMBUS_CHANNEL_EMPTY && spin(link))
-		r = vmbus_channel_receive(ch, link->received, sizeof(link->received), ret_message);
+		r = vmbus_channel_receive(ch, buf, LINK_MESSAGE_MAX, ret_message);
 	return r;
 }
 
 /* Reads what is there. True if it stopped because of the bound, not because of the ring. */
 static bool read_messages(struct link *link)
 {
+	_Alignas(8) uint8_t buf[LINK_MESSAGE_MAX];
 	struct vmbus_message message;
 	int n;
 
-	for (n = 0; n < MESSAGES_PER_ROUND && receive(link, &message) == 0; n++) {
-		link->ops->on_message(link->user, link->received, message.size, message.trans_id);
+	for (n = 0; n < MESSAGES_PER_ROUND && receive(link, buf, &message) == 0; n++) {
+		link->ops->on_message(link->user, buf, message.size, message.trans_id);
 		if (link->freed)
 			return false;
 	}
@@ -222,6 +228,7 @@ struct link *link_free(struct link *link)
 	if (link->again)
 		event_free(link->again);
 	vmbus_port_fini(&link->port);
+	free(link->kept);
 	free(link);
 	return NULL;
 }
@@ -234,12 +241,14 @@ int link_send(struct link *link, uint64_t trans_id, const void *message, size_t 
 		return LINK_BUSY;
 
 	r = vmbus_channel_queue(&link->port.channel, trans_id, message, size);
-	if (r == VMBUS_CHANNEL_FULL && size <= sizeof(link->kept)) {
+	if (r == VMBUS_CHANNEL_FULL && size <= LINK_MESSAGE_MAX)
+		link->kept = malloc(size);
+	if (link->kept) {
 		memcpy(link->kept, message, size);
 		link->kept_size = size;
 		link->kept_trans_id = trans_id;
 	} else if (r) {
-		/* A message that can never fit is a mistake on this side, and as final as corruption. */
+		/* A message that can never fit, or nowhere be kept, is as final as corruption. */
 		link->port.channel.corrupt = true;
 		run_again(link);
 		return LINK_DEAD;

@@ -1,6 +1,7 @@
 # System tests run the real programs. They skip themselves where root or a tool is missing.
 
 check_PROGRAMS += \
+	%D%/fleet \
 	%D%/freezer-driver \
 	%D%/memeater \
 	%D%/notified \
@@ -9,6 +10,9 @@ check_PROGRAMS += \
 	%D%/rogue \
 	%D%/vss-device
 
+%C%_fleet_LDADD = \
+	vmbus/libvmbus_sys.a vmbus/libvmbus.a balloon/libballoon.a \
+	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_freezer_driver_LDADD = \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
 %C%_notified_LDADD = base/libbase_sys.a
