@@ -72,6 +72,7 @@ void print_fcopy(const json_t *c);
 int verb_status(const struct cli *cli);
 int verb_copies(const struct cli *cli);
 int verb_freeze(const struct cli *cli);
+int verb_health(const struct cli *cli);
 int verb_notify(const struct cli *cli);
 int verb_memory(const struct cli *cli);
 int verb_plan(const struct cli *cli);

@@ -79,6 +79,17 @@ static const struct verb verbs[] = {
 		.run = verb_memory,
 	},
 	{
+		.name = "health",
+		.operands = "[set healthy|critical [TEXT]]",
+		.n_most = 3,
+		.help = "how the programs here say that they are, which the host is told; exit code 3 if one "
+			"is critical. set: say it",
+		.options = {{"source", "NAME", "who says it (default: default)"},
+			    {"for", "SECONDS", "how long it holds (default: until something else is said)"},
+			    {"then", "healthy|critical", "what it is after that (default: healthy)"}},
+		.run = verb_health,
+	},
+	{
 		.name = "vmbus",
 		.help = "every VMBus device: its driver, its rings, what hvguestd makes of it",
 		.run = verb_vmbus,

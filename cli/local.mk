@@ -4,6 +4,7 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/backup.c \
 	%D%/cli.h \
 	%D%/copies.c \
+	%D%/health.c \
 	%D%/hvguestctl.c \
 	%D%/notify.c \
 	%D%/memory.c \

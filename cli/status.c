@@ -99,9 +99,9 @@ static void print_status(const json_t *status)
 	       json_object_get(host, "error") ? text_of(host, "error") : "");
 	json_array_foreach(list, i, name)
 		printf("missing     %s\n", json_string_value(name));
-	printf("heartbeat   %" JSON_INTEGER_FORMAT " answered (channel %s, protocol %s)\n",
+	printf("heartbeat   %" JSON_INTEGER_FORMAT " answered (channel %s, protocol %s), %s\n",
 	       number_of(heartbeat, "answered"), text_of(heartbeat, "channel"),
-	       text_of(heartbeat, "version"));
+	       text_of(heartbeat, "version"), text_of(heartbeat, "application"));
 	print_shutdown(json_object_get(status, "shutdown"));
 	print_time(json_object_get(status, "time"));
 	print_memory(json_object_get(status, "memory"));

@@ -178,6 +178,9 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 	r = metrics_add_route(api, httpd);
 	if (r)
 		return r;
+	r = bind_heartbeat_add_routes(api->heartbeat, httpd);
+	if (r)
+		return r;
 	r = bind_fcopy_add_routes(api->fcopy, httpd);
 	if (r)
 		return r;

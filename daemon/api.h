@@ -25,7 +25,7 @@
  *     GET /v1/backup/last           the same as .../receipts/1
  *     POST /v1/memory/release       puts back into use what a host that is gone had of the memory
  *
- * and what daemon/bind_manual.h and daemon/bind_fcopy.h add.
+ * and what daemon/bind_manual.h, daemon/bind_fcopy.h and daemon/bind_heartbeat.h add.
  */
 
 /* What the API shows; all borrowed. */

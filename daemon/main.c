@@ -239,7 +239,7 @@ static int open_services(struct daemon *d)
 	size_t n = 0;
 	int r;
 
-	r = bind_heartbeat_new(d->base, &d->connection, &d->heartbeat);
+	r = bind_heartbeat_new(d->base, &d->connection, d->snapshot, &d->heartbeat);
 	if (r)
 		return fail("heartbeat", r);
 	r = bind_shutdown_new(d->base, &d->config, &d->connection, d->snapshot, &d->shutdown);

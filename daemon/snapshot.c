@@ -623,6 +623,24 @@ bool snapshot_is_holding(const struct snapshot *s)
 	return s->phase != PHASE_IDLE && s->phase != PHASE_RETURNING;
 }
 
+enum snapshot_hold snapshot_hold(const struct snapshot *s, uint64_t *ret_left_ns)
+{
+	static const enum snapshot_hold holds[] = {
+		[PHASE_IDLE] = SNAPSHOT_HOLD_NONE,
+		[PHASE_PREPARING] = SNAPSHOT_HOLD_PREPARING,
+		[PHASE_FREEZING] = SNAPSHOT_HOLD_FROZEN,
+		[PHASE_FROZEN] = SNAPSHOT_HOLD_FROZEN,
+		[PHASE_THAWING] = SNAPSHOT_HOLD_THAWING,
+		[PHASE_RETURNING] = SNAPSHOT_HOLD_NONE,
+	};
+	uint64_t now = clock_monotonic_ns();
+
+	*ret_left_ns = UINT64_MAX;
+	if (s->work.counting)
+		*ret_left_ns = s->work.deadline_ns > now ? s->work.deadline_ns - now : 0;
+	return holds[s->phase];
+}
+
 void snapshot_add_status(const struct snapshot *s, json_t *status)
 {
 	uint64_t now = clock_monotonic_ns();

@@ -94,6 +94,17 @@ bool snapshot_is_free_for(const struct snapshot *s, const void *self);
 /* Whether anything is frozen or about to be: nothing else may act on this machine on our behalf. */
 bool snapshot_is_holding(const struct snapshot *s);
 
+/* What goes on, in short. */
+enum snapshot_hold {
+	SNAPSHOT_HOLD_NONE,
+	SNAPSHOT_HOLD_PREPARING, /* hooks and programs are being told */
+	SNAPSHOT_HOLD_FROZEN,    /* something is frozen, or about to be */
+	SNAPSHOT_HOLD_THAWING,
+};
+
+/* And how long it is until all is thawed of itself; UINT64_MAX: there is no such end. */
+enum snapshot_hold snapshot_hold(const struct snapshot *s, uint64_t *ret_left_ns);
+
 /* Adds the snapshot's part of the status to the object @status. */
 void snapshot_add_status(const struct snapshot *s, json_t *status);
 

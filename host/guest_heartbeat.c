@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "host/heartbeat_host.h"
 #include "host/ic_client.h"
+#include "services/heartbeat.h"
 
 enum {
 	LOST_AFTER = 3, /* periods without an answer */
@@ -138,11 +139,23 @@ static const char *state_name(const struct heartbeat_host *core)
 	return core->missed_in_a_row >= LOST_AFTER ? "lost" : "ok";
 }
 
+/* How long from now; NULL if nothing is frozen. */
+static json_t *hold_left(const struct heartbeat_host *core)
+{
+	double passed_s = (double)(clock_monotonic_ns() - core->last_answer_ns) / 1e9;
+	double left_s = core->hold_left_ms / 1e3 - passed_s;
+
+	return core->hold_left_ms == UINT32_MAX ? NULL : json_real(left_s > 0 ? left_s : 0);
+}
+
 json_t *guest_heartbeat_status(const struct guest_heartbeat *g)
 {
 	char version[16];
 
-	return json_pack("{s:s, s:s*, s:I, s:I, s:I, s:f}", "state", state_name(&g->core),
+	return json_pack("{s:s, s:s, s:s, s:o*, s:s*, s:I, s:I, s:I, s:f}", "state",
+			 state_name(&g->core), "application",
+			 heartbeat_application_name(g->core.application), "hold",
+			 heartbeat_hold_name(g->core.hold), "hold_seconds_left", hold_left(&g->core),
 			 "version", ic_client_version(&g->channel, version), "asked",
 			 (json_int_t)g->core.asked, "answered", (json_int_t)g->core.answered,
 			 "missed", (json_int_t)g->core.missed, "answer_seconds",

@@ -26,7 +26,8 @@
 
 void heartbeat_host_init(struct heartbeat_host *h)
 {
-	*h = (struct heartbeat_host){.application = HEARTBEAT_APPLICATION_UNKNOWN};
+	*h = (struct heartbeat_host){.application = HEARTBEAT_APPLICATION_UNKNOWN,
+				     .hold_left_ms = UINT32_MAX};
 }
 
 void heartbeat_host_start(struct heartbeat_host *h, uint64_t now_ns)
@@ -49,6 +50,21 @@ static enum heartbeat_application decode_application(uint32_t value)
 {
 	return value <= HEARTBEAT_APPLICATION_STOPPED ? (enum heartbeat_application)value
 						      : HEARTBEAT_APPLICATION_UNKNOWN;
+}
+
+/* What a guest of ours says of a backup; others send back the zeros that they were sent. */
+static void decode_hold(struct heartbeat_host *h, struct bytes_reader *in)
+{
+	bool known = bytes_get_u32(in) == HEARTBEAT_MAGIC;
+	uint32_t hold = bytes_get_u32(in), left_ms = bytes_get_u32(in);
+
+	h->hold = HEARTBEAT_HOLD_NONE;
+	h->hold_left_ms = UINT32_MAX;
+	if (!known || !bytes_reader_ok(in) || hold > HEARTBEAT_HOLD_THAWING)
+		return;
+	h->hold = (enum heartbeat_hold)hold;
+	if (hold != HEARTBEAT_HOLD_NONE)
+		h->hold_left_ms = left_ms;
 }
 
 static void accept_answer(struct heartbeat_host *h, enum heartbeat_application application,
@@ -86,6 +102,7 @@ int heartbeat_host_receive(struct heartbeat_host *h, const void *message, size_t
 	}
 	if (len >= HEARTBEAT_STATE_SIZE)
 		application = decode_application(bytes_get_u32(&in));
+	decode_hold(h, &in);
 	accept_answer(h, application, now_ns);
 	return 0;
 }
@@ -125,7 +142,9 @@ int heartbeat_host_next_action(struct heartbeat_host *h, uint64_t now_ns,
 	h->asked_ns = now_ns;
 	bytes_writer_init(&out, action.message, sizeof(action.message));
 	bytes_put_u64(&out, h->number);
-	bytes_put_zeros(&out, sizeof(action.message) - HEARTBEAT_NUMBER_SIZE);
+	bytes_put_u32(&out, 0);
+	bytes_put_u32(&out, HEARTBEAT_MAGIC);
+	bytes_put_zeros(&out, sizeof(action.message) - HEARTBEAT_MAGIC_OFFSET - 4);
 	*ret_action = action;
 	return 0;
 }

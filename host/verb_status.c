@@ -3,8 +3,8 @@
 /*
  * hvhost status: the guests, a line each.
  *
- * The line has what an administrator looks at first: does it answer, what does it have, what does it
- * need, is a backup holding it. All that the host knows of a guest, service by service, is in the
+ * The line has what an administrator looks at first: does it answer, and are its programs well ("ok!":
+ * one is not), what does it have, what does it need, is a backup holding it, and for how long. All that the host knows of a guest, service by service, is in the
  * JSON of --json.
  */
 
@@ -12,21 +12,43 @@
 #include "host/verbs.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/* "ok", or "ok!" if programs in the guest are in trouble. */
+static const char *heartbeat_text(const json_t *heartbeat, char buf[16])
+{
+	snprintf(buf, 16, "%s%s", command_text(heartbeat, "state"),
+		 strcmp(command_text(heartbeat, "application"), "critical") == 0 ? "!" : "");
+	return buf;
+}
+
+/* What holds the guest: a backup of this host, or another one that the guest tells of. */
+static const char *backup_text(const json_t *guest, char buf[48])
+{
+	const json_t *heartbeat = json_object_get(guest, "heartbeat");
+
+	if (json_object_get(heartbeat, "hold_seconds_left"))
+		snprintf(buf, 48, "%s, %.0f s left", command_text(heartbeat, "hold"),
+			 json_number_value(json_object_get(heartbeat, "hold_seconds_left")));
+	else
+		snprintf(buf, 48, "%s", command_text(json_object_get(guest, "backup"), "state"));
+	return buf;
+}
 
 static void print_guest_line(const json_t *guest)
 {
 	const json_t *memory = json_object_get(guest, "memory");
-	char pressure[16] = "-";
+	char pressure[16] = "-", heartbeat[16], backup[48];
 
 	if (json_is_integer(json_object_get(memory, "pressure_percent")))
 		snprintf(pressure, sizeof(pressure), "%d %%",
 			 (int)json_integer_value(json_object_get(memory, "pressure_percent")));
 	printf("%-16s %-9s %10s %10s %10s %8s %10s  %s\n", command_text(guest, "name"),
-	       command_text(json_object_get(guest, "heartbeat"), "state"),
+	       heartbeat_text(json_object_get(guest, "heartbeat"), heartbeat),
 	       command_bytes(memory, "assigned_bytes").text, command_bytes(memory, "demand_bytes").text,
 	       command_bytes(memory, "available_bytes").text, pressure,
 	       command_bytes(memory, "ballooned_bytes").text,
-	       command_text(json_object_get(guest, "backup"), "state"));
+	       backup_text(guest, backup));
 }
 
 static int print_status(const json_t *status)

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "services/heartbeat_wire.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,8 @@ enum {
 
 struct heartbeat {
 	enum heartbeat_application application; /* what the next answers say */
+	enum heartbeat_hold hold;               /* the same, to a host that wants to know */
+	uint32_t hold_left_ms;                  /* UINT32_MAX: nothing is frozen */
 	uint64_t answered;
 	uint64_t malformed;
 	uint64_t last_ns; /* when the last request was answered; meaningless while answered is 0 */
@@ -29,6 +32,9 @@ void heartbeat_init(struct heartbeat *heartbeat);
 /* What the answers say from now on about the health of what runs in this guest. */
 void heartbeat_set_application(struct heartbeat *heartbeat, enum heartbeat_application state);
 
+/* The same about a backup: @left_ms until what is frozen thaws by itself, or UINT32_MAX. */
+void heartbeat_set_hold(struct heartbeat *heartbeat, enum heartbeat_hold hold, uint32_t left_ms);
+
 /*
  * Turns the request of @len bytes at @message into its answer, in place; nothing behind @len is
  * touched. HEARTBEAT_MALFORMED. Source: Linux drivers/hv/hv_util.c, heartbeat_onchannelcallback().
@@ -38,3 +44,6 @@ _must_check_ int heartbeat_answer(struct heartbeat *heartbeat, uint8_t *message,
 
 /* "unknown", "healthy", "critical", "stopped"; "invalid" for a number without a name. */
 const char *heartbeat_application_name(enum heartbeat_application state);
+
+/* "none", "preparing", "frozen", "thawing"; "invalid" for a number without a name. */
+const char *heartbeat_hold_name(enum heartbeat_hold hold);

@@ -4,6 +4,7 @@ PURE_ARCHIVES += %D%/libservices.a
 %C%_libservices_a_SOURCES = \
 	%D%/fcopy.c %D%/fcopy.h \
 	%D%/fcopy_wire.c %D%/fcopy_wire.h \
+	%D%/health.c %D%/health.h \
 	%D%/heartbeat.c %D%/heartbeat.h \
 	%D%/heartbeat_wire.h \
 	%D%/kvp.c %D%/kvp.h \

@@ -32,6 +32,7 @@ SYSTEM_TESTS = \
 	%D%/test-floor.sh \
 	%D%/test-freeze-faults.sh \
 	%D%/test-freezer.sh \
+	%D%/test-health.sh \
 	%D%/test-hooks.sh \
 	%D%/test-images.sh \
 	%D%/test-ip-files.sh \

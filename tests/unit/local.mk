@@ -56,6 +56,7 @@ UNIT_TESTS = \
 	%D%/test-group \
 	%D%/test-guard \
 	%D%/test-guest-clock \
+	%D%/test-health \
 	%D%/test-heartbeat \
 	%D%/test-heartbeat_host \
 	%D%/test-hotadd \
@@ -165,6 +166,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_growth_LDADD = disks/libdisks.a $(CRITERION_LIBS)
 %C%_test_graph_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_guard_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
+%C%_test_health_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_heartbeat_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_hotadd_LDADD = memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)

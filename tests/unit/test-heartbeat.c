@@ -78,6 +78,33 @@ Test(heartbeat, any_bit_of_a_request_may_be_wrong_and_it_is_still_answered)
 	}
 }
 
+Test(heartbeat, only_a_host_that_asks_for_it_is_told_of_backups)
+{
+	static const uint8_t told[] = {'H', 'V', 'G', '1', 2, 0, 0, 0, 0x39, 0x30, 0, 0};
+
+	for (size_t len = 8; len <= 40; len++) {
+		for (int asks = 0; asks < 2; asks++) {
+			_cleanup_free_ uint8_t *message = make_request(len);
+			_cleanup_free_ uint8_t *expected = make_request(len);
+			struct heartbeat heartbeat;
+
+			if (asks && len >= 16) {
+				memcpy(message + 12, told, 4);
+				memcpy(expected + 12, told, 4);
+			}
+			heartbeat_init(&heartbeat);
+			heartbeat_set_hold(&heartbeat, HEARTBEAT_HOLD_FROZEN, 12345);
+			cr_assert(eq(int, heartbeat_answer(&heartbeat, message, len, 5), 0));
+			expected[0] = 0x89;
+			if (len >= 16)
+				memset(expected + 8, 0, 4);
+			if (asks && len >= 24)
+				memcpy(expected + 12, told, sizeof(told));
+			cr_expect(eq(int, memcmp(message, expected, len), 0), "%zu", len);
+		}
+	}
+}
+
 Test(heartbeat, the_number_wraps_around)
 {
 	uint8_t message[8];

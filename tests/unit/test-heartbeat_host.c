@@ -62,7 +62,7 @@ Test(heartbeat_host, asks_at_once_and_then_every_two_seconds)
 		action = ask(&h, now);
 		cr_expect(eq(int, action.message[0], (int)i + 1));
 		for (size_t b = 1; b < sizeof(action.message); b++)
-			cr_expect(eq(int, action.message[b], 0));
+			cr_expect(eq(int, action.message[b], b / 4 == 3 ? "HVG1"[b % 4] : 0));
 		cr_expect(eq(int, answer(&h, i + 2, 40, 1, now + 5), 0));
 		cr_expect(eq(u64, heartbeat_host_deadline_ns(&h), now + 2 * SECOND));
 		heartbeat_host_tick(&h, now + SECOND);
@@ -180,6 +180,7 @@ Test(heartbeat_host, both_ends_agree)
 	heartbeat_host_init(&h);
 	heartbeat_init(&guest);
 	heartbeat_set_application(&guest, HEARTBEAT_APPLICATION_HEALTHY);
+	heartbeat_set_hold(&guest, HEARTBEAT_HOLD_FROZEN, 19500);
 	heartbeat_host_start(&h, 0);
 	for (uint64_t now = 0; now < 600 * SECOND; now = heartbeat_host_deadline_ns(&h)) {
 		struct heartbeat_host_action action;
@@ -193,6 +194,8 @@ Test(heartbeat_host, both_ends_agree)
 	}
 	cr_expect(eq(u64, h.answered, 300));
 	cr_expect(eq(u64, guest.answered, 300));
+	cr_expect(eq(int, (int)h.hold, HEARTBEAT_HOLD_FROZEN));
+	cr_expect(eq(u32, h.hold_left_ms, 19500));
 	cr_expect(eq(u64, h.missed + h.wrong + h.malformed + h.unexpected, 0));
 	cr_expect(eq(int, (int)h.application, HEARTBEAT_APPLICATION_HEALTHY));
 }
