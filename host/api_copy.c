@@ -109,11 +109,13 @@ static void post_cancel(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
 	struct file_copy *copy = find_copy(h, request);
+	struct seat *seat;
+	size_t at = 0;
 
 	if (!copy)
 		return;
-	for (size_t i = 0; i < h->n_seats; i++)
-		guest_fcopy_cancel(guest_fcopy_of(h->seats[i]->guest), copy);
+	while ((seat = host_next_seat(h, &at)))
+		guest_fcopy_cancel(guest_fcopy_of(seat->guest), copy);
 	api_reply(request, 202, file_copy_status(copy));
 }
 

@@ -13,9 +13,11 @@
 json_t *api_host_status(struct host *h)
 {
 	json_t *guests = json_array();
+	struct seat *seat;
+	size_t at = 0;
 
-	for (size_t i = 0; i < h->n_seats; i++)
-		json_array_append_new(guests, guest_status(h->seats[i]->guest));
+	while ((seat = host_next_seat(h, &at)))
+		json_array_append_new(guests, guest_status(seat->guest));
 	return json_pack("{s:s, s:s, s:o}", "program", "hvhost", "version", PACKAGE_VERSION,
 			 "guests", guests);
 }

@@ -93,7 +93,8 @@ static void get_metrics(struct httpd_request *request, void *user)
 	struct host *h = user;
 	json_t *facts = api_host_status(h);
 
-	json_object_set_new(facts, "n_guests", json_integer((json_int_t)h->n_seats));
+	json_object_set_new(facts, "n_guests",
+			    json_integer((json_int_t)json_array_size(json_object_get(facts, "guests"))));
 	json_object_set_new(facts, "balance", balance_status(h->balance));
 	metrics_reply(request, metrics, facts);
 }

@@ -11,7 +11,6 @@
  */
 
 enum {
-	GUESTS_MAX = 64,
 	BACKUPS_MAX = 32,
 	FILE_COPIES_MAX = 64,
 };
@@ -22,7 +21,7 @@ struct host;
 struct seat {
 	struct host *host;
 	struct guest *guest;
-	uint32_t balance_id;
+	uint32_t balance_id; /* its place in host.seats */
 	uint64_t memory_pages; /* of the machine it runs on */
 };
 
@@ -43,8 +42,8 @@ struct host {
 	struct backup_workers workers;
 	struct httpd *httpd;
 	struct event *signals[3];
-	struct seat *seats[GUESTS_MAX];
-	size_t n_seats;
+	struct seat **seats; /* by the balancer's ids, which are small; NULL: not a guest of the lab */
+	size_t seats_size;
 	struct backup *backups[BACKUPS_MAX]; /* oldest first */
 	size_t n_backups;
 	unsigned int last_backup_id;
@@ -52,6 +51,9 @@ struct host {
 	size_t n_file_copies;
 	unsigned int last_file_copy_id;
 };
+
+/* The next connected guest from place *@at on, which moves behind it; NULL: there are no more. */
+struct seat *host_next_seat(const struct host *h, size_t *at);
 
 /* The connected guest of this name, borrowed; NULL if there is none. */
 struct guest *host_find_guest(const struct host *h, const char *name);

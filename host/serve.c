@@ -19,16 +19,47 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define NS_PER_SECOND  UINT64_C(1000000000)
 #define TURNED_AWAY_NS (30 * NS_PER_SECOND) /* between two lines about that */
 
+struct seat *host_next_seat(const struct host *h, size_t *at)
+{
+	while (*at < h->seats_size) {
+		struct seat *seat = h->seats[(*at)++];
+
+		if (seat)
+			return seat;
+	}
+	return NULL;
+}
+
 struct guest *host_find_guest(const struct host *h, const char *name)
 {
-	for (size_t i = 0; name && i < h->n_seats; i++)
-		if (!strcmp(guest_name(h->seats[i]->guest), name))
-			return h->seats[i]->guest;
-	return NULL;
+	uint32_t id = name ? balancer_find(balance_core(h->balance), name) : BALANCER_NO_GUEST;
+
+	return id < h->seats_size && h->seats[id] ? h->seats[id]->guest : NULL;
+}
+
+/* Has its place from now on. -ENOMEM. */
+static int take_place(struct host *h, struct seat *seat)
+{
+	size_t size = h->seats_size;
+
+	if (seat->balance_id >= size) {
+		struct seat **more;
+
+		size = 2 * ((size_t)seat->balance_id + 1);
+		more = reallocarray(h->seats, size, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		memset(more + h->seats_size, 0, (size - h->seats_size) * sizeof(*more));
+		h->seats = more;
+		h->seats_size = size;
+	}
+	h->seats[seat->balance_id] = seat;
+	return 0;
 }
 
 /* Tells the program that started this one, if it asked for it. */
@@ -63,6 +94,11 @@ static int make_guest(struct host *h, struct seat *seat, struct lab_guest *lab_g
 	};
 	int r = guest_new(&config, &seat->guest);
 
+	if (r == 0) {
+		r = take_place(h, seat);
+		if (r)
+			(void)guest_free(seat->guest);
+	}
 	if (r)
 		balance_leave(h->balance, seat->balance_id);
 	return r;
@@ -79,8 +115,6 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 
 	if (host_find_guest(h, name))
 		return SHM_NAME_TAKEN;
-	if (h->n_seats == GUESTS_MAX)
-		return SHM_NO_MEMORY;
 	seat = calloc(1, sizeof(*seat));
 	if (!seat)
 		return SHM_NO_MEMORY;
@@ -99,7 +133,6 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 		return SHM_NO_MEMORY;
 	}
 
-	h->seats[h->n_seats++] = seat;
 	log_notice("%s: connected", name);
 	tell(h, "connected", "guest", name);
 	*ret_context = seat;
@@ -134,9 +167,7 @@ static void on_gone(void *context)
 
 	log_notice("%s: gone", guest_name(seat->guest));
 	tell(h, "gone", "guest", guest_name(seat->guest));
-	for (size_t i = 0; i < h->n_seats; i++)
-		if (h->seats[i] == seat)
-			h->seats[i] = h->seats[--h->n_seats];
+	h->seats[seat->balance_id] = NULL;
 	(void)guest_free(seat->guest);
 	balance_leave(h->balance, seat->balance_id);
 	free(seat);
@@ -219,10 +250,12 @@ static int load_limits(struct host *h)
 /* Guests that run get their new limits at once; what cannot be is said, and they keep the old. */
 static void reload_limits(struct host *h)
 {
+	const struct seat *seat;
+	size_t at = 0;
+
 	if (!h->guests_path || load_limits(h))
 		return;
-	for (size_t i = 0; i < h->n_seats; i++) {
-		const struct seat *seat = h->seats[i];
+	while ((seat = host_next_seat(h, &at))) {
 		const char *name = guest_name(seat->guest);
 		struct balancer_limits l = guest_limits_of(h->guest_limits, name, &h->limits,
 							   seat->memory_pages);
@@ -262,6 +295,17 @@ static int open_signals(struct host *h)
 	return EXIT_OK;
 }
 
+/* A guest costs a few descriptors, and more of them may be had than a shell gives. */
+static void raise_file_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur == files.rlim_max)
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static int start(struct host *h)
 {
 	char api[256], lab[256];
@@ -273,6 +317,7 @@ static int start(struct host *h)
 	r = load_limits(h);
 	if (r)
 		return r;
+	raise_file_limit();
 	h->base = event_base_new();
 	if (!h->base)
 		return fail("event loop", -ENOMEM);
@@ -306,6 +351,7 @@ static void stop(struct host *h)
 	(void)httpd_free(h->httpd);
 	(void)lab_free(h->lab);
 	(void)balance_free(h->balance);
+	free(h->seats);
 	(void)guest_limits_free(h->guest_limits);
 	(void)jobs_free(h->workers.frozen);
 	(void)jobs_free(h->workers.copies);
