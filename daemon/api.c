@@ -49,6 +49,7 @@ json_t *api_status(struct api *api)
 	json_object_set_new(status, "hotplug", bind_hotplug_status(api->hotplug));
 	json_object_set_new(status, "backup", backup_status(api));
 	json_object_set_new(status, "copy", bind_fcopy_status(api->fcopy));
+	json_object_set_new(status, "kvp", api->kvp ? bind_kvp_status(api->kvp) : json_null());
 	return status;
 }
 

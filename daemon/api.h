@@ -6,6 +6,7 @@
 #include "daemon/bind_fcopy.h"
 #include "daemon/bind_heartbeat.h"
 #include "daemon/bind_hotplug.h"
+#include "daemon/bind_kvp.h"
 #include "daemon/bind_manual.h"
 #include "daemon/bind_shutdown.h"
 #include "daemon/bind_timesync.h"
@@ -36,6 +37,7 @@ struct api {
 	struct bind_shutdown *shutdown;
 	struct bind_fcopy *fcopy;
 	struct bind_timesync *timesync;
+	struct bind_kvp *kvp; /* NULL: it is off */
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct bind_vss *vss;

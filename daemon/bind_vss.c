@@ -340,7 +340,7 @@ struct bind_vss *bind_vss_free(struct bind_vss *b)
 		return NULL;
 	ic_channel_fini(&b->channel);
 	b->device = device_link_free(b->device);
-	snapshot_watch(b->snapshot, NULL, NULL);
+	snapshot_unwatch(b->snapshot, b);
 	free(b);
 	return NULL;
 }

@@ -339,19 +339,27 @@ static int set_lab_defaults(struct config *config)
 	return 0;
 }
 
-/* What a lab's guest leaves is of no use when its run directory is gone. */
-static int choose_state_dir(struct config *config)
+/* The folder @setting, unless it was said: @usual, or in a lab @beside in the run directory. */
+static int choose_dir(struct config *config, size_t setting, const char *usual, const char *beside)
 {
-	_cleanup_free_ char *beside = NULL;
+	_cleanup_free_ char *path = NULL;
 
-	if (config->state_dir)
+	if (config->values[setting].origin)
 		return 0;
-	if (asprintf(&beside, "%s/state", config->run_dir) < 0)
+	if (asprintf(&path, "%s/%s", config->run_dir, beside) < 0)
 		return -ENOMEM;
-	return apply(config, setting_find("daemon", "state_dir"),
-		     config->lab_socket ? beside : HVGUEST_STATEDIR, NULL)
-		       ? 0
-		       : -ENOMEM;
+	return apply(config, setting, config->lab_socket ? path : usual, NULL) ? 0 : -ENOMEM;
+}
+
+/* What a lab's guest leaves is of no use when its run directory is gone. */
+static int choose_dirs(struct config *config)
+{
+	int r;
+
+	r = choose_dir(config, setting_find("daemon", "state_dir"), HVGUEST_STATEDIR, "state");
+	if (r)
+		return r;
+	return choose_dir(config, setting_find("kvp", "dir"), CONFIG_KVP_DIR, "kvp");
 }
 
 static int take_option(struct config *config, size_t i, const char *value)
@@ -453,7 +461,7 @@ static int read_all(int argc, char **argv, struct config *config, struct request
 	if (r)
 		return r;
 	r = set_lab_defaults(config);
-	return r ? r : choose_state_dir(config);
+	return r ? r : choose_dirs(config);
 }
 
 int config_load(int argc, char **argv, struct config *ret_config)

@@ -20,6 +20,8 @@
  */
 
 #define CONFIG_RUN_DIR "/run/hvguest" /* unless something else is said */
+/* Where the stock daemon has its pools, and other programs expect them. */
+#define CONFIG_KVP_DIR "/var/lib/hyperv"
 
 enum {
 	CONFIG_ROOTS_MAX = 64,
@@ -35,6 +37,7 @@ enum config_service {
 	CONFIG_SHUTDOWN = 8,
 	CONFIG_FCOPY = 64,
 	CONFIG_TIMESYNC = 16,
+	CONFIG_KVP = 128,
 };
 
 struct config {
@@ -51,6 +54,7 @@ struct config {
 	unsigned takeover; /* enum config_service: whose devices are taken from the kernel's drivers */
 
 	char *vss_device; /* the kernel's, for backup unless that is taken over */
+	char *kvp_device; /* likewise, for key-value exchange */
 
 	/* [backup] */
 	uint64_t freeze_timeout_ns; /* the longest that anything stays frozen */
@@ -79,6 +83,10 @@ struct config {
 	/* [time] */
 	enum timesync_mode time_sync; /* what the host may do with the clock */
 	char *chrony_socket;          /* where samples go */
+
+	/* [kvp] */
+	bool kvp;      /* take part in the key-value exchange */
+	char *kvp_dir; /* of the pools' files */
 
 	/* [memory] */
 	bool memory;               /* take part in dynamic memory */

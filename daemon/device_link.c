@@ -127,6 +127,8 @@ static void on_message(struct device_link *l, const uint8_t *message, size_t siz
 		l->retries = 0;
 		set_problem(l, "");
 		log_info("%s: %s is open", l->kind->service, l->path);
+		if (l->ops->on_open)
+			l->ops->on_open(l->self, message, size);
 		break;
 	case DEVICE_REQUEST:
 		l->asked = true;

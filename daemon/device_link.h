@@ -41,6 +41,8 @@ struct device_kind {
 };
 
 struct device_link_user {
+	/* The device is open; @message is the kernel's to our registration. May be NULL. */
+	void (*on_open)(void *self, const void *message, size_t size);
 	/* A request; answer with device_link_answer(), now or later. */
 	void (*on_request)(void *self, const void *message, size_t size);
 	/* The device is closed: what was asked before is void, and the host may be gone. */

@@ -7,6 +7,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/bind_hotplug.c %D%/bind_hotplug.h \
 	%D%/bind_heartbeat.c %D%/bind_heartbeat.h \
 	%D%/bind_hooks.c %D%/bind_hooks.h \
+	%D%/bind_kvp.c %D%/bind_kvp.h \
 	%D%/bind_kvp_keys.c %D%/bind_kvp_keys.h \
 	%D%/bind_manual.c %D%/bind_manual.h \
 	%D%/bind_shutdown.c %D%/bind_shutdown.h \

@@ -43,6 +43,7 @@ struct daemon {
 	struct bind_shutdown *shutdown;
 	struct bind_fcopy *fcopy;
 	struct bind_timesync *timesync;
+	struct bind_kvp *kvp; /* NULL: kvp is off */
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
@@ -79,7 +80,7 @@ static void look_at_capabilities(struct daemon *d)
 static int look_for_host(const struct config *config)
 {
 	if (config->lab_socket || access(VMBUS_SYSFS "/devices", F_OK) == 0 ||
-	    access(config->vss_device, F_OK) == 0 ||
+	    access(config->vss_device, F_OK) == 0 || access(config->kvp_device, F_OK) == 0 ||
 	    (config->n_fcopy_roots > 0 && access(config->fcopy_device, F_OK) == 0))
 		return EXIT_OK;
 	log_error("this machine is not a Hyper-V guest: "
@@ -154,6 +155,7 @@ static int open_api(struct daemon *d)
 	d->api.shutdown = d->shutdown;
 	d->api.fcopy = d->fcopy;
 	d->api.timesync = d->timesync;
+	d->api.kvp = d->kvp;
 	d->api.dynmem = d->dynmem;
 	d->api.hotplug = d->hotplug;
 	d->api.vss = d->vss;
@@ -174,7 +176,8 @@ static bool a_device_is_open(const void *user)
 {
 	const struct daemon *d = user;
 
-	return bind_vss_has_host(d->vss) || bind_fcopy_has_host(d->fcopy);
+	return bind_vss_has_host(d->vss) || bind_fcopy_has_host(d->fcopy) ||
+	       (d->kvp && bind_kvp_has_host(d->kvp));
 }
 
 static int open_connection(struct daemon *d, size_t n_services)
@@ -217,6 +220,28 @@ static void on_block_online(void *user)
 	struct daemon *d = user;
 
 	bind_dynmem_guard_blocks(d->dynmem);
+}
+
+/* What a host can see of a backup without asking for a file: after the thaw, when the receipt is there. */
+static void publish_receipt(void *self, const json_t *receipt)
+{
+	struct daemon *d = self;
+
+	bind_kvp_publish(d->kvp, json_object_get(receipt, "keys"));
+}
+
+/* With a stock kernel nothing has to be taken over for it. */
+static int open_kvp(struct daemon *d)
+{
+	int r;
+
+	if (!d->config.kvp)
+		return 0;
+	r = bind_kvp_new(d->base, &d->config, &d->connection, d->snapshot, &d->kvp);
+	if (r)
+		return r;
+	receipts_watch(d->receipts, publish_receipt, d);
+	return serves(&d->config, CONFIG_KVP) ? 0 : bind_kvp_use_device(d->kvp);
 }
 
 static int open_services(struct daemon *d)
@@ -264,6 +289,9 @@ static int open_services(struct daemon *d)
 	r = bind_fcopy_new(d->base, &d->config, &d->connection, d->snapshot, &d->fcopy);
 	if (r)
 		return fail("file copy", r);
+	r = open_kvp(d);
+	if (r)
+		return fail("key-value exchange", r);
 
 	if (serves(&d->config, CONFIG_HEARTBEAT))
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
@@ -273,6 +301,8 @@ static int open_services(struct daemon *d)
 		d->services[n++] = bind_timesync_service(d->timesync);
 	if (serves(&d->config, CONFIG_VSS))
 		d->services[n++] = bind_vss_service(d->vss);
+	if (d->kvp && serves(&d->config, CONFIG_KVP))
+		d->services[n++] = bind_kvp_service(d->kvp);
 	if (serves_fcopy(&d->config))
 		d->services[n++] = bind_fcopy_service(d->fcopy);
 	if (serves_memory(&d->config))
@@ -381,6 +411,9 @@ static void stop(struct daemon *d, bool in_order)
 	d->shutdown = bind_shutdown_free(d->shutdown);
 	d->fcopy = bind_fcopy_free(d->fcopy);
 	d->timesync = bind_timesync_free(d->timesync);
+	if (d->receipts)
+		receipts_watch(d->receipts, NULL, NULL);
+	d->kvp = bind_kvp_free(d->kvp);
 	if (in_order)
 		session_end(d->session);
 	d->session = session_free(d->session);

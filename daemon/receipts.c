@@ -58,6 +58,8 @@ struct receipts {
 	int folder_fd; /* -1: nothing can be kept there */
 	unsigned int next_id;
 	json_t *list; /* newest first */
+	void (*on_added)(void *self, const json_t *receipt);
+	void *self;
 	struct writing *writings;
 	json_t *classes; /* how many of each since the start */
 	struct histogram windows, hooks; /* seconds */
@@ -271,6 +273,12 @@ json_t *receipts_totals(const struct receipts *r)
 	return totals;
 }
 
+void receipts_watch(struct receipts *r, void (*on_added)(void *self, const json_t *receipt), void *self)
+{
+	r->on_added = on_added;
+	r->self = self;
+}
+
 void receipts_add(struct receipts *r, json_t *take_receipt)
 {
 	struct writing *w = calloc(1, sizeof(*w));
@@ -279,6 +287,8 @@ void receipts_add(struct receipts *r, json_t *take_receipt)
 	count(r, take_receipt);
 	json_object_set_new(take_receipt, "id", json_integer(r->next_id));
 	json_array_insert_new(r->list, 0, take_receipt);
+	if (r->on_added)
+		r->on_added(r->self, take_receipt);
 	while (json_array_size(r->list) > 1 && json_array_size(r->list) > n_kept(r))
 		json_array_remove(r->list, json_array_size(r->list) - 1);
 	if (!w)

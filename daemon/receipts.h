@@ -39,6 +39,9 @@ DEFINE_CLEANUP(receipts)
 /* Gives @take_receipt its number ("id"), keeps it, and has it written by the thread. */
 void receipts_add(struct receipts *r, json_t *take_receipt);
 
+/* @on_added is called with each receipt that is added, borrowed for the call; NULL: nobody is. */
+void receipts_watch(struct receipts *r, void (*on_added)(void *self, const json_t *receipt), void *self);
+
 /* The @n-th newest, from 1 on, as a new reference; NULL: there are not so many. */
 json_t *receipts_get(const struct receipts *r, size_t n);
 

@@ -123,6 +123,7 @@ static bool add_takeover(struct config *c, const char *value)
 	static const struct bit_name names[] = {
 		{"heartbeat", CONFIG_HEARTBEAT},
 		{"vss", CONFIG_VSS},
+		{"kvp", CONFIG_KVP},
 		{"dynmem", CONFIG_DYNMEM},
 		{"shutdown", CONFIG_SHUTDOWN},
 		{"fcopy", CONFIG_FCOPY},
@@ -376,6 +377,21 @@ static bool set_receipts(struct config *c, const char *value)
 static bool set_vss_device(struct config *c, const char *value)
 {
 	return *value == '/' && set_text(&c->vss_device, value);
+}
+
+static bool set_kvp_device(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->kvp_device, value);
+}
+
+static bool set_kvp(struct config *c, const char *value)
+{
+	return set_bool(&c->kvp, value);
+}
+
+static bool set_kvp_dir(struct config *c, const char *value)
+{
+	return *value == '/' && set_text(&c->kvp_dir, value);
 }
 
 static void forget_hook_layouts(struct config *c)
@@ -637,8 +653,8 @@ const struct setting settings[] = {
 		.option = "takeover",
 		.argument = "SERVICE[,SERVICE...]",
 		.help = "without a lab host, take the VMBus devices of these services (heartbeat, "
-			"vss, dynmem, shutdown, timesync) from the kernel's drivers; they are given "
-			"back when hvguestd ends",
+			"vss, kvp, dynmem, shutdown, timesync) from the kernel's drivers; they are "
+			"given back when hvguestd ends",
 		.value_help = "none",
 		.set = add_takeover,
 		.forget = forget_takeover,
@@ -652,6 +668,16 @@ const struct setting settings[] = {
 			"vss is taken over",
 		.value = "/dev/vmbus/hv_vss",
 		.set = set_vss_device,
+	},
+	{
+		.section = "vmbus",
+		.key = "kvp_device",
+		.option = "kvp-device",
+		.argument = "PATH",
+		.help = "without a lab host, the kernel's device for key-value exchange, which is "
+			"used unless kvp is taken over",
+		.value = "/dev/vmbus/hv_kvp",
+		.set = set_kvp_device,
 	},
 	{
 		.section = "backup",
@@ -984,6 +1010,24 @@ const struct setting settings[] = {
 	},
 	{
 		.section = "kvp",
+		.key = "enabled",
+		.option = "kvp",
+		.argument = "yes|no",
+		.help = "take part in the key-value exchange",
+		.value = "yes",
+		.set = set_kvp,
+	},
+	{
+		.section = "kvp",
+		.key = "dir",
+		.option = "kvp-dir",
+		.argument = "DIR",
+		.help = "folder of the pools, in the format of the stock daemon",
+		.value_help = CONFIG_KVP_DIR "; with a lab host kvp in the run directory",
+		.set = set_kvp_dir,
+	},
+	{
+		.section = "kvp",
 		.key = "ip_injection",
 		.option = "ip-injection",
 		.argument = "yes|no",
@@ -1098,6 +1142,8 @@ void settings_fini(struct config *config)
 	free(config->hook_dir);
 	free(config->state_dir);
 	free(config->vss_device);
+	free(config->kvp_device);
+	free(config->kvp_dir);
 	free(config->keeper);
 	free(config->disks_helper);
 	free(config->chrony_socket);

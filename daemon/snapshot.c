@@ -42,6 +42,7 @@
 
 enum {
 	STOP_TIMEOUT_S = 60, /* how long hooks are waited for when the daemon ends */
+	WATCHERS_MAX = 4,
 };
 
 enum phase {
@@ -104,8 +105,11 @@ struct snapshot {
 	struct wish last; /* of the one that is over but for its hooks */
 	struct wish next; /* waits until they are back */
 	struct receipts *receipts; /* NULL: nothing is kept */
-	void (*on_change)(void *self);
-	void *change_self;
+	struct watcher {
+		void (*on_change)(void *self);
+		void *self;
+	} watchers[WATCHERS_MAX];
+	size_t n_watchers;
 	struct work work;
 	const char *problem; /* why nothing can be frozen; NULL: it can */
 };
@@ -118,16 +122,20 @@ static uint64_t realtime_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void set_phase(struct snapshot *s, enum phase phase)
-{
-	assert(allowed_phases[s->phase] & (1u << phase));
-	s->phase = phase;
-}
-
 static void tell_change(struct snapshot *s)
 {
-	if (s->on_change)
-		s->on_change(s->change_self);
+	for (size_t i = 0; i < s->n_watchers; i++)
+		s->watchers[i].on_change(s->watchers[i].self);
+}
+
+static void set_phase(struct snapshot *s, enum phase phase)
+{
+	bool was_holding = snapshot_is_holding(s);
+
+	assert(allowed_phases[s->phase] & (1u << phase));
+	s->phase = phase;
+	if (snapshot_is_holding(s) != was_holding)
+		tell_change(s);
 }
 
 static void set_problem(struct snapshot *s, const char *problem)
@@ -276,7 +284,6 @@ static void begin(struct snapshot *s, const struct wish *wish)
 	s->now = *wish;
 	s->work.started_ns = realtime_ns();
 	set_phase(s, PHASE_PREPARING);
-	tell_change(s);
 	why = s->problem ?: freeze_set_plan(&s->work.set, s->config);
 	if (why) {
 		nothing_frozen(s, why);
@@ -597,8 +604,18 @@ struct snapshot *snapshot_free(struct snapshot *s)
 
 void snapshot_watch(struct snapshot *s, void (*on_change)(void *self), void *self)
 {
-	s->on_change = on_change;
-	s->change_self = self;
+	assert(s->n_watchers < WATCHERS_MAX);
+	s->watchers[s->n_watchers++] = (struct watcher){on_change, self};
+}
+
+void snapshot_unwatch(struct snapshot *s, const void *self)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_watchers; i++)
+		if (s->watchers[i].self != self)
+			s->watchers[n++] = s->watchers[i];
+	s->n_watchers = n;
 }
 
 void snapshot_keep_receipts(struct snapshot *s, struct receipts *receipts)

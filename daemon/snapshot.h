@@ -58,8 +58,12 @@ DEFINE_CLEANUP(snapshot)
 /* @receipts get what there is to keep from now on; they must outlive it. */
 void snapshot_keep_receipts(struct snapshot *s, struct receipts *receipts);
 
-/* @on_change is called whenever snapshot_is_free_for() may have changed. */
+/*
+ * @on_change is called whenever snapshot_is_free_for() or snapshot_is_holding() may have changed, and
+ * must not begin or end anything then; up to four may watch. / @self is not called any more.
+ */
 void snapshot_watch(struct snapshot *s, void (*on_change)(void *self), void *self);
+void snapshot_unwatch(struct snapshot *s, const void *self);
 
 /*
  * Begins on behalf of @user, whose calls get @self; they may come before this returns. What was

@@ -59,6 +59,7 @@ enum kvp_result {
 	KVP_FULL,       /* there is no room for it */
 	KVP_NO_ADAPTER, /* no adapter has this name */
 	KVP_REFUSED,    /* no machine can have such addresses */
+	KVP_UNABLE,     /* this guest does not do that */
 	KVP_FAILED,
 	KVP_RESULTS,
 };

@@ -65,6 +65,19 @@ static bool get_text(struct bytes_reader *r, size_t field_size, char *ret_text, 
 	return true;
 }
 
+void kvp_device_version(const void *message, size_t size, char ret_text[KVP_KEY_SIZE])
+{
+	struct bytes_reader r;
+
+	bytes_reader_init(&r, message, size);
+	bytes_skip(&r, KVP_HEADER_SIZE);
+	if (!get_text(&r, KVP_KEY_SIZE, ret_text, KVP_KEY_SIZE))
+		ret_text[0] = '\0';
+	for (char *p = ret_text; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+}
+
 static int decode_pair(struct bytes_reader *r, size_t integers, bool has_value,
 		       struct kvp_request *request)
 {

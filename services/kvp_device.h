@@ -25,6 +25,9 @@ void kvp_device_register(uint8_t ret_message[KVP_DEVICE_MESSAGE_SIZE]);
 /* What the @size bytes at @message are that were read. */
 enum kvp_device_event kvp_device_event(const void *message, size_t size);
 
+/* The kernel's version text in its answer to the registration; "" if it has none. Printable ASCII. */
+void kvp_device_version(const void *message, size_t size, char ret_text[KVP_KEY_SIZE]);
+
 /* As kvp_decode_request(); numbers have been made text by the kernel. */
 _must_check_ int kvp_device_decode(const void *message, size_t size, struct kvp_request *ret_request);
 

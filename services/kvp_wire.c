@@ -111,9 +111,10 @@ static int get_text(struct bytes_reader *r, size_t field_size, uint32_t declared
 	return utf16_to_utf8(field, declared, flags, ret_text, text_size) ? KVP_FAULT_VALUE : 0;
 }
 
-static int get_key(struct bytes_reader *r, uint32_t declared, char ret_key[KVP_KEY_SIZE])
+static int get_key(struct bytes_reader *r, uint32_t declared, unsigned int flags,
+		   char ret_key[KVP_KEY_SIZE])
 {
-	int f = get_text(r, KVP_WIRE_KEY_SIZE, declared, 0, ret_key, KVP_KEY_SIZE);
+	int f = get_text(r, KVP_WIRE_KEY_SIZE, declared, flags, ret_key, KVP_KEY_SIZE);
 
 	if (f)
 		return f == KVP_FAULT_VALUE ? KVP_FAULT_KEY : f;
@@ -133,14 +134,13 @@ static int get_number(struct bytes_reader *r, size_t size, uint32_t declared,
 	return 0;
 }
 
-static int get_value(struct bytes_reader *r, uint32_t type, uint32_t declared,
+static int get_value(struct bytes_reader *r, uint32_t type, uint32_t declared, unsigned int flags,
 		     char ret_value[KVP_VALUE_SIZE])
 {
 	switch (type) {
 	case KVP_TYPE_TEXT:
 	case KVP_TYPE_EXPAND_TEXT:
-		return get_text(r, KVP_WIRE_VALUE_SIZE, declared, UTF16_REPLACE, ret_value,
-				KVP_VALUE_SIZE);
+		return get_text(r, KVP_WIRE_VALUE_SIZE, declared, flags, ret_value, KVP_VALUE_SIZE);
 	case KVP_TYPE_U32:
 		return get_number(r, 4, declared, ret_value);
 	case KVP_TYPE_U64_LINUX:
@@ -158,22 +158,22 @@ static int decode_get(struct bytes_reader *r, struct kvp_request *request)
 	bytes_skip(r, 4); /* the type, which the answer has */
 	key_size = bytes_get_u32(r);
 	bytes_skip(r, 4);
-	return get_key(r, key_size, request->key);
+	return get_key(r, key_size, 0, request->key);
 }
 
 static int decode_set(struct bytes_reader *r, struct kvp_request *request)
 {
 	uint32_t type = bytes_get_u32(r), key_size = bytes_get_u32(r), value_size = bytes_get_u32(r);
-	int f = get_key(r, key_size, request->key);
+	int f = get_key(r, key_size, 0, request->key);
 
-	return f ? f : get_value(r, type, value_size, request->value);
+	return f ? f : get_value(r, type, value_size, UTF16_REPLACE, request->value);
 }
 
 static int decode_delete(struct bytes_reader *r, struct kvp_request *request)
 {
 	uint32_t key_size = bytes_get_u32(r);
 
-	return get_key(r, key_size, request->key);
+	return get_key(r, key_size, 0, request->key);
 }
 
 /* Requests. */
@@ -353,7 +353,7 @@ static int decode_value(struct bytes_reader *r, struct kvp_request *answer)
 	bytes_skip(r, 4);
 	value_size = bytes_get_u32(r);
 	bytes_skip(r, KVP_WIRE_KEY_SIZE);
-	return get_value(r, type, value_size, answer->value);
+	return get_value(r, type, value_size, UTF16_REPLACE | UTF16_CUT, answer->value);
 }
 
 static int decode_entry(struct bytes_reader *r, struct kvp_request *answer)
@@ -365,8 +365,8 @@ static int decode_entry(struct bytes_reader *r, struct kvp_request *answer)
 	type = bytes_get_u32(r);
 	key_size = bytes_get_u32(r);
 	value_size = bytes_get_u32(r);
-	f = get_key(r, key_size, answer->key);
-	return f ? f : get_value(r, type, value_size, answer->value);
+	f = get_key(r, key_size, UTF16_REPLACE | UTF16_CUT, answer->key);
+	return f ? f : get_value(r, type, value_size, UTF16_REPLACE | UTF16_CUT, answer->value);
 }
 
 int kvp_decode_answer(const void *message, size_t size, enum kvp_operation operation, bool binary_ip,

@@ -128,7 +128,8 @@ _must_check_ int kvp_encode_request(const struct kvp_request *request, bool bina
 
 /*
  * Host: reads the good answer to a request of @operation: value (GET); key and value (ENUMERATE); ip
- * (GET_IP); nothing otherwise. Returns a kvp_fault.
+ * (GET_IP); nothing otherwise. What is no text is U+FFFD, what is longer than a record is cut: it is to
+ * be shown. Returns a kvp_fault.
  */
 _must_check_ int kvp_decode_answer(const void *message, size_t size, enum kvp_operation operation,
 				   bool binary_ip, struct kvp_request *ret_answer);

@@ -9,6 +9,8 @@ FUZZ_TARGETS = \
 	%D%/fuzz-freezer-record \
 	%D%/fuzz-ic \
 	%D%/fuzz-keeper \
+	%D%/fuzz-kvp \
+	%D%/fuzz-kvp-host \
 	%D%/fuzz-notify \
 	%D%/fuzz-qmp \
 	%D%/fuzz-ring \
@@ -57,6 +59,14 @@ endif
 %C%_fuzz_keeper_SOURCES = %D%/fuzz-keeper.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_keeper_LDADD = balloon/libballoon.a base/libbase.a
 %C%_fuzz_keeper_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_kvp_SOURCES = %D%/fuzz-kvp.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_kvp_LDADD = services/libservices.a base/libbase.a
+%C%_fuzz_kvp_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_kvp_host_SOURCES = %D%/fuzz-kvp-host.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_kvp_host_LDADD = host/libhost.a services/libservices.a base/libbase.a
+%C%_fuzz_kvp_host_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_notify_SOURCES = %D%/fuzz-notify.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_notify_LDADD = fsfreeze/libfsfreeze.a base/libbase.a

@@ -35,7 +35,7 @@ device_starts() {
 
 one_starts() {
     "$hvguestd" --vss-device "$device" --name one --run-dir "$run/one" --state-dir "$run/state" \
-        --freezer "$freezer" --memory no --freeze-mounts own --freeze-roots "$data" --hook-dir "$run/hooks" \
+        --freezer "$freezer" --memory no --kvp no --freeze-mounts own --freeze-roots "$data" --hook-dir "$run/hooks" \
         --freeze-timeout 60 "$@" >>"$run/one.log" 2>&1 8>&- 9>&- &
     one_pid=$!
     on_exit stop "$one_pid"

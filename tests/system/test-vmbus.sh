@@ -36,7 +36,7 @@ make_bus() {
 start_daemon() {
     : >"$run/one.log"
     "$hvguestd" --name one --run-dir "$run/one" --state-dir "$run/state" \
-        --freezer "$freezer" "$@" 2>>"$run/one.log" &
+        --freezer "$freezer" --kvp-dir "$run/kvp" "$@" 2>>"$run/one.log" &
     daemon=$!
     on_exit stop "$daemon"
     soon test -S "$run/one/api.sock" || bail_out "hvguestd does not start: $(cat "$run/one.log")"
@@ -58,7 +58,7 @@ device_value() {
 
 rm -rf /sys/bus
 refuse "a machine without VMBus is not a guest of Hyper-V" 4 \
-    "$hvguestd" --takeover dynmem --run-dir "$run/one"
+    "$hvguestd" --takeover dynmem --run-dir "$run/one" --kvp-dir "$run/kvp"
 make_bus
 start_daemon
 check "without takeover, backup looks for the kernel's device" soon said "there is no /dev/vmbus/hv_vss"

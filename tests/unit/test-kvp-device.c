@@ -52,6 +52,7 @@ static uint8_t *make_set_ip(void)
 Test(kvp_device, the_registration_is_known_when_it_comes_back)
 {
 	_cleanup_free_ uint8_t *m = make_message(0, 0);
+	char version[KVP_KEY_SIZE];
 
 	kvp_device_register(m);
 	cr_expect(eq(u8, m[0], 100));
@@ -59,6 +60,16 @@ Test(kvp_device, the_registration_is_known_when_it_comes_back)
 		cr_assert(eq(u8, m[i], 0));
 	strcpy((char *)m + 4, "3.1");
 	cr_expect(eq(int, kvp_device_event(m, SIZE), KVP_DEVICE_REGISTERED));
+	kvp_device_version(m, SIZE, version);
+	cr_expect(eq(str, version, "3.1"));
+	m[5] = 7;
+	kvp_device_version(m, SIZE, version);
+	cr_expect(eq(str, version, "3?1"));
+	memset(m + 4, 'x', 512);
+	kvp_device_version(m, SIZE, version);
+	cr_expect(eq(str, version, ""));
+	kvp_device_version(m, 3, version);
+	cr_expect(eq(str, version, ""));
 	m[0] = KVP_GET_IP; /* 4 is the number of an older registration, too, which is never made */
 	cr_expect(eq(int, kvp_device_event(m, SIZE), KVP_DEVICE_REQUEST));
 	cr_expect(eq(int, kvp_device_event(m, SIZE - 1), KVP_DEVICE_UNKNOWN));

@@ -147,6 +147,7 @@ Test(kvp, every_result_has_its_status)
 		[KVP_FULL] = 0x80070070,
 		[KVP_NO_ADAPTER] = 0x80041002,
 		[KVP_REFUSED] = 0x80070057,
+		[KVP_UNABLE] = 0x80070032,
 		[KVP_FAILED] = 0x80004005,
 	};
 	static struct kvp k;
