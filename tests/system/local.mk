@@ -3,6 +3,8 @@
 check_PROGRAMS += \
 	%D%/fleet \
 	%D%/freezer-driver \
+	%D%/kvp-crash \
+	%D%/kvp-power \
 	%D%/memeater \
 	%D%/notified \
 	%D%/notify-client \
@@ -15,6 +17,14 @@ check_PROGRAMS += \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_freezer_driver_LDADD = \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
+# Between the store and its files.
+KVP_STORE_LIBS = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+%C%_kvp_crash_SOURCES = %D%/kvp-crash.c %D%/kvp-model.c %D%/kvp-model.h
+%C%_kvp_crash_LDADD = $(KVP_STORE_LIBS)
+%C%_kvp_crash_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite
+%C%_kvp_power_SOURCES = %D%/kvp-power.c %D%/kvp-model.c %D%/kvp-model.h
+%C%_kvp_power_LDADD = $(KVP_STORE_LIBS)
+%C%_kvp_power_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=ftruncate,--wrap=fdatasync,--wrap=fsync
 %C%_notified_LDADD = base/libbase_sys.a
 %C%_recorder_LDADD = base/libbase.a
 %C%_rogue_SOURCES = %D%/rogue.c %D%/rogue.h %D%/rogue-channel.c
@@ -37,6 +47,7 @@ SYSTEM_TESTS = \
 	%D%/test-images.sh \
 	%D%/test-ip-files.sh \
 	%D%/test-incremental.sh \
+	%D%/test-kvp-crash.sh \
 	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
