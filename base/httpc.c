@@ -74,7 +74,9 @@ static void buffer_add_path(struct buffer *b, const char *path)
 	for (; *path; path++) {
 		char text[4] = {*path, '\0'};
 
-		if (!strchr(plain, *path))
+		if (*path == HTTPC_SLASH[0])
+			snprintf(text, sizeof(text), "%%2F");
+		else if (!strchr(plain, *path))
 			snprintf(text, sizeof(text), "%%%02X", (unsigned char)*path);
 		buffer_add(b, text);
 	}

@@ -13,6 +13,8 @@ enum {
 	HTTPC_RESPONSE_MAX = 16 * 1024 * 1024, /* bytes of an answer with its headers */
 };
 
+#define HTTPC_SLASH "\001" /* in a path: a '/' that does not separate */
+
 /* The conditions of httpc_call(). */
 enum {
 	HTTPC_NO_DAEMON = 1, /* nobody listens on the socket */

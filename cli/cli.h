@@ -73,6 +73,8 @@ int verb_status(const struct cli *cli);
 int verb_copies(const struct cli *cli);
 int verb_freeze(const struct cli *cli);
 int verb_health(const struct cli *cli);
+int verb_host(const struct cli *cli);
+int verb_kvp(const struct cli *cli);
 int verb_notify(const struct cli *cli);
 int verb_memory(const struct cli *cli);
 int verb_plan(const struct cli *cli);

@@ -90,6 +90,22 @@ static const struct verb verbs[] = {
 		.run = verb_health,
 	},
 	{
+		.name = "kvp",
+		.operands = "get|set|del|list|watch [KEY [VALUE]]",
+		.n_required = 1,
+		.n_most = 3,
+		.help = "key-value pairs, which host and guest tell each other; set and del end when "
+			"they are on the disk",
+		.options = {{"pool", "POOL", "external, guest, auto, auto-external or auto-internal "
+					     "(default: guest; of list and watch: all)"}},
+		.run = verb_kvp,
+	},
+	{
+		.name = "host",
+		.help = "what the host has told about itself and this machine; exit code 3 if nothing",
+		.run = verb_host,
+	},
+	{
 		.name = "vmbus",
 		.help = "every VMBus device: its driver, its rings, what hvguestd makes of it",
 		.run = verb_vmbus,

@@ -7,6 +7,7 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/health.c \
 	%D%/hvguestctl.c \
 	%D%/notify.c \
+	%D%/kvp.c \
 	%D%/memory.c \
 	%D%/plan.c \
 	%D%/show.c \

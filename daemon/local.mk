@@ -2,6 +2,7 @@ sbin_PROGRAMS += %D%/hvguestd
 
 %C%_hvguestd_SOURCES = \
 	%D%/api.c %D%/api.h \
+	%D%/api_kvp.c %D%/api_kvp.h \
 	%D%/bind_dynmem.c %D%/bind_dynmem.h \
 	%D%/bind_fcopy.c %D%/bind_fcopy.h \
 	%D%/bind_hotplug.c %D%/bind_hotplug.h \

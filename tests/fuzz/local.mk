@@ -11,6 +11,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-keeper \
 	%D%/fuzz-kvp \
 	%D%/fuzz-kvp-host \
+	%D%/fuzz-kvp-pool \
 	%D%/fuzz-notify \
 	%D%/fuzz-qmp \
 	%D%/fuzz-ring \
@@ -67,6 +68,9 @@ endif
 %C%_fuzz_kvp_host_SOURCES = %D%/fuzz-kvp-host.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_kvp_host_LDADD = host/libhost.a services/libservices.a base/libbase.a
 %C%_fuzz_kvp_host_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+%C%_fuzz_kvp_pool_SOURCES = %D%/fuzz-kvp-pool.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_kvp_pool_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+%C%_fuzz_kvp_pool_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_notify_SOURCES = %D%/fuzz-notify.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_notify_LDADD = fsfreeze/libfsfreeze.a base/libbase.a
