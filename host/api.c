@@ -61,3 +61,10 @@ struct guest *api_guest(struct host *h, struct httpd_request *request)
 	}
 	return g;
 }
+
+struct qemu_vm *api_vm(struct host *h, const struct httpd_request *request)
+{
+	const char *name = httpd_request_param(request, "name");
+
+	return host_find_guest(h, name) ? NULL : qemu_vms_find(h->vms, name);
+}

@@ -35,3 +35,9 @@ struct guest *api_guest(struct host *h, struct httpd_request *request);
 
 /* All that is known of all guests, without the schema. */
 json_t *api_host_status(struct host *h);
+
+/*
+ * The QEMU VM in the path, unless a guest of the lab has this name; NULL, and nothing is answered, if
+ * there is none.
+ */
+struct qemu_vm *api_vm(struct host *h, const struct httpd_request *request);

@@ -18,6 +18,7 @@ json_t *api_host_status(struct host *h)
 
 	while ((seat = host_next_seat(h, &at)))
 		json_array_append_new(guests, guest_status(seat->guest));
+	qemu_vms_add_status(h->vms, guests);
 	return json_pack("{s:s, s:s, s:o}", "program", "hvhost", "version", PACKAGE_VERSION,
 			 "guests", guests);
 }
@@ -29,9 +30,12 @@ static void get_status(struct httpd_request *request, void *user)
 
 static void get_guest(struct httpd_request *request, void *user)
 {
-	struct guest *g = api_guest(user, request);
+	struct qemu_vm *vm = api_vm(user, request);
+	struct guest *g = vm ? NULL : api_guest(user, request);
 
-	if (g)
+	if (vm)
+		api_reply(request, 200, qemu_vm_status(vm));
+	else if (g)
 		api_reply(request, 200, guest_status(g));
 }
 

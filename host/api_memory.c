@@ -28,11 +28,46 @@ static void post_fault(struct httpd_request *request, struct guest *g)
 		api_reply(request, 200, guest_memory_status(guest_memory_of(g)));
 }
 
+/* A VM of QEMU's has no faults on purpose, but by hand it can be assigned memory like any other. */
+static void post_vm_memory(struct httpd_request *request, struct host *h, struct qemu_vm *vm)
+{
+	const json_t *assign = json_object_get(httpd_request_body(request), "assign");
+	uint32_t id = qemu_vm_balance_id(vm);
+	json_t *status, *memory;
+
+	if (id == BALANCER_NO_GUEST) {
+		httpd_reply_error(request, 409, "the VM cannot be reached",
+				  "hvhost status --json says why");
+		return;
+	}
+	if (json_is_integer(assign) && json_integer_value(assign) > 0) {
+		balancer_set_manual(balance_core(h->balance), id,
+				    (uint64_t)json_integer_value(assign) / VMBUS_PAGE_SIZE);
+	} else if (json_is_string(assign) && !strcmp(json_string_value(assign), "auto")) {
+		balancer_set_automatic(balance_core(h->balance), id);
+	} else {
+		httpd_reply_error(request, 400, "'assign' is neither a number of bytes nor 'auto'",
+				  NULL);
+		return;
+	}
+	balance_kick(h->balance);
+	status = qemu_vm_status(vm);
+	memory = json_incref(json_object_get(status, "memory"));
+	json_decref(status);
+	api_reply(request, 200, memory);
+}
+
 static void post_memory(struct httpd_request *request, void *user)
 {
-	struct guest *g = api_guest(user, request);
+	struct qemu_vm *vm = api_vm(user, request);
+	struct guest *g;
 	const json_t *assign;
 
+	if (vm) {
+		post_vm_memory(request, user, vm);
+		return;
+	}
+	g = api_guest(user, request);
 	if (!g)
 		return;
 	if (json_object_get(httpd_request_body(request), "fault")) {

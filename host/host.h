@@ -5,6 +5,7 @@
 #include "host/balance.h"
 #include "host/guest.h"
 #include "host/guest_limits.h"
+#include "host/qemu_vms.h"
 
 /*
  * The running host: what hvhost serve holds, and the API shows.
@@ -13,6 +14,7 @@
 enum {
 	BACKUPS_MAX = 32,
 	FILE_COPIES_MAX = 64,
+	QMP_PATHS_MAX = 16,
 };
 
 struct host;
@@ -39,6 +41,10 @@ struct host {
 	uint64_t turned_away_ns; /* when it was last said that there is no room */
 	uint64_t window_pfn; /* where memory is added; 0: none is */
 	struct lab *lab;
+	const char *qmp_paths[QMP_PATHS_MAX]; /* sockets of QEMU, and folders of them */
+	size_t n_qmp_paths;
+	uint64_t qmp_limit_ns;
+	struct qemu_vms *vms;
 	struct backup_workers workers;
 	struct httpd *httpd;
 	struct event *signals[3];
@@ -57,3 +63,6 @@ struct seat *host_next_seat(const struct host *h, size_t *at);
 
 /* The connected guest of this name, borrowed; NULL if there is none. */
 struct guest *host_find_guest(const struct host *h, const char *name);
+
+/* Begins with the VMs of QEMU's that qmp_paths name. Says what is wrong; negative errno. */
+_must_check_ int host_open_vms(struct host *h);

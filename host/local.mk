@@ -32,6 +32,9 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/image.c %D%/image.h \
 	%D%/lab.c %D%/lab.h \
 	%D%/qemu_figures.c %D%/qemu_figures.h \
+	%D%/qemu_memory.c %D%/qemu_memory.h \
+	%D%/qemu_vm.c %D%/qemu_vm.h \
+	%D%/qemu_vms.c %D%/qemu_vms.h \
 	%D%/qmp.c %D%/qmp.h \
 	%D%/qmp_wire.c %D%/qmp_wire.h
 
@@ -52,6 +55,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/api_time.c \
 	%D%/command.c %D%/command.h \
 	%D%/host.h \
+	%D%/host_vms.c \
 	%D%/hvhost.c \
 	%D%/serve.c \
 	%D%/verb_backup.c \

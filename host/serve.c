@@ -341,6 +341,8 @@ static int start(struct host *h)
 	r = open_lab(h, lab);
 	if (r)
 		return r;
+	if (host_open_vms(h))
+		return EXIT_ERROR;
 	log_notice("ready: guests connect to %s", lab);
 	tell(h, "ready", "socket", lab);
 	return EXIT_OK;
@@ -350,6 +352,7 @@ static void stop(struct host *h)
 {
 	(void)httpd_free(h->httpd);
 	(void)lab_free(h->lab);
+	(void)qemu_vms_free(h->vms);
 	(void)balance_free(h->balance);
 	free(h->seats);
 	(void)guest_limits_free(h->guest_limits);
@@ -387,6 +390,9 @@ static void print_usage(FILE *to)
 	      "  --read-group GROUP    whose members may look, by read.sock (default: root)\n"
 	      "  --metrics-listen ADDRESS:PORT\n"
 	      "                        let Prometheus, and whoever can reach this, look (default: no TCP)\n"
+	      "  --qmp PATH            drive the memory of the QEMU VM whose QMP socket this is, or of all\n"
+	      "                        whose sockets come and go in this folder; may be given again\n"
+	      "  --qmp-timeout SEC     a QEMU that does not answer for so long is lost (default: 10)\n"
 	      "  --log-level LEVEL     error, warning, notice, info (default: notice)\n"
 	      "  --json                tell on standard output when ready and who comes and goes\n",
 	      to);
@@ -478,6 +484,13 @@ static bool take_option(struct host *h, int option, enum log_level *level)
 		return take_seconds(optarg, &h->settings.shrink_spacing_ns);
 	case 'm':
 		return take_seconds(optarg, &h->settings.smoothing_ns);
+	case 'q':
+		if (optarg[0] != '/' || h->n_qmp_paths == QMP_PATHS_MAX)
+			return false;
+		h->qmp_paths[h->n_qmp_paths++] = optarg;
+		return true;
+	case 't':
+		return take_seconds(optarg, &h->qmp_limit_ns) && h->qmp_limit_ns > 0;
 	case 'j':
 		h->json = true;
 		return true;
@@ -521,6 +534,8 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 		{"smoothing", required_argument, NULL, 'm'},
 		{"read-group", required_argument, NULL, 'g'},
 		{"metrics-listen", required_argument, NULL, 'M'},
+		{"qmp", required_argument, NULL, 'q'},
+		{"qmp-timeout", required_argument, NULL, 't'},
 		{"log-level", required_argument, NULL, 'l'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
@@ -558,7 +573,7 @@ static int parse(struct host *h, int argc, char **argv, enum log_level *level)
 
 int verb_serve(int argc, char **argv)
 {
-	struct host h = {.run_dir = HVHOST_RUN_DIR};
+	struct host h = {.run_dir = HVHOST_RUN_DIR, .qmp_limit_ns = 10 * NS_PER_SECOND};
 	enum log_level level = LOG_LEVEL_NOTICE;
 	int r;
 

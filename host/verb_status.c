@@ -38,13 +38,15 @@ static const char *backup_text(const json_t *guest, char buf[48])
 static void print_guest_line(const json_t *guest)
 {
 	const json_t *memory = json_object_get(guest, "memory");
+	const json_t *qemu = json_object_get(guest, "qemu");
 	char pressure[16] = "-", heartbeat[16], backup[48];
 
 	if (json_is_integer(json_object_get(memory, "pressure_percent")))
 		snprintf(pressure, sizeof(pressure), "%d %%",
 			 (int)json_integer_value(json_object_get(memory, "pressure_percent")));
 	printf("%-16s %-9s %10s %10s %10s %8s %10s  %s\n", command_text(guest, "name"),
-	       heartbeat_text(json_object_get(guest, "heartbeat"), heartbeat),
+	       qemu ? command_text(qemu, "state")
+	            : heartbeat_text(json_object_get(guest, "heartbeat"), heartbeat),
 	       command_bytes(memory, "assigned_bytes").text, command_bytes(memory, "demand_bytes").text,
 	       command_bytes(memory, "available_bytes").text, pressure,
 	       command_bytes(memory, "ballooned_bytes").text,
