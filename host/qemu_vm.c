@@ -184,8 +184,8 @@ static bool take_memory_devices(struct qemu_vm *vm, const json_t *value)
 
 static bool take_actual(struct qemu_vm *vm, const json_t *value)
 {
-	if (qemu_pages(value, "actual", &vm->actual_pages) == 0)
-		return true;
+	if (value)
+		return qemu_pages(value, "actual", &vm->actual_pages) == 0;
 	vm->balloon = QEMU_BALLOON_NONE;
 	vm->actual_pages = vm->boot_pages;
 	return true;
@@ -303,6 +303,8 @@ static json_t *property(const struct qemu_vm *vm, const char *name)
 
 static void watch(struct qemu_vm *vm)
 {
+	if (clock_monotonic_ns() - vm->watched_ns > SILENT_NS)
+		vm->retry_ns = RETRY_NS; /* it has behaved for a while */
 	guard(vm);
 	see_silence(vm);
 	if (vm->unanswered == 0 && is_drivable(vm)) {
@@ -365,7 +367,6 @@ static void start_watching(struct qemu_vm *vm)
 		return;
 	}
 	vm->state = QEMU_VM_WATCHING;
-	vm->retry_ns = RETRY_NS;
 	vm->unanswered = 0;
 	vm->watched_ns = clock_monotonic_ns();
 	vm->has_reported = false;

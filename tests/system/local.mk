@@ -8,6 +8,7 @@ check_PROGRAMS += \
 	%D%/memeater \
 	%D%/notified \
 	%D%/notify-client \
+	%D%/qmp-vm \
 	%D%/recorder \
 	%D%/rogue \
 	%D%/vss-device
@@ -26,6 +27,7 @@ KVP_STORE_LIBS = services/libservices_sys.a services/libservices.a base/libbase_
 %C%_kvp_power_LDADD = $(KVP_STORE_LIBS)
 %C%_kvp_power_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=ftruncate,--wrap=fdatasync,--wrap=fsync
 %C%_notified_LDADD = base/libbase_sys.a
+%C%_qmp_vm_LDADD = base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_recorder_LDADD = base/libbase.a
 %C%_rogue_SOURCES = %D%/rogue.c %D%/rogue.h %D%/rogue-channel.c
 %C%_rogue_LDADD = \
@@ -56,6 +58,7 @@ SYSTEM_TESTS = \
 	%D%/test-notify.sh \
 	%D%/test-plan.sh \
 	%D%/test-postgresql.sh \
+	%D%/test-qmp.sh \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
 	%D%/test-reload.sh \
