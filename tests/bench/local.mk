@@ -2,13 +2,17 @@
 # of each; both print lines and leave a JSON file. `make check` only shows that they work.
 
 check_LIBRARIES = %D%/libbench.a
-BENCHES = %D%/bench-daemon %D%/bench-freeze %D%/bench-pages %D%/bench-ring
+BENCHES = %D%/bench-daemon %D%/bench-fcopy %D%/bench-freeze %D%/bench-pages %D%/bench-ring
 check_PROGRAMS += $(BENCHES)
 
 %C%_libbench_a_SOURCES = %D%/bench.c %D%/bench.h
 
 %C%_bench_daemon_SOURCES = %D%/bench-daemon.c
 %C%_bench_daemon_LDADD = %D%/libbench.a
+
+%C%_bench_fcopy_SOURCES = %D%/bench-fcopy.c %D%/standin/hv_ring.c %D%/standin/hv_ring.h
+%C%_bench_fcopy_LDADD = %D%/libbench.a host/libhost_sys.a host/libhost.a services/libservices.a \
+	vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 
 %C%_bench_freeze_SOURCES = \
 	%D%/bench-freeze.c \
@@ -29,6 +33,14 @@ check_PROGRAMS += $(BENCHES)
 %D%/hv_vss_device.so: %D%/standin/hv_vss_device.c
 	@$(MKDIR_P) %D%
 	$(AM_V_CCLD)$(CC) -std=gnu17 $(WARN_CFLAGS) -O2 -D_GNU_SOURCE -fPIC -shared -o $@ $(srcdir)/%D%/standin/hv_vss_device.c -ldl
+
+%D%/hv_fcopy_device.so: %D%/standin/hv_fcopy_device.c
+	@$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) -std=gnu17 $(WARN_CFLAGS) -O2 -D_GNU_SOURCE -fPIC -shared -o $@ $(srcdir)/%D%/standin/hv_fcopy_device.c -ldl
+
+check_DATA += %D%/hv_fcopy_device.so
+CLEANFILES += %D%/hv_fcopy_device.so
+EXTRA_DIST += %D%/standin/hv_fcopy_device.c
 
 check_DATA += %D%/hv_vss_device.so
 CLEANFILES += %D%/hv_vss_device.so
