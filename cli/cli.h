@@ -71,6 +71,7 @@ void print_fcopy(const json_t *c);
 /* The verbs. */
 int verb_status(const struct cli *cli);
 int verb_copies(const struct cli *cli);
+int verb_disks(const struct cli *cli);
 int verb_freeze(const struct cli *cli);
 int verb_health(const struct cli *cli);
 int verb_host(const struct cli *cli);

@@ -48,6 +48,14 @@ static const struct verb verbs[] = {
 		.run = verb_copies,
 	},
 	{
+		.name = "disks",
+		.operands = "[grow DISK]",
+		.n_most = 2,
+		.help = "what is on the disks and what could grow into space that the host has added; "
+			"grow: let it; exit code 3 if there is space and a reason not to take it",
+		.run = verb_disks,
+	},
+	{
 		.name = "freeze",
 		.help = "call the hooks and freeze, for a backup without a host; ends when all is frozen",
 		.options = {{"deadline", "SECONDS", "when it thaws by itself"}},

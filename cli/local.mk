@@ -5,6 +5,7 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/cli.h \
 	%D%/copies.c \
 	%D%/health.c \
+	%D%/disks.c \
 	%D%/hvguestctl.c \
 	%D%/notify.c \
 	%D%/kvp.c \

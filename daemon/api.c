@@ -50,6 +50,7 @@ json_t *api_status(struct api *api)
 	json_object_set_new(status, "backup", backup_status(api));
 	json_object_set_new(status, "copy", bind_fcopy_status(api->fcopy));
 	json_object_set_new(status, "kvp", api->kvp ? bind_kvp_status(api->kvp) : json_null());
+	json_object_set_new(status, "disks", bind_disks_status(api->disks));
 	return status;
 }
 
@@ -183,6 +184,9 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 	if (r)
 		return r;
 	r = bind_fcopy_add_routes(api->fcopy, httpd);
+	if (r)
+		return r;
+	r = bind_disks_add_routes(api->disks, httpd);
 	if (r)
 		return r;
 	return bind_manual_add_routes(api->manual, httpd);

@@ -3,6 +3,7 @@
 
 #include "base/httpd.h"
 #include "daemon/bind_dynmem.h"
+#include "daemon/bind_disks.h"
 #include "daemon/bind_fcopy.h"
 #include "daemon/bind_heartbeat.h"
 #include "daemon/bind_hotplug.h"
@@ -36,6 +37,7 @@ struct api {
 	struct bind_heartbeat *heartbeat;
 	struct bind_shutdown *shutdown;
 	struct bind_fcopy *fcopy;
+	struct bind_disks *disks;
 	struct bind_timesync *timesync;
 	struct bind_kvp *kvp; /* NULL: it is off */
 	struct bind_dynmem *dynmem;

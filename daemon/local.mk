@@ -3,6 +3,7 @@ sbin_PROGRAMS += %D%/hvguestd
 %C%_hvguestd_SOURCES = \
 	%D%/api.c %D%/api.h \
 	%D%/api_kvp.c %D%/api_kvp.h \
+	%D%/bind_disks.c %D%/bind_disks.h \
 	%D%/bind_dynmem.c %D%/bind_dynmem.h \
 	%D%/bind_fcopy.c %D%/bind_fcopy.h \
 	%D%/bind_hotplug.c %D%/bind_hotplug.h \
@@ -52,6 +53,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	vss/libvss.a \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a \
 	policy/libpolicy_sys.a policy/libpolicy.a \
+	disks/libdisks.a \
 	services/libservices_sys.a services/libservices.a \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a \

@@ -42,6 +42,7 @@ struct daemon {
 	struct bind_heartbeat *heartbeat;
 	struct bind_shutdown *shutdown;
 	struct bind_fcopy *fcopy;
+	struct bind_disks *disks;
 	struct bind_timesync *timesync;
 	struct bind_kvp *kvp; /* NULL: kvp is off */
 	struct bind_dynmem *dynmem;
@@ -154,6 +155,7 @@ static int open_api(struct daemon *d)
 	d->api.heartbeat = d->heartbeat;
 	d->api.shutdown = d->shutdown;
 	d->api.fcopy = d->fcopy;
+	d->api.disks = d->disks;
 	d->api.timesync = d->timesync;
 	d->api.kvp = d->kvp;
 	d->api.dynmem = d->dynmem;
@@ -292,6 +294,9 @@ static int open_services(struct daemon *d)
 	r = open_kvp(d);
 	if (r)
 		return fail("key-value exchange", r);
+	r = bind_disks_new(d->base, &d->config, d->snapshot, &d->disks);
+	if (r)
+		return fail("disks", r);
 
 	if (serves(&d->config, CONFIG_HEARTBEAT))
 		d->services[n++] = bind_heartbeat_service(d->heartbeat);
@@ -410,6 +415,7 @@ static void stop(struct daemon *d, bool in_order)
 	d->heartbeat = bind_heartbeat_free(d->heartbeat);
 	d->shutdown = bind_shutdown_free(d->shutdown);
 	d->fcopy = bind_fcopy_free(d->fcopy);
+	d->disks = bind_disks_free(d->disks);
 	d->timesync = bind_timesync_free(d->timesync);
 	if (d->receipts)
 		receipts_watch(d->receipts, NULL, NULL);

@@ -3,8 +3,10 @@
 /*
  * hvguest-disks: looks at disks, and makes what is on them larger.
  *
- *     hvguest-disks list [DISK...]    all disks, and those that are named: one JSON object
- *     hvguest-disks grow DISK         what can grow of it, grown: the same, and "grown"
+ *     hvguest-disks [-o FILE] list [DISK...]    all disks, and those that are named: one JSON object
+ *     hvguest-disks [-o FILE] grow DISK         what can grow of it, grown: the same, and "grown"
+ *
+ * The answer goes to standard output, or into FILE, which is made.
  *
  * A program of its own, so that hvguestd does not have libfdisk, libblkid and what they read in its
  * memory; and so that nothing of it depends on the daemon's life.
@@ -244,10 +246,20 @@ static int grow(const char *what)
 
 int main(int argc, char **argv)
 {
+	if (argc >= 3 && strcmp(argv[1], "-o") == 0) {
+		/* Never through a link that somebody has put there. */
+		(void)unlink(argv[2]);
+		if (!freopen(argv[2], "wxe", stdout)) {
+			fprintf(stderr, "hvguest-disks: %s cannot be made: %m\n", argv[2]);
+			return EXIT_ERROR;
+		}
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc >= 2 && strcmp(argv[1], "list") == 0)
 		return list(argv + 2, argc - 2);
 	if (argc == 3 && strcmp(argv[1], "grow") == 0)
 		return grow(argv[2]);
-	fputs("Usage: hvguest-disks list [DISK...] | grow DISK\n", stderr);
+	fputs("Usage: hvguest-disks [-o FILE] list [DISK...] | grow DISK\n", stderr);
 	return EXIT_USAGE;
 }

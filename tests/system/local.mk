@@ -41,6 +41,7 @@ SYSTEM_TESTS = \
 	%D%/test-blocks.sh \
 	%D%/test-chardev.sh \
 	%D%/test-cli.sh \
+	%D%/test-disks.sh \
 	%D%/test-floor.sh \
 	%D%/test-freeze-faults.sh \
 	%D%/test-freezer.sh \
