@@ -7,17 +7,17 @@
  * are held for a backup are thawed, for a machine that is frozen does not go down; and when nothing
  * is frozen any more the command is started that takes the machine down:
  *
- *     with systemd    systemctl poweroff, reboot or hibernate, which asks logind; whoever inhibits
- *                     that (a running upgrade, say) is respected, unless the host forces it. As for
- *                     an administrator at a terminal, so are other users who are logged in:
- *                     systemctl does not tell the two apart
- *     else            shutdown -h or -r now, the init's own
- *     configured      the command, with "poweroff", "reboot" or "hibernate", and "force" if it is
+ *     systemd-logind      asked over D-Bus (daemon/logind.h). Whoever inhibits that (a running upgrade,
+ *                         say) is respected, unless the host forces it; users who are logged in are not
+ *     forced, or without  systemctl poweroff, reboot or hibernate
+ *     another init        shutdown -h or -r now
+ *     configured          the command, with "poweroff", "reboot" or "hibernate", and "force" if it is
  *
- * With a lab host nothing is done unless a command is configured, be it "default" for the first two:
+ * With a lab host nothing is done unless a command is configured, be it "default" for the first three:
  * the guest is this whole machine, and who tries the lab does not want to lose it.
  *
- * A command that fails is said, with its words, and then the host may ask again.
+ * What fails or is inhibited is said, with the words of who failed or objected, and then the host may ask
+ * again.
  */
 
 #include "daemon/bind_shutdown.h"
@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "daemon/ic_channel.h"
+#include "daemon/logind.h"
 #include "fsfreeze/hook_process.h"
 #include "services/shutdown.h"
 
@@ -44,6 +45,7 @@ struct bind_shutdown {
 	struct event *timer;
 	struct hook_process process;
 	struct event *ended; /* of the process */
+	struct logind *logind; /* is being asked; NULL: it is not */
 };
 
 static const char *const verbs[] = {
@@ -52,9 +54,25 @@ static const char *const verbs[] = {
 	[SHUTDOWN_HIBERNATE] = "hibernate",
 };
 
+static const char *const logind_verbs[] = {
+	[SHUTDOWN_POWER_OFF] = "PowerOff",
+	[SHUTDOWN_REBOOT] = "Reboot",
+	[SHUTDOWN_HIBERNATE] = "Hibernate",
+};
+
 static bool is_dry_run(const struct config *config)
 {
 	return config->lab_socket && !config->shutdown_command && !config->shutdown_by_init;
+}
+
+/* It is under way, or will not be. */
+static void ended(struct bind_shutdown *b, bool well)
+{
+	if (well)
+		log_notice("shutdown: %s is under way", shutdown_kind_name(b->core.last.kind));
+	/* A machine that hibernated is here again, and one that was inhibited may be asked again. */
+	if (!well || b->core.last.kind == SHUTDOWN_HIBERNATE)
+		shutdown_ended(&b->core);
 }
 
 static void on_ended(evutil_socket_t fd, short what, void *user)
@@ -68,21 +86,22 @@ static void on_ended(evutil_socket_t fd, short what, void *user)
 		return;
 	event_free(b->ended);
 	b->ended = NULL;
-	if (status == 0)
-		log_notice("shutdown: %s is under way", shutdown_kind_name(b->core.last.kind));
-	else
+	if (status != 0)
 		log_error("shutdown: the command for %s failed with status %d: %.*s",
 			  shutdown_kind_name(b->core.last.kind), status,
 			  (int)strcspn(b->process.output, "\n"), b->process.output);
-	/* A machine that hibernated is here again, and one that was inhibited may be asked again. */
-	if (status != 0 || b->core.last.kind == SHUTDOWN_HIBERNATE)
-		shutdown_ended(&b->core);
+	ended(b, status == 0);
 }
 
 enum {
 	WORD_SIZE = 256,
 	WORDS_MAX = 3,
 };
+
+static bool has_systemd(void)
+{
+	return access("/run/systemd/system", F_OK) == 0;
+}
 
 /* The words of the command for the last request; an empty one ends it. */
 static void make_command(const struct bind_shutdown *b, char words[WORDS_MAX][WORD_SIZE])
@@ -95,10 +114,11 @@ static void make_command(const struct bind_shutdown *b, char words[WORDS_MAX][WO
 		command[0] = b->config->shutdown_command;
 		command[1] = verbs[last->kind];
 		command[2] = last->force ? "force" : "";
-	} else if (access("/run/systemd/system", F_OK) == 0) {
+	} else if (has_systemd()) {
 		command[0] = "/bin/systemctl";
 		command[1] = verbs[last->kind];
-		command[2] = last->force ? "--ignore-inhibitors" : "--check-inhibitors=yes";
+		/* Without logind nobody can inhibit anything. */
+		command[2] = last->force ? "--ignore-inhibitors" : "";
 	}
 	for (size_t i = 0; i < WORDS_MAX; i++)
 		snprintf(words[i], WORD_SIZE, "%s", command[i]);
@@ -124,11 +144,55 @@ static int run_command(struct bind_shutdown *b)
 	return -ENOMEM;
 }
 
+static void run_or_complain(struct bind_shutdown *b)
+{
+	int r = run_command(b);
+
+	if (r == 0)
+		return;
+	log_error("shutdown: the command cannot be run: %s", strerror(-r));
+	shutdown_ended(&b->core);
+}
+
+static void on_logind(void *user, enum logind_end end, const char *what)
+{
+	struct bind_shutdown *b = user;
+	const char *kind = shutdown_kind_name(b->core.last.kind);
+
+	b->logind = logind_free(b->logind);
+	switch (end) {
+	case LOGIND_BEGUN:
+		ended(b, true);
+		break;
+	case LOGIND_ABSENT:
+		log_info("shutdown: systemd-logind cannot be asked (%s); using systemctl", what);
+		run_or_complain(b);
+		break;
+	case LOGIND_INHIBITED:
+		log_error("shutdown: %s is inhibited by %s: ask again, or force it", kind, what);
+		ended(b, false);
+		break;
+	case LOGIND_FAILED:
+		log_error("shutdown: systemd-logind refuses %s: %s", kind, what);
+		ended(b, false);
+		break;
+	}
+}
+
+static void go_down(struct bind_shutdown *b)
+{
+	const struct shutdown_request *last = &b->core.last;
+
+	if (!b->config->shutdown_command && !last->force && has_systemd() &&
+	    logind_ask(b->base, logind_verbs[last->kind], on_logind, b, &b->logind) == 0)
+		return;
+	run_or_complain(b);
+}
+
 /* The answer has been read: thaws, then goes down. */
 static void on_timer(evutil_socket_t fd, short what, void *user)
 {
 	struct bind_shutdown *b = user;
-	int r;
 
 	(void)fd;
 	(void)what;
@@ -137,18 +201,14 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 		timer_set(b->timer, clock_monotonic_ns() + THAW_CHECK_NS);
 		return;
 	}
-	if (b->ended)
+	if (b->ended || b->logind)
 		return;
 	if (is_dry_run(b->config)) {
 		log_notice("shutdown: nothing is done, because this is a lab; shutdown_command would be run");
 		shutdown_ended(&b->core);
 		return;
 	}
-	r = run_command(b);
-	if (r) {
-		log_error("shutdown: the command cannot be run: %s", strerror(-r));
-		shutdown_ended(&b->core);
-	}
+	go_down(b);
 }
 
 static void on_request(void *self, uint8_t *message, size_t size)
@@ -223,6 +283,7 @@ struct bind_shutdown *bind_shutdown_free(struct bind_shutdown *b)
 	if (b->ended)
 		event_free(b->ended);
 	hook_process_leave(&b->process);
+	(void)logind_free(b->logind);
 	if (b->timer)
 		event_free(b->timer);
 	free(b);

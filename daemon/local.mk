@@ -31,6 +31,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/ip_injection.c %D%/ip_injection.h \
 	%D%/kept.c %D%/kept.h \
 	%D%/lab_host.c %D%/lab_host.h \
+	%D%/logind.c %D%/logind.h \
 	%D%/main.c \
 	%D%/memory_guard.c %D%/memory_guard.h \
 	%D%/memory_sources.c %D%/memory_sources.h \

@@ -839,7 +839,7 @@ const struct setting settings[] = {
 		.argument = "PROGRAM|default",
 		.help = "takes this machine down, called with poweroff, reboot or hibernate, and "
 			"force if nobody is to be asked",
-		.value_help = "systemctl or shutdown; with a lab host nothing, unless default is said",
+		.value_help = "systemd-logind, systemctl or shutdown; with a lab host nothing, unless default is said",
 		.reloads = true,
 		.set = set_shutdown_command,
 	},

@@ -191,6 +191,10 @@ ask_shutdown() {
     guest "hvhost shutdown guest --run-dir /run/hvhost ${1:-}"
 }
 
+ask_reboot() {
+    guest "hvhost reboot guest --run-dir /run/hvhost $1"
+}
+
 hvguestd_said() {
     guest "journalctl -b -u hvguestd --no-pager | grep -- '$1'"
 }
@@ -298,10 +302,11 @@ check "stalls are reported" stall
 
 check "somebody wants no shutdown now" inhibit
 check "the host asks for one" ask_shutdown
-check "... and is refused, with the name of who objects" eventually 60 hvguestd_said "failed.*inhibited by .*upgrade"
+check "... and is refused, with the name of who objects" eventually 60 hvguestd_said "power off is inhibited by upgrade .*half way"
 check "all is frozen" guest 'hvguestctl freeze --deadline 60'
-check "the host asks again, whoever objects" ask_shutdown --force
-check "the machine is off" vm_wait_for_end 90
+check "the host asks for a reboot, whoever objects" ask_reboot --force
+check "the machine has ended" vm_wait_for_end 90
+check "... to begin anew" vm_ended_by guest-reset
 check "its disk is clean" disk_is_clean "$vm_root"
 check "so is that of /var" disk_is_clean "$var"
 done_testing

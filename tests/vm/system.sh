@@ -95,6 +95,13 @@ power_off() {
     guest 'systemctl poweroff' && vm_wait_for_end 90
 }
 
+# vm_ended_by REASON: of a machine that has ended, as QEMU has it: guest-shutdown, guest-reset
+vm_ended_by() {
+    local line
+    while IFS= read -r -t 1 line <&"${vm_from[qmp]}"; do printf '%s\n' "$line"; done |
+        tee -a "$vm_results/events.json" /dev/stderr | grep -q "\"reason\": \"$1\""
+}
+
 # disk_is_clean FILE: an ext4 that nobody uses any more
 disk_is_clean() {
     e2fsck -fn "$1" && ! dumpe2fs -h "$1" 2>/dev/null | grep 'needs_recovery'

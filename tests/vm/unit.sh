@@ -3,7 +3,8 @@
 #
 # hvguestd as a unit of systemd, from boot to power-off, with a lab host beside it: it tells when it
 # is ready, comes back when it was killed, and systemd does not kill what must outlive it. A backup
-# that was made inside is looked at from outside, and so are the disks. The host ends it.
+# that was made inside is looked at from outside, and so are the disks. The host sets its clock, and chronyd
+# takes the samples. The host ends it, whoever is logged in.
 #
 # systems: bookworm
 
@@ -57,6 +58,39 @@ copy_is_clean() {
         debugfs -R 'cat /numbers' "$vm_dir/copy.ext4" 2>/dev/null | cmp - <(seq 100000)
 }
 
+# The reference clock that is shipped, in more of a hurry, for the chronyd of the build machine.
+add_chronyd() {
+    vm_add_file usr/sbin/chronyd 755 <"$(command -v chronyd)" &&
+        vm_add_file usr/bin/chronyc 755 <"$(command -v chronyc)" &&
+        { sed 's/poll 4/poll 0/' "$vm_source/../../packaging/chrony/hvguest.conf"
+            printf '%s\n' "pidfile /run/chrony/chronyd.pid" "port 0" "cmdport 0" rtcsync; } |
+        vm_add_file etc/chrony/chrony.conf && vm_add_unit chronyd.service <<END
+[Unit]
+Description=chronyd of the VM test
+
+[Service]
+RuntimeDirectory=chrony
+RuntimeDirectoryMode=0750
+ExecStart=/usr/sbin/chronyd -n -u root -f /etc/chrony/chrony.conf
+END
+}
+
+tell_time() {
+    guest "hvhost time guest --run-dir /run/hvhost $*"
+}
+
+# is_off_by SECONDS: the guest's clock, from that of the build machine, give or take five minutes
+is_off_by() {
+    local off=$(($(guest 'date +%s') - $(date +%s)))
+    echo "off by $off s"
+    [ "$off" -gt $(($1 - 300)) ] && [ "$off" -lt $(($1 + 300)) ]
+}
+
+# chronyd has taken the samples, and is content with them
+chronyd_selects_host() {
+    guest 'chronyc -c sources' | tee /dev/stderr | grep -q '^#,\*,HVGS,'
+}
+
 truncate -s 512M "$store" && mke2fs -q -t ext4 "$store" || bail_out "no disk can be made"
 vm_disk store "$store"
 vm_add_lab <<'END'
@@ -64,7 +98,13 @@ vm_add_lab <<'END'
 freeze_roots = /srv/data
 [shutdown]
 command = default
+[time]
+sync = step
 END
+if command -v chronyd >/dev/null && command -v chronyc >/dev/null; then
+    add_chronyd || bail_out "chronyd cannot be added"
+    chronyd=yes
+fi
 vm_start
 
 check "systemd has nothing to complain about" guest 'systemctl is-system-running --wait || { systemctl --failed; false; }'
@@ -107,8 +147,40 @@ check "nothing of it is left" guest '! ls /sys/fs/cgroup/system.slice/hvguestd.s
 check "it can be started again" guest 'systemctl start hvguestd'
 check "it works to the end" eventually 60 works
 
+check "the clock is right" is_off_by 0
+check "somebody sets it back by three hours" guest 'date -s "3 hours ago"'
+check "... for which the host asks for three hours more" tell_time --offset 10800 --step
+check "the clock is right again" eventually 60 is_off_by 0
+check "status says that it was set" eval '[ "$(status .time.steps)" -gt 0 ]'
+check "the log has it" guest 'journalctl -u hvguestd --no-pager | grep "timesync: the clock was 10800.* s behind and has been set"'
+check "the host was restored from a time two hours ago" tell_time --offset -7200 --step
+check "... and the clock is set back, because it asks for that" eventually 60 is_off_by -7200
+check "the host is right" tell_time --offset 7200 --step
+check "... and so is the clock" eventually 60 is_off_by 0
+check "a host that is ahead and does not ask" tell_time --offset 0.5 --sample --every 0.5
+is "... sets nothing" "$(status .time.steps)" 3
+check "the host is right from now on" tell_time --offset 0
+if [ "${chronyd:-}" = yes ]; then
+    check "chronyd has the host as its source" eventually 60 chronyd_selects_host
+    check "hvguestd sees that chronyd keeps the clock" eventually 60 status_is \
+        '.time.keeper + " " + (.time.synchronized | tostring)' "chronyd true"
+    check "... and counts what it takes" eval '[ "$(status .time.samples_taken)" -gt 0 ]'
+    skipped=$(status .time.skipped)
+    check "the host asks for a step of less than 5 s" tell_time --offset 2 --step
+    check "... which is left to chronyd" eventually 60 status_is ".time.skipped > $skipped" true
+    is "... and not made" "$(status .time.steps)" 3
+    check "the host is right" tell_time --offset 0
+else
+    skip "chronyd takes the samples" "there is no chronyd on the build machine"
+fi
+
+# What systemctl would mind is a file; logind itself does not mind it for root.
+check "somebody is logged in" guest 'printf "%s\n" UID=65534 USER=nobody STATE=active TYPE=tty CLASS=user TTY=tty1 \
+    >/run/systemd/sessions/7'
+check "systemctl would not shut down then" guest '! systemctl poweroff --check-inhibitors=yes'
 check "the host asks for a shutdown" guest 'hvhost shutdown guest --run-dir /run/hvhost'
 check "the machine is off" vm_wait_for_end 90
+check "... because it wanted to be" vm_ended_by guest-shutdown
 check "its disk is clean" disk_is_clean "$vm_root"
 check "so is the disk with the data" disk_is_clean "$store"
 check "the copy in the first backup is clean, and complete" copy_is_clean backups
