@@ -22,6 +22,7 @@
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,16 +36,20 @@ enum {
 };
 
 /*
- * The open doors of this process, which has one event loop. evhttp keeps the argument of the
- * listener's calls for itself, so this is how an error of the listener finds its door.
+ * The open doors of this process. evhttp keeps the argument of the listener's calls for itself, so
+ * this is how an error of the listener finds its door. Each server belongs to one thread; the lock is
+ * for those of others.
  */
 static LIST_HEAD(, httpd_door) doors = LIST_HEAD_INITIALIZER(doors);
+static pthread_mutex_t doors_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void httpd_door_init(struct httpd_door *door, struct httpd *httpd)
 {
 	*door = (struct httpd_door){.httpd = httpd};
 	unixsock_init(&door->sock);
+	pthread_mutex_lock(&doors_lock);
 	LIST_INSERT_HEAD(&doors, door, in_doors);
+	pthread_mutex_unlock(&doors_lock);
 }
 
 /* accept() has failed, by errno, and would fail again at once. */
@@ -53,9 +58,11 @@ static void on_accept_error(struct evconnlistener *listener, void *evhttp)
 	static const struct timeval pause = {.tv_sec = ACCEPT_PAUSE_SECONDS};
 	struct httpd_door *door;
 
+	pthread_mutex_lock(&doors_lock);
 	LIST_FOREACH(door, &doors, in_doors)
 		if (door->evhttp == evhttp)
 			break;
+	pthread_mutex_unlock(&doors_lock);
 	if (!door->complained)
 		log_warning("%s: no client can be let in (%m): let this process open more files "
 			    "(ulimit -n, LimitNOFILE=); trying once a second", door->name);
@@ -153,6 +160,8 @@ void httpd_door_fini(struct httpd_door *door)
 		evhttp_free(door->evhttp);
 	if (door->pause)
 		event_free(door->pause);
+	pthread_mutex_lock(&doors_lock);
 	LIST_REMOVE(door, in_doors);
+	pthread_mutex_unlock(&doors_lock);
 	unixsock_fini(&door->sock);
 }

@@ -35,7 +35,8 @@ struct writer {
 	const char *family; /* whose head was written last */
 };
 
-static void write_head(struct writer *w)
+void metrics_write_family(FILE *to, enum metrics_format format, enum metric_type type,
+			  const char *name, const char *help)
 {
 	static const char *const types[] = {
 		[METRIC_GAUGE] = "gauge",
@@ -43,15 +44,19 @@ static void write_head(struct writer *w)
 		[METRIC_TEXT] = "gauge",
 		[METRIC_HISTOGRAM] = "histogram",
 	};
+	const char *suffix = type == METRIC_COUNTER && format == METRICS_TEXT ? "_total" : "";
+
+	fprintf(to, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, suffix, help, name, suffix, types[type]);
+}
+
+static void write_head(struct writer *w)
+{
 	const struct metric *m = w->metric;
-	const char *suffix =
-		m->type == METRIC_COUNTER && w->format == METRICS_TEXT ? "_total" : "";
 
 	if (w->family && !strcmp(w->family, m->name))
 		return;
 	w->family = m->name;
-	fprintf(w->to, "# HELP %s%s %s\n# TYPE %s%s %s\n", m->name, suffix, m->help, m->name, suffix,
-		types[m->type]);
+	metrics_write_family(w->to, w->format, m->type, m->name, m->help);
 }
 
 static void write_label_value(FILE *to, const char *text)
@@ -66,26 +71,33 @@ static void write_label_value(FILE *to, const char *text)
 	}
 }
 
+/* Two labels; either may be missing. */
+static void write_two_labels(FILE *to, const char *first, const char *first_value,
+			     const char *second, const char *second_value)
+{
+	bool has_first = first && first_value;
+
+	if (!has_first && !second)
+		return;
+	putc('{', to);
+	if (has_first) {
+		fprintf(to, "%s=\"", first);
+		write_label_value(to, first_value);
+		fputs(second ? "\"," : "\"", to);
+	}
+	if (second) {
+		fprintf(to, "%s=\"", second);
+		write_label_value(to, second_value);
+		putc('"', to);
+	}
+	putc('}', to);
+}
+
 /* The element's label, and one more if @name is not NULL. */
 static void write_labels(const struct writer *w, const char *element, const char *name,
 			 const char *value)
 {
-	bool has_element = w->metric->label && element;
-
-	if (!has_element && !name)
-		return;
-	putc('{', w->to);
-	if (has_element) {
-		fprintf(w->to, "%s=\"", w->metric->label);
-		write_label_value(w->to, element);
-		fputs(name ? "\"," : "\"", w->to);
-	}
-	if (name) {
-		fprintf(w->to, "%s=\"", name);
-		write_label_value(w->to, value);
-		putc('"', w->to);
-	}
-	putc('}', w->to);
+	write_two_labels(w->to, w->metric->label, element, name, value);
 }
 
 static void write_number(FILE *to, double number)
@@ -94,6 +106,22 @@ static void write_number(FILE *to, double number)
 		fprintf(to, " %.0f\n", number);
 	else
 		fprintf(to, " %.9g\n", number);
+}
+
+void metrics_write_sample(FILE *to, enum metric_type type, const char *name, const char *label,
+			  const char *label_value, double value)
+{
+	fprintf(to, "%s%s", name, type == METRIC_COUNTER ? "_total" : "");
+	write_two_labels(to, label, label_value, NULL, NULL);
+	write_number(to, value);
+}
+
+void metrics_write_text(FILE *to, const char *name, const char *label, const char *label_value,
+			const char *text)
+{
+	fputs(name, to);
+	write_two_labels(to, label, label_value, "value", text);
+	write_number(to, 1);
 }
 
 static void write_histogram(struct writer *w, const char *element, const json_t *value)
@@ -135,16 +163,13 @@ static void write_sample(struct writer *w, const char *element, const json_t *va
 		write_histogram(w, element, value);
 		return;
 	}
-	fprintf(w->to, "%s%s", m->name, m->type == METRIC_COUNTER ? "_total" : "");
 	if (m->type == METRIC_TEXT) {
-		write_labels(w, element, "value", json_string_value(value));
-		write_number(w->to, 1);
-	} else {
-		write_labels(w, element, NULL, NULL);
-		write_number(w->to, (json_is_boolean(value) ? json_is_true(value)
-							    : json_number_value(value)) *
-					    (m->scale > 0 ? m->scale : 1));
+		metrics_write_text(w->to, m->name, m->label, element, json_string_value(value));
+		return;
 	}
+	metrics_write_sample(w->to, m->type, m->name, m->label, element,
+			     (json_is_boolean(value) ? json_is_true(value) : json_number_value(value)) *
+				     (m->scale > 0 ? m->scale : 1));
 }
 
 static void follow(struct writer *w, const json_t *at, const char *path, const char *element);
@@ -191,7 +216,8 @@ void metrics_write(FILE *to, const struct metric metrics[], const json_t *facts,
 		follow(&w, facts, w.metric->path, NULL);
 }
 
-void metrics_reply(struct httpd_request *request, const struct metric metrics[], json_t *take_facts)
+void metrics_reply_with(struct httpd_request *request,
+			void (*write)(FILE *to, enum metrics_format format, void *user), void *user)
 {
 	static const char *const types[] = {
 		[METRICS_TEXT] = "text/plain; version=0.0.4; charset=utf-8",
@@ -203,14 +229,31 @@ void metrics_reply(struct httpd_request *request, const struct metric metrics[],
 	FILE *to = open_memstream(&text, &size);
 
 	if (to) {
-		metrics_write(to, metrics, take_facts, format);
+		write(to, format, user);
 		fputs(format == METRICS_OPENMETRICS ? "# EOF\n" : "", to);
 		(void)fclose(to);
 	}
-	json_decref(take_facts);
 	if (text)
 		httpd_reply(request, 200, types[format], text, size);
 	else
 		httpd_reply_json(request, 500, NULL);
 	free(text);
+}
+
+struct facts {
+	const struct metric *metrics;
+	const json_t *facts;
+};
+
+static void write_facts(FILE *to, enum metrics_format format, void *user)
+{
+	const struct facts *f = user;
+
+	metrics_write(to, f->metrics, f->facts, format);
+}
+
+void metrics_reply(struct httpd_request *request, const struct metric metrics[], json_t *take_facts)
+{
+	metrics_reply_with(request, write_facts, &(struct facts){metrics, take_facts});
+	json_decref(take_facts);
 }

@@ -50,3 +50,17 @@ void metrics_write(FILE *to, const struct metric metrics[], const json_t *facts,
 /* Answers with all of them, in the format that is asked for. */
 void metrics_reply(struct httpd_request *request, const struct metric metrics[],
 		   json_t *take_facts);
+
+/* The same by hand, for who has too many to say it in JSON: a family's head, and its samples. */
+void metrics_write_family(FILE *to, enum metrics_format format, enum metric_type type,
+			  const char *name, const char *help);
+/* With a label unless @label is NULL. */
+void metrics_write_sample(FILE *to, enum metric_type type, const char *name, const char *label,
+			  const char *label_value, double value);
+/* A METRIC_TEXT. */
+void metrics_write_text(FILE *to, const char *name, const char *label, const char *label_value,
+			const char *text);
+
+/* Answers with what @write writes. */
+void metrics_reply_with(struct httpd_request *request,
+			void (*write)(FILE *to, enum metrics_format format, void *user), void *user);

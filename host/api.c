@@ -20,7 +20,6 @@ int api_add_routes(struct host *h)
 		api_balance_routes,
 		api_backup_routes,
 		api_power_routes,
-		api_metrics_routes,
 		api_kvp_routes,
 		api_copy_routes,
 		api_time_routes,

@@ -19,7 +19,6 @@ extern const struct api_route api_memory_routes[];
 extern const struct api_route api_balance_routes[];
 extern const struct api_route api_backup_routes[];
 extern const struct api_route api_power_routes[];
-extern const struct api_route api_metrics_routes[];
 extern const struct api_route api_kvp_routes[];
 extern const struct api_route api_copy_routes[];
 extern const struct api_route api_time_routes[];

@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <string.h>
 
+#define SHOW_NS    UINT64_C(250000000)
 #define RESERVE_NS UINT64_C(60000000000)
 
 struct balance {
@@ -26,6 +27,9 @@ struct balance {
 	uint32_t n_members;
 	struct event *timer;
 	bool passing;
+	struct board *board;
+	uint64_t shown_ns; /* when it was last written */
+	uint64_t pass_ns;  /* how long the last pass took */
 };
 
 static json_int_t bytes(uint64_t pages)
@@ -43,15 +47,70 @@ static void deliver(struct balance *balance, const struct balancer_order *order)
 		(void)balancer_cancelled(balance->core, order->guest, clock_monotonic_ns());
 }
 
+/* Shows what is known of a guest. */
+static void show_guest(struct balance *balance, uint32_t id, const struct balancer_guest *g)
+{
+	const struct balance_member *m = &balance->members[id];
+	struct board_guest shown = {
+		.decision = g->decision,
+		.assigned_pages = g->assigned_pages,
+		.demand_pages = g->demand_pages,
+		.available_pages = g->has_report ? g->report.available_pages : UINT64_MAX,
+		.ballooned_pages = g->has_report ? g->report.ballooned_pages : 0,
+		.minimum_pages = g->limits.minimum_pages,
+		.maximum_pages = g->limits.maximum_pages,
+		.report_ns = g->has_report ? g->report_ns : 0,
+		.reports = g->stats.reports,
+		.lies = g->stats.lies,
+		.refusals = g->stats.refusals,
+		.turns = g->stats.turns,
+		.grown_pages = g->stats.grown_pages,
+		.shrunk_pages = g->stats.shrunk_pages,
+		.obeying = g->obeying,
+		.manual = g->manual,
+		.services = {.heartbeat = "none", .backup = "none"},
+	};
+
+	if (m->describe)
+		m->describe(m->self, &shown.services);
+	/* Without memory the board keeps what it has of the others. */
+	(void)!board_put(balance->board, id, g->name, &shown);
+}
+
+/* Writes the board, but not all the time while passes follow each other quickly. */
+static void show(struct balance *balance, uint64_t now)
+{
+	const struct balancer_settings *s = balancer_get_settings(balance->core);
+	struct board_host host = {
+		.paused = s->paused,
+		.dry_run = s->dry_run,
+		.pass_ns = balance->pass_ns,
+	};
+
+	if (now - balance->shown_ns < SHOW_NS)
+		return;
+	balance->shown_ns = now;
+	balancer_get_totals(balance->core, &host.totals);
+	board_put_host(balance->board, &host);
+	for (uint32_t id = 0; id < balancer_ids(balance->core); id++) {
+		const struct balancer_guest *g = balancer_get(balance->core, id);
+
+		if (g)
+			show_guest(balance, id, g);
+	}
+}
+
 static void pass(struct balance *balance, uint64_t now)
 {
 	struct balancer_order order;
 
 	balance->passing = true;
 	balancer_pass(balance->core, now);
+	balance->pass_ns = clock_monotonic_ns() - now;
 	while (balancer_next_order(balance->core, &order) == 0)
 		deliver(balance, &order);
 	balance->passing = false;
+	show(balance, now);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *user)
@@ -88,6 +147,9 @@ int balance_new(struct event_base *base, const struct balancer_settings *setting
 
 	if (!balance)
 		return -ENOMEM;
+	r = board_new(&balance->board);
+	if (r)
+		return r;
 	balance->timer = event_new(base, -1, 0, on_timer, balance);
 	if (!balance->timer)
 		return -ENOMEM;
@@ -105,9 +167,15 @@ struct balance *balance_free(struct balance *balance)
 	if (balance->timer)
 		event_free(balance->timer);
 	(void)balancer_free(balance->core);
+	(void)board_free(balance->board);
 	free(balance->members);
 	free(balance);
 	return NULL;
+}
+
+const struct board *balance_board(const struct balance *balance)
+{
+	return balance->board;
 }
 
 struct balancer *balance_core(struct balance *balance)
@@ -177,6 +245,7 @@ void balance_leave(struct balance *balance, uint32_t guest)
 {
 	assert(!balance->passing);
 	balance->members[guest] = (struct balance_member){0};
+	board_remove(balance->board, guest);
 	balancer_remove(balance->core, guest, clock_monotonic_ns());
 	balance_kick(balance);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/cleanup.h"
+#include "host/board.h"
 #include "policy/balancer.h"
 
 #include <event2/event.h>
@@ -21,6 +22,8 @@ struct balance_member {
 	 * it cannot be begun. It may call anything of the balancer's but balance_leave().
 	 */
 	void (*move)(void *self, const struct balancer_order *order);
+	/* For the board; NULL: it has no other services. */
+	void (*describe)(const void *self, struct board_services *ret_services);
 	void *self;
 };
 
@@ -53,6 +56,9 @@ void balance_take_orders(struct balance *balance, uint32_t guest,
 
 /* The guest is gone; not in a call of its member's move(). */
 void balance_leave(struct balance *balance, uint32_t guest);
+
+/* What is shown to other threads; written after passes. Borrowed. */
+const struct board *balance_board(const struct balance *balance);
 
 /* Has the next pass made, and the timer set, at the next turn of the loop or when it is due. */
 void balance_kick(struct balance *balance);

@@ -27,6 +27,7 @@ struct guest {
 	struct guest_service services[SERVICES_MAX];
 	bool offered[SERVICES_MAX]; /* their channels */
 	size_t n_services;
+	struct guest_heartbeat *heartbeat;
 	struct guest_memory *memory;
 	struct guest_backup *backup;
 	struct guest_shutdown *shutdown;
@@ -71,6 +72,16 @@ static bool backup_runs(const void *self)
 	return g->backup && guest_backup_is_running(g->backup);
 }
 
+static void describe(const void *self, struct board_services *ret_services)
+{
+	const struct guest *g = self;
+
+	if (g->heartbeat)
+		guest_heartbeat_show(g->heartbeat, ret_services);
+	if (g->backup)
+		ret_services->backup = guest_backup_state(g->backup);
+}
+
 static void add_service(struct guest *g, struct guest_service service)
 {
 	assert(g->n_services < SERVICES_MAX);
@@ -84,15 +95,15 @@ static int add_services(struct guest *g, const struct guest_config *config)
 		.guest_name = g->name,
 		.rescind = rescind_corrupt,
 		.backup_runs = backup_runs,
+		.describe = describe,
 		.guest = g,
 	};
-	struct guest_heartbeat *heartbeat;
 	int r;
 
-	r = guest_heartbeat_new(&context, &heartbeat);
+	r = guest_heartbeat_new(&context, &g->heartbeat);
 	if (r)
 		return r;
-	add_service(g, guest_heartbeat_service(heartbeat));
+	add_service(g, guest_heartbeat_service(g->heartbeat));
 	r = guest_memory_new(&context, config->balance, config->balance_id, config->window_pfn,
 			     &g->memory);
 	if (r)

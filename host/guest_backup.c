@@ -201,12 +201,17 @@ bool guest_backup_is_running(const struct guest_backup *g)
 	return g->backup != NULL;
 }
 
+const char *guest_backup_state(const struct guest_backup *g)
+{
+	return g->channel.link ? vss_host_state_name(g->core.state) : "none";
+}
+
 json_t *guest_backup_status(const struct guest_backup *g)
 {
 	char version[16];
 
 	return json_pack("{s:s, s:s*}", "state",
-			 g->channel.link ? vss_host_state_name(g->core.state) : "none", "version",
+			 guest_backup_state(g), "version",
 			 ic_client_version(&g->channel, version));
 }
 

@@ -34,5 +34,8 @@ _must_check_ int guest_backup_start(struct guest_backup *g, struct backup *backu
 /* True from guest_backup_start() to the end of that backup. */
 bool guest_backup_is_running(const struct guest_backup *g);
 
+/* The step of the backup under way, or "idle", or "none" without a channel; a constant. */
+const char *guest_backup_state(const struct guest_backup *g);
+
 /* For status: the step of the backup under way, or "idle", or "none" without a channel. */
 json_t *guest_backup_status(const struct guest_backup *g);

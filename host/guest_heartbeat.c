@@ -139,6 +139,13 @@ static const char *state_name(const struct heartbeat_host *core)
 	return core->missed_in_a_row >= LOST_AFTER ? "lost" : "ok";
 }
 
+void guest_heartbeat_show(const struct guest_heartbeat *g, struct board_services *ret_services)
+{
+	ret_services->heartbeat = state_name(&g->core);
+	ret_services->heartbeats_answered = g->core.answered;
+	ret_services->heartbeats_missed = g->core.missed;
+}
+
 /* How long from now; NULL if nothing is frozen. */
 static json_t *hold_left(const struct heartbeat_host *core)
 {

@@ -19,5 +19,8 @@ DEFINE_CLEANUP(guest_heartbeat)
 /* As the guest sees it; valid as long as @g is. */
 struct guest_service guest_heartbeat_service(struct guest_heartbeat *g);
 
+/* For the board. */
+void guest_heartbeat_show(const struct guest_heartbeat *g, struct board_services *ret_services);
+
 /* {"state": "ok" | "lost" | "none", ...} */
 json_t *guest_heartbeat_status(const struct guest_heartbeat *g);

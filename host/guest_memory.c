@@ -232,6 +232,13 @@ static const struct link_user link_ops = {
 	.on_corrupt = on_corrupt,
 };
 
+static void describe_services(const void *self, struct board_services *ret_services)
+{
+	const struct guest_memory *g = self;
+
+	g->context.describe(g->context.guest, ret_services);
+}
+
 int guest_memory_new(const struct guest_service_context *context, struct balance *balance,
 		     uint32_t id, uint64_t window_pfn, struct guest_memory **ret_memory)
 {
@@ -258,7 +265,8 @@ int guest_memory_new(const struct guest_service_context *context, struct balance
 	g->timer = event_new(context->base, -1, 0, on_timer, g);
 	if (!g->timer)
 		return -ENOMEM;
-	balance_take_orders(balance, id, &(struct balance_member){.move = move, .self = g});
+	balance_take_orders(balance, id,
+			    &(struct balance_member){.move = move, .describe = describe_services, .self = g});
 	balancer_guard(balance_core(balance), id, BALANCER_GUARD_NOT_READY, clock_monotonic_ns());
 
 	*ret_memory = steal_ptr(g);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "host/board.h"
 #include "vmbus/guid.h"
 #include "vmbus/port.h"
 
@@ -19,6 +20,8 @@ struct guest_service_context {
 	void (*rescind)(void *guest, const struct vmbus_guid *class_id);
 	/* True while a backup of the guest is under way: it takes nothing else on then. */
 	bool (*backup_runs)(const void *guest);
+	/* Its other services, for the board. */
+	void (*describe)(const void *guest, struct board_services *ret_services);
 	void *guest;
 };
 

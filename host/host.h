@@ -4,6 +4,7 @@
 #include "base/httpd.h"
 #include "host/balance.h"
 #include "host/guest.h"
+#include "host/show.h"
 #include "host/guest_limits.h"
 #include "host/qemu_vms.h"
 
@@ -47,6 +48,7 @@ struct host {
 	struct qemu_vms *vms;
 	struct backup_workers workers;
 	struct httpd *httpd;
+	struct show *show;
 	struct event *signals[3];
 	struct seat **seats; /* by the balancer's ids, which are small; NULL: not a guest of the lab */
 	size_t seats_size;

@@ -15,6 +15,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/vss_host.c %D%/vss_host.h
 
 %C%_libhost_sys_a_SOURCES = \
+	%D%/board.c %D%/board.h \
 	%D%/backup.c %D%/backup.h \
 	%D%/balance.c %D%/balance.h \
 	%D%/file_copy.c %D%/file_copy.h \
@@ -43,6 +44,10 @@ PURE_ARCHIVES += %D%/libhost.a
 bin_PROGRAMS += %D%/hvhost
 
 %C%_hvhost_SOURCES = \
+	%D%/page.c %D%/page.h \
+	%D%/show.c %D%/show.h \
+	%D%/show_json.c \
+	%D%/show_metrics.c \
 	%D%/api.c %D%/api.h \
 	%D%/api_backup.c \
 	%D%/api_copy.c \
@@ -50,7 +55,6 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/api_guests.c \
 	%D%/api_memory.c \
 	%D%/api_kvp.c \
-	%D%/api_metrics.c \
 	%D%/api_power.c \
 	%D%/api_time.c \
 	%D%/command.c %D%/command.h \
@@ -77,3 +81,7 @@ bin_PROGRAMS += %D%/hvhost
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a \
 	$(BASE_SYS_LIBS) $(INIH_LIBS)
+
+%C%_hvhost_CPPFLAGS = $(AM_CPPFLAGS) -DPAGE_HTML='"$(abs_srcdir)/%D%/page.html"'
+%D%/hvhost-page.$(OBJEXT): %D%/page.html
+EXTRA_DIST += %D%/page.html

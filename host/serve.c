@@ -9,7 +9,6 @@
 #include "base/ask.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/readers.h"
 #include "base/size.h"
 #include "base/usage.h"
 #include "host/api.h"
@@ -197,9 +196,25 @@ static int fail_to_listen(const char *path, int r)
 	return EXIT_ERROR;
 }
 
+static int open_show(struct host *h)
+{
+	const struct show_config config = {
+		.board = balance_board(h->balance),
+		.run_dir = h->run_dir,
+		.read_group = h->read_group,
+		.listen = h->metrics_listen,
+	};
+	char text[READERS_TEXT_MAX];
+	int r = show_new(&config, &h->show, text);
+
+	if (r == 0)
+		return EXIT_OK;
+	log_error("API: %s", r < 0 ? strerror(-r) : text);
+	return EXIT_ERROR;
+}
+
 static int open_api(struct host *h, const char *path)
 {
-	char text[READERS_TEXT_MAX];
 	int r;
 
 	r = httpd_new(h->base, path, 0600, &h->httpd);
@@ -212,11 +227,7 @@ static int open_api(struct host *h, const char *path)
 	r = api_add_routes(h);
 	if (r)
 		return fail("API", r);
-	if (readers_let_in(h->httpd, h->run_dir, h->read_group, h->metrics_listen, text)) {
-		log_error("API: %s", text);
-		return EXIT_ERROR;
-	}
-	return EXIT_OK;
+	return open_show(h);
 }
 
 static int open_lab(struct host *h, const char *path)
@@ -350,6 +361,7 @@ static int start(struct host *h)
 
 static void stop(struct host *h)
 {
+	(void)show_free(h->show);
 	(void)httpd_free(h->httpd);
 	(void)lab_free(h->lab);
 	(void)qemu_vms_free(h->vms);

@@ -58,7 +58,17 @@ is "the host's name for what both know" "$(of host 'hvhost_heartbeat_state{vm="o
 check "what is assigned" test "$(of host 'hvhost_dynamic_memory_vm_physical_bytes{vm="one"}')" -gt 1000000000
 is "the host's TCP" "$(curl -s "http://127.0.0.1:$((port + 50))/metrics" | grep -c '^hvhost_build_info')" 1
 is "the host's read.sock changes nothing" \
-    "$(get host /v1/guests/one/memory -X POST -d '{"assign": "auto"}' -o /dev/null -w '%{http_code}')" 403
+    "$(get host /v1/guests/one/memory -X POST -d '{"assign": "auto"}' -o /dev/null -w '%{http_code}')" 404
+is "... and its TCP neither" \
+    "$(curl -s -X POST -o /dev/null -w '%{http_code}' "http://127.0.0.1:$((port + 50))/v1/board")" 405
+is "the board has the guest" "$(get host /v1/board | jq -r '.guests[0].name')" one
+is "... and why it has what it has" "$(get host /v1/board/one | jq '.decision.why | length > 5')" true
+is "the host is a target" "$(get host /v1/targets | jq -r '.[0].targets[0]')" "127.0.0.1:$((port + 50))"
+get host /v1/events -N --max-time 3 >"$run/events"
+is "events begin with all guests" "$(grep -c '^data: \[\["one",' "$run/events")" \
+    "$(grep -c '^event: guests' "$run/events")"
+check "... and go on each second" test "$(grep -c '^event: host' "$run/events")" -ge 2
+is "... from the beginning" "$(grep -m1 -A3 '^event: reset' "$run/events" | sed -n 4p)" "event: guests"
 
 get one /metrics -H 'Accept: application/openmetrics-text; version=1.0.0' >"$run/open"
 is "OpenMetrics ends as it must" "$(tail -n 1 "$run/open")" "# EOF"
@@ -94,7 +104,9 @@ cat >"$run/prometheus.yml" <<END
 global: { scrape_interval: 1s }
 scrape_configs:
   - job_name: hvguest
-    static_configs: [{ targets: ['127.0.0.1:$port', '127.0.0.1:$((port + 50))'] }]
+    static_configs: [{ targets: ['127.0.0.1:$port'] }]
+  - job_name: hvhost
+    http_sd_configs: [{ url: 'http://127.0.0.1:$((port + 50))/v1/targets', refresh_interval: 1s }]
 END
 prometheus --config.file="$run/prometheus.yml" --storage.tsdb.path="$run/prometheus" \
     --web.listen-address="127.0.0.1:$prometheus_port" >"$run/prometheus.log" 2>&1 &
@@ -106,7 +118,7 @@ query() {
     curl -s --max-time 5 "http://127.0.0.1:$prometheus_port/api/v1/query" --data-urlencode "query=$1" |
         jq -r '.data.result[0].value[1]'
 }
-check "Prometheus scrapes both" soon eval '[ "$(query "sum(up{job=\"hvguest\"})")" = 2 ]'
+check "Prometheus scrapes the guest, and the host that it has found by HTTP" soon eval '[ "$(query "sum(up)")" = 2 ]'
 check "... and has its heartbeats" soon eval '[ "$(query "hvguest_heartbeats_total >= bool 2")" = 1 ]'
 is "... with the type" "$(curl -s "http://127.0.0.1:$prometheus_port/api/v1/metadata?metric=hvguest_memory_floor_bytes" |
     jq -r '.data.hvguest_memory_floor_bytes[0].type')" gauge

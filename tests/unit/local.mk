@@ -7,8 +7,9 @@ TSAN_TESTS = \
 	%D%/threads-channel \
 	%D%/threads-worker
 
-check_PROGRAMS += $(TSAN_TESTS) %D%/threads-hostile
-TESTS += $(TSAN_TESTS) %D%/threads-hostile
+check_PROGRAMS += $(TSAN_TESTS) %D%/threads-board %D%/threads-hostile
+TESTS += $(TSAN_TESTS) %D%/threads-board %D%/threads-hostile
+%C%_threads_board_LDADD = host/libhost_sys.a base/libbase_sys.a $(BASE_SYS_LIBS)
 %C%_threads_channel_LDADD = vmbus/libvmbus.a base/libbase.a -lpthread
 %C%_threads_hostile_LDADD = vmbus/libvmbus.a base/libbase.a -lpthread
 %C%_threads_worker_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS)
