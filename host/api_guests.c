@@ -5,7 +5,8 @@
  *
  * A channel can be taken from a guest and offered again at any time, as a real host does with a
  * machine that is saved and restored or moved. That it may come at any moment is the point of it:
- * every service of the guest has to get over it.
+ * every service of the guest has to get over it. So all of them can be taken at once, by a save; a
+ * restore offers again what the save has taken.
  */
 
 #include "host/api.h"
@@ -56,6 +57,9 @@ static void change_service(struct httpd_request *request, struct guest *g,
 		httpd_reply_error(request, 400, "there is no such service",
 				  "heartbeat, dynmem, vss, shutdown are some");
 		break;
+	case GUEST_SAVED:
+		httpd_reply_error(request, 409, "the guest is saved", "hvhost restore offers its channels");
+		break;
 	default:
 		httpd_reply_error(request, 409, "the channel is not in a state for this",
 				  "hvhost status --json shows it");
@@ -72,10 +76,41 @@ static void post_offer(struct httpd_request *request, void *user)
 	change_service(request, api_guest(user, request), guest_offer, "offered");
 }
 
+static void change_guest(struct httpd_request *request, struct guest *g,
+			 int (*change)(struct guest *g), const char *state)
+{
+	if (!g)
+		return;
+	if (change(g) == 0)
+		api_reply(request, 200,
+			  json_pack("{s:s, s:s}", "name", guest_name(g), "state", state));
+	else
+		httpd_reply_error(request, 409, "the guest is not in a state for this",
+				  "a guest can be saved once, then restored");
+}
+
+static void post_save(struct httpd_request *request, void *user)
+{
+	change_guest(request, api_guest(user, request), guest_save, "saved");
+}
+
+static void post_restore(struct httpd_request *request, void *user)
+{
+	change_guest(request, api_guest(user, request), guest_restore, "restored");
+}
+
+static void post_move(struct httpd_request *request, void *user)
+{
+	change_guest(request, api_guest(user, request), guest_move, "moved");
+}
+
 const struct api_route api_guest_routes[] = {
 	{"GET", "/v1/status", get_status},
 	{"GET", "/v1/guests/{name}", get_guest},
 	{"POST", "/v1/guests/{name}/rescind", post_rescind},
 	{"POST", "/v1/guests/{name}/offer", post_offer},
+	{"POST", "/v1/guests/{name}/save", post_save},
+	{"POST", "/v1/guests/{name}/restore", post_restore},
+	{"POST", "/v1/guests/{name}/move", post_move},
 	{0},
 };

@@ -6,6 +6,11 @@
  * It lives as long as its connection to the lab. Each of its services has one channel, found by
  * class; a service that cannot use its channel any more has it rescinded, and the guest may be
  * offered it again.
+ *
+ * A guest that is saved has no channel. The services do not know of it: to each of them its channel was
+ * closed, as at any other time, and what it was doing is void. A guest that sleeps keeps the numbers
+ * of the channels that it has lost, and there are only so many: what cannot be offered yet is wanted, and
+ * offered when the guest lets go of one.
  */
 
 #include "host/guest.h"
@@ -26,6 +31,8 @@ struct guest {
 	struct lab_guest *lab;
 	struct guest_service services[SERVICES_MAX];
 	bool offered[SERVICES_MAX]; /* their channels */
+	bool wanted[SERVICES_MAX];  /* taken away by a save, and not offered again yet */
+	bool saved;
 	size_t n_services;
 	struct guest_heartbeat *heartbeat;
 	struct guest_memory *memory;
@@ -204,16 +211,22 @@ void guest_offer_all(struct guest *g)
 		(void)!guest_offer(g, vmbus_class_name(g->services[i].class_id));
 }
 
+static int offer(struct guest *g, size_t i)
+{
+	if (g->offered[i] || lab_offer(g->lab, g->services[i].class_id))
+		return GUEST_NOT_POSSIBLE;
+	g->offered[i] = true;
+	g->wanted[i] = false;
+	return 0;
+}
+
 int guest_offer(struct guest *g, const char *service)
 {
 	size_t i = service_named(g, service);
 
 	if (i == g->n_services)
 		return GUEST_NO_SERVICE;
-	if (g->offered[i] || lab_offer(g->lab, g->services[i].class_id))
-		return GUEST_NOT_POSSIBLE;
-	g->offered[i] = true;
-	return 0;
+	return g->saved ? GUEST_SAVED : offer(g, i);
 }
 
 int guest_rescind(struct guest *g, const char *service)
@@ -222,10 +235,56 @@ int guest_rescind(struct guest *g, const char *service)
 
 	if (i == g->n_services)
 		return GUEST_NO_SERVICE;
+	if (g->wanted[i]) {
+		g->wanted[i] = false; /* nor will it be offered again */
+		return 0;
+	}
 	if (!g->offered[i] || lab_rescind(g->lab, g->services[i].class_id))
 		return GUEST_NOT_POSSIBLE;
 	g->offered[i] = false;
 	return 0;
+}
+
+int guest_save(struct guest *g)
+{
+	if (g->saved)
+		return GUEST_NOT_POSSIBLE;
+	log_info("%s: saved: all its channels are taken away", g->name);
+	for (size_t i = 0; i < g->n_services; i++)
+		if (g->offered[i] && guest_rescind(g, vmbus_class_name(g->services[i].class_id)) == 0)
+			g->wanted[i] = true;
+	g->saved = true;
+	return 0;
+}
+
+/* As many as the guest has let go of others for. */
+static void offer_wanted(struct guest *g)
+{
+	for (size_t i = 0; i < g->n_services && !g->saved; i++)
+		if (g->wanted[i])
+			(void)!offer(g, i);
+}
+
+int guest_restore(struct guest *g)
+{
+	if (!g->saved)
+		return GUEST_NOT_POSSIBLE;
+	log_info("%s: restored: its channels are offered again", g->name);
+	g->saved = false;
+	offer_wanted(g);
+	return 0;
+}
+
+int guest_move(struct guest *g)
+{
+	int r = guest_save(g);
+
+	return r ? r : guest_restore(g);
+}
+
+void guest_channel_released(struct guest *g)
+{
+	offer_wanted(g);
 }
 
 void guest_channel_opened(struct guest *g, const struct vmbus_guid *class_id,
@@ -251,8 +310,8 @@ void guest_channel_closed(struct guest *g, const struct vmbus_guid *class_id)
 
 json_t *guest_status(const struct guest *g)
 {
-	json_t *status = json_pack("{s:s, s:I}", "name", g->name, "machine_memory_bytes",
-				   (json_int_t)(g->memory_pages * VMBUS_PAGE_SIZE));
+	json_t *status = json_pack("{s:s, s:I, s:b}", "name", g->name, "machine_memory_bytes",
+				   (json_int_t)(g->memory_pages * VMBUS_PAGE_SIZE), "saved", g->saved);
 
 	for (size_t i = 0; i < g->n_services; i++)
 		json_object_set_new(status, g->services[i].status_name,

@@ -46,15 +46,29 @@ struct guest_timesync *guest_timesync_of(struct guest *g);
 /* Offers the channels of all services. */
 void guest_offer_all(struct guest *g);
 
-/* The conditions of the two below. */
+/* The conditions of those below. */
 enum {
 	GUEST_NO_SERVICE = 1, /* there is no service of that name */
-	GUEST_NOT_POSSIBLE,   /* it is (not) offered already */
+	GUEST_NOT_POSSIBLE,   /* it is (not) offered, or saved, already */
+	GUEST_SAVED,          /* offer: only guest_restore() does that now */
 };
 
 /* Offers, or takes back, the channel of the service called @service ("vss", ...). */
 _must_check_ int guest_offer(struct guest *g, const char *service);
 _must_check_ int guest_rescind(struct guest *g, const char *service);
+
+/*
+ * What a guest sees when its machine is saved and restored: all channels are taken away, at whatever
+ * they are; those that it had are offered again, as soon as it has let go of as many that it had before.
+ * In between it has none. guest_move() does both at once, as it looks when a machine moves to another
+ * host. What the administrator has assigned to the guest stays so.
+ */
+_must_check_ int guest_save(struct guest *g);
+_must_check_ int guest_restore(struct guest *g);
+_must_check_ int guest_move(struct guest *g);
+
+/* The guest has let go of a channel that was taken from it. */
+void guest_channel_released(struct guest *g);
 
 /* The guest has opened or closed a channel. */
 void guest_channel_opened(struct guest *g, const struct vmbus_guid *class_id,

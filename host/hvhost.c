@@ -32,6 +32,9 @@ static const struct verb {
 	{"time", "tell a guest the time, right or wrong", verb_time},
 	{"rescind", "take a service's channel away from a guest", verb_rescind},
 	{"offer", "offer a rescinded channel again", verb_offer},
+	{"save", "take all channels away from a guest, as when its machine is saved", verb_save},
+	{"restore", "offer a saved guest its channels again", verb_restore},
+	{"move", "both at once: what a guest sees of a live migration", verb_move},
 };
 
 enum {

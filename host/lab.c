@@ -231,6 +231,8 @@ static void handle_release(struct lab_guest *guest, const struct shm_message *m)
 	if (!channel || channel->state != CHANNEL_RESCINDED)
 		return;
 	channel->state = CHANNEL_FREE;
+	if (guest->lab->ops->on_release)
+		guest->lab->ops->on_release(guest->context);
 }
 
 /* False if the guest does what no guest does. */

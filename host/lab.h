@@ -39,6 +39,8 @@ struct lab_ops {
 	void (*on_close)(void *context, const struct vmbus_guid *class_id);
 	/* The guest is gone, with all its channels. The handle is invalid after this call. */
 	void (*on_gone)(void *context);
+	/* A guest has let go of a rescinded channel: there is room for another one. May be NULL. */
+	void (*on_release)(void *context);
 };
 
 /* Listens at @path (mode 0600). LAB_IN_USE, negative errno. */
@@ -49,7 +51,10 @@ _must_check_ int lab_new(struct event_base *base, const char *path, const struct
 struct lab *lab_free(struct lab *lab);
 DEFINE_CLEANUP(lab)
 
-/* Offers one channel of @class_id to the guest. -ENOMEM, -ENOSPC. */
+/*
+ * Offers one channel of @class_id to the guest. -ENOMEM; -ENOSPC until the guest has let go of others
+ * that were taken from it.
+ */
 _must_check_ int lab_offer(struct lab_guest *guest, const struct vmbus_guid *class_id);
 
 /* Takes an offered channel back; if it was open, calls on_close(). LAB_NOT_OFFERED. */

@@ -159,6 +159,13 @@ static void on_close(void *context, const struct vmbus_guid *class_id)
 	guest_channel_closed(seat->guest, class_id);
 }
 
+static void on_release(void *context)
+{
+	const struct seat *seat = context;
+
+	guest_channel_released(seat->guest);
+}
+
 static void on_gone(void *context)
 {
 	struct seat *seat = context;
@@ -178,6 +185,7 @@ static const struct lab_ops lab_ops = {
 	.on_open = on_open,
 	.on_close = on_close,
 	.on_gone = on_gone,
+	.on_release = on_release,
 };
 
 /* Start and end. */

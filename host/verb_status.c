@@ -44,13 +44,14 @@ static void print_guest_line(const json_t *guest)
 	if (json_is_integer(json_object_get(memory, "pressure_percent")))
 		snprintf(pressure, sizeof(pressure), "%d %%",
 			 (int)json_integer_value(json_object_get(memory, "pressure_percent")));
-	printf("%-16s %-9s %10s %10s %10s %8s %10s  %s\n", command_text(guest, "name"),
+	printf("%-16s %-9s %10s %10s %10s %8s %10s  %s%s\n", command_text(guest, "name"),
 	       qemu ? command_text(qemu, "state")
 	            : heartbeat_text(json_object_get(guest, "heartbeat"), heartbeat),
 	       command_bytes(memory, "assigned_bytes").text, command_bytes(memory, "demand_bytes").text,
 	       command_bytes(memory, "available_bytes").text, pressure,
 	       command_bytes(memory, "ballooned_bytes").text,
-	       backup_text(guest, backup));
+	       backup_text(guest, backup),
+	       json_is_true(json_object_get(guest, "saved")) ? ", saved" : "");
 }
 
 static int print_status(const json_t *status)

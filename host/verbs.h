@@ -25,3 +25,6 @@ int verb_kvp(int argc, char **argv);
 int verb_time(int argc, char **argv);
 int verb_rescind(int argc, char **argv);
 int verb_offer(int argc, char **argv);
+int verb_save(int argc, char **argv);
+int verb_restore(int argc, char **argv);
+int verb_move(int argc, char **argv);

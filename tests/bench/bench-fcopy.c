@@ -258,7 +258,13 @@ static void on_gone(void *context)
 
 static struct sample run_hvguest(void)
 {
-	static const struct lab_ops lab_ops = {on_hello, on_welcome, on_open, on_close, on_gone};
+	static const struct lab_ops lab_ops = {
+		.on_hello = on_hello,
+		.on_ready = on_welcome,
+		.on_open = on_open,
+		.on_close = on_close,
+		.on_gone = on_gone,
+	};
 	const char *const argv[] = {
 		path_of(build, "daemon/hvguestd"), "--lab", path_of(run_dir, "lab.sock"), "--name",
 		"bench", "--run-dir", path_of(run_dir, "guest"), "--freezer",

@@ -178,7 +178,13 @@ static void run_until(struct host *host, const bool *done, const char *what)
 
 static void open_host(struct host *host)
 {
-	static const struct lab_ops lab_ops = {on_hello, on_welcome, on_open, on_close, on_gone};
+	static const struct lab_ops lab_ops = {
+		.on_hello = on_hello,
+		.on_ready = on_welcome,
+		.on_open = on_open,
+		.on_close = on_close,
+		.on_gone = on_gone,
+	};
 	static const struct ic_client_user user = {on_ready, on_failure, on_response, on_failure};
 
 	host->base = event_base_new();

@@ -67,6 +67,7 @@ SYSTEM_TESTS = \
 	%D%/test-report.sh \
 	%D%/test-restart.sh \
 	%D%/test-rogue.sh \
+	%D%/test-save.sh \
 	%D%/test-silent.sh \
 	%D%/test-shutdown.sh \
 	%D%/test-tap.sh \

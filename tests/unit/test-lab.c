@@ -28,7 +28,7 @@ static struct {
 	struct lab_guest *guest;
 	char name[64];
 	uint64_t memory_pages;
-	int hellos, opens, closes, gone;
+	int hellos, opens, closes, gone, released;
 	struct vmbus_port port;
 } seen;
 
@@ -75,12 +75,19 @@ static void on_gone(void *context)
 	seen.guest = NULL;
 }
 
+static void on_release(void *context)
+{
+	(void)context;
+	seen.released++;
+}
+
 static const struct lab_ops ops = {
 	.on_hello = on_hello,
 	.on_ready = on_ready,
 	.on_open = on_open,
 	.on_close = on_close,
 	.on_gone = on_gone,
+	.on_release = on_release,
 };
 
 static void set_up(void)
@@ -217,6 +224,33 @@ Test(lab, a_rescinded_channel_is_released_and_can_be_offered_anew)
 	e = next(t);
 	cr_expect(eq(int, e.type, TRANSPORT_SHM_OFFERED));
 	cr_expect(eq(u32, e.channel_id, id));
+	(void)transport_shm_free(t);
+}
+
+/* As one that sleeps while it is saved and restored again and again. */
+Test(lab, a_guest_that_keeps_what_was_taken_from_it_is_offered_more_when_it_lets_go)
+{
+	struct transport_shm_event e;
+	struct vmbus_port port;
+	struct transport_shm *t;
+	uint32_t id = join_and_open(&t, &port);
+	int offers = 0;
+
+	vmbus_port_fini(&port);
+	do {
+		cr_assert(eq(int, lab_rescind(seen.guest, &vmbus_class_vss), 0));
+	} while (lab_offer(seen.guest, &vmbus_class_vss) == 0 && ++offers < 1000);
+	cr_expect(gt(int, offers, 1));
+	cr_expect(lt(int, offers, 1000), "there are only so many");
+	cr_expect(eq(int, seen.released, 0));
+
+	e = next(t);
+	cr_assert(eq(int, e.type, TRANSPORT_SHM_RESCINDED));
+	cr_expect(eq(u32, e.channel_id, id));
+	cr_assert(eq(int, transport_shm_release(t, id), 0));
+	turn();
+	cr_expect(eq(int, seen.released, 1), "the host is told");
+	cr_expect(eq(int, lab_offer(seen.guest, &vmbus_class_vss), 0));
 	(void)transport_shm_free(t);
 }
 
