@@ -7,6 +7,7 @@ SCENARIO_TESTS = \
 	%D%/test-dynmem-faults \
 	%D%/test-dynmem-restart \
 	%D%/test-timesync \
+	%D%/test-fcopy \
 	%D%/test-vss
 
 check_PROGRAMS += $(SCENARIO_TESTS)
@@ -23,6 +24,8 @@ DYNMEM_WORLD = %D%/dynmem-world.c %D%/dynmem-world.h
 	host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_timesync_LDADD = \
 	host/libhost.a services/libservices.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_fcopy_LDADD = \
+	services/libservices.a host/libhost.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_LDADD = \
 	vss/libvss.a host/libhost.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 

@@ -42,6 +42,7 @@ SYSTEM_TESTS = \
 	%D%/test-chardev.sh \
 	%D%/test-cli.sh \
 	%D%/test-disks.sh \
+	%D%/test-fcopy.sh \
 	%D%/test-floor.sh \
 	%D%/test-freeze-faults.sh \
 	%D%/test-freezer.sh \

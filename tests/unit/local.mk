@@ -43,6 +43,7 @@ UNIT_TESTS = \
 	%D%/test-extents \
 	%D%/test-fcopy \
 	%D%/test-fcopy-file \
+	%D%/test-fcopy-host \
 	%D%/test-fcopy-place \
 	%D%/test-fcopy-wire \
 	%D%/test-fdpass \
@@ -156,6 +157,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_extents_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_fcopy_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fcopy_file_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_fcopy_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fcopy_place_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_fcopy_wire_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fdpass_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
