@@ -5,6 +5,7 @@ EXTRA_DIST += \
 	%D%/PERFORMANCE.md \
 	%D%/performance-freeze.svg \
 	%D%/PROTOCOL-dynmem.md \
+	%D%/PROTOCOL-fcopy.md \
 	%D%/PROTOCOL-timesync.md \
 	%D%/PROTOCOL-vmbus.md \
 	%D%/PROTOCOL-vss.md
