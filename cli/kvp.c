@@ -28,13 +28,13 @@ static const char *pool_of(const struct cli *cli, const char *otherwise)
 	return cli->values[OPTION_POOL] ? cli->values[OPTION_POOL] : otherwise;
 }
 
-/* /v1/kvp/POOL/KEY; @key NULL: /v1/kvp/POOL; both NULL: /v1/kvp. False: too long for any key. */
+/* /v1/kvp/POOL/KEY; @key NULL: /v1/kvp/POOL; both NULL: /v1/kvp. False: no key can be so. */
 static bool make_path(char path[PATH_SIZE], const char *pool, const char *key)
 {
 	int n = snprintf(path, PATH_SIZE, "/v1/kvp%s%s%s", pool ? "/" : "", pool ? pool : "",
 			 key ? "/" : "");
 
-	if (n >= PATH_SIZE || (key && strlen(key) >= (size_t)(PATH_SIZE - n)))
+	if (n >= PATH_SIZE || (key && (*key == '\0' || strlen(key) >= (size_t)(PATH_SIZE - n))))
 		return false;
 	for (; key && *key; key++)
 		path[n++] = *key == '/' ? HTTPC_SLASH[0] : *key;
@@ -106,7 +106,7 @@ static int get(const struct cli *cli)
 	if (cli->n_operands != 2)
 		return complain("get takes a key: hvguestctl --help");
 	if (!make_path(path, pool_of(cli, "guest"), cli->operands[1]))
-		return complain("the key is too long");
+		return complain("a key is text of 1 to 255 UTF-16 units");
 	return cli_do(cli, "GET", path, NULL, TIMEOUT_MS, print_value, NULL);
 }
 
@@ -118,7 +118,7 @@ static int set(const struct cli *cli)
 	if (cli->n_operands != 3)
 		return complain("set takes a key and a value: hvguestctl --help");
 	if (!make_path(path, pool_of(cli, "guest"), cli->operands[1]))
-		return complain("the key is too long");
+		return complain("a key is text of 1 to 255 UTF-16 units");
 	value = json_string(cli->operands[2]);
 	if (!value)
 		return complain("the value is no UTF-8");
@@ -133,7 +133,7 @@ static int del(const struct cli *cli)
 	if (cli->n_operands != 2)
 		return complain("del takes a key: hvguestctl --help");
 	if (!make_path(path, pool_of(cli, "guest"), cli->operands[1]))
-		return complain("the key is too long");
+		return complain("a key is text of 1 to 255 UTF-16 units");
 	return cli_do(cli, "DELETE", path, NULL, TIMEOUT_MS, print_nothing, NULL);
 }
 

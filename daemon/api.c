@@ -189,5 +189,8 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 	r = bind_disks_add_routes(api->disks, httpd);
 	if (r)
 		return r;
+	r = api_kvp_add_routes(api->pools, httpd);
+	if (r)
+		return r;
 	return bind_manual_add_routes(api->manual, httpd);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/httpd.h"
+#include "daemon/api_kvp.h"
 #include "daemon/bind_dynmem.h"
 #include "daemon/bind_disks.h"
 #include "daemon/bind_fcopy.h"
@@ -27,7 +28,7 @@
  *     GET /v1/backup/last           the same as .../receipts/1
  *     POST /v1/memory/release       puts back into use what a host that is gone had of the memory
  *
- * and what daemon/bind_manual.h, daemon/bind_fcopy.h and daemon/bind_heartbeat.h add.
+ * and what daemon/api_kvp.h, daemon/bind_manual.h, daemon/bind_fcopy.h and daemon/bind_heartbeat.h add.
  */
 
 /* What the API shows; all borrowed. */
@@ -40,6 +41,7 @@ struct api {
 	struct bind_disks *disks;
 	struct bind_timesync *timesync;
 	struct bind_kvp *kvp; /* NULL: it is off */
+	struct api_kvp *pools;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct bind_vss *vss;

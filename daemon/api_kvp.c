@@ -332,6 +332,13 @@ static void get_changes(struct httpd_request *request, void *user)
 	httpd_reply_error(request, 503, "as many watch the pools as can", "end one of them");
 }
 
+static void reply_off(struct httpd_request *request, void *user)
+{
+	(void)user;
+	httpd_reply_error(request, 409, "key-value exchange is off",
+			  "say enabled = yes in section [kvp] of the configuration");
+}
+
 int api_kvp_add_routes(struct api_kvp *api, struct httpd *httpd)
 {
 	static const struct {
@@ -348,7 +355,8 @@ int api_kvp_add_routes(struct api_kvp *api, struct httpd *httpd)
 	};
 
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-		int r = httpd_route(httpd, routes[i].method, routes[i].path, routes[i].handle, api);
+		int r = httpd_route(httpd, routes[i].method, routes[i].path,
+				    api->store ? routes[i].handle : reply_off, api);
 
 		if (r)
 			return r;
@@ -366,7 +374,7 @@ int api_kvp_new(struct event_base *base, struct kvp_store *store, struct api_kvp
 	/* Not where one of our predecessors has been. */
 	api->version = (json_int_t)(clock_monotonic_ns() / 1000);
 	api->timer = evtimer_new(base, on_timer, api);
-	if (!api->timer || !kvp_store_watch(store, on_change, api))
+	if (!api->timer || (store && !kvp_store_watch(store, on_change, api)))
 		return -ENOMEM;
 	*ret_api = steal_ptr(api);
 	return 0;

@@ -22,7 +22,7 @@
 
 struct api_kvp;
 
-/* @store is borrowed, and may be freed before this. -ENOMEM. */
+/* @store is borrowed, and may be freed before this; NULL: key-value exchange is off. -ENOMEM. */
 _must_check_ int api_kvp_new(struct event_base *base, struct kvp_store *store,
 			     struct api_kvp **ret_api);
 

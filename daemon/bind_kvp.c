@@ -484,7 +484,10 @@ static int open_store(struct bind_kvp *b)
 	};
 
 	read_line("/proc/sys/kernel/random/boot_id", boot);
-	read_line("/etc/machine-id", machine);
+	/* Copies of a disk may have the same machine-id, and the machines they are in another UUID. */
+	read_line("/sys/class/dmi/id/product_uuid", machine);
+	if (!machine[0])
+		read_line("/etc/machine-id", machine);
 	return kvp_store_new(b->base, &options, &b->store);
 }
 

@@ -45,6 +45,7 @@ struct daemon {
 	struct bind_disks *disks;
 	struct bind_timesync *timesync;
 	struct bind_kvp *kvp; /* NULL: kvp is off */
+	struct api_kvp *pools;
 	struct bind_dynmem *dynmem;
 	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
@@ -158,6 +159,7 @@ static int open_api(struct daemon *d)
 	d->api.disks = d->disks;
 	d->api.timesync = d->timesync;
 	d->api.kvp = d->kvp;
+	d->api.pools = d->pools;
 	d->api.dynmem = d->dynmem;
 	d->api.hotplug = d->hotplug;
 	d->api.vss = d->vss;
@@ -292,6 +294,8 @@ static int open_services(struct daemon *d)
 	if (r)
 		return fail("file copy", r);
 	r = open_kvp(d);
+	if (!r)
+		r = api_kvp_new(d->base, d->kvp ? bind_kvp_store(d->kvp) : NULL, &d->pools);
 	if (r)
 		return fail("key-value exchange", r);
 	r = bind_disks_new(d->base, &d->config, d->snapshot, &d->disks);
@@ -420,6 +424,7 @@ static void stop(struct daemon *d, bool in_order)
 	if (d->receipts)
 		receipts_watch(d->receipts, NULL, NULL);
 	d->kvp = bind_kvp_free(d->kvp);
+	d->pools = api_kvp_free(d->pools);
 	if (in_order)
 		session_end(d->session);
 	d->session = session_free(d->session);

@@ -123,7 +123,7 @@ static void set_trouble(struct kvp_store *s, int r)
 	if (r == -ENOSPC || r == -EDQUOT)
 		remedy = "make room there";
 	else if (r == -EROFS || r == -EACCES || r == -EPERM)
-		remedy = "make it writable, or name another folder (kvp_dir)";
+		remedy = "make it writable, or name another folder (--kvp-dir)";
 	else if (r == -EBUSY)
 		remedy = "another program holds a lock on one of the files, which /proc/locks names";
 	snprintf(s->trouble, sizeof(s->trouble), "pools in %.200s cannot be changed: %s: %s", s->dir,

@@ -52,6 +52,7 @@ SYSTEM_TESTS = \
 	%D%/test-ip-files.sh \
 	%D%/test-incremental.sh \
 	%D%/test-kvp-crash.sh \
+	%D%/test-kvp-pools.sh \
 	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \

@@ -81,6 +81,7 @@ UNIT_TESTS = \
 	%D%/test-kvp-ip-files \
 	%D%/test-kvp-wire \
 	%D%/test-kvp-keys \
+	%D%/test-kvp-faults \
 	%D%/test-kvp-journal \
 	%D%/test-kvp-store \
 	%D%/test-lab \
@@ -195,6 +196,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_dynmem_session_LDADD = balloon/libballoon_sys.a balloon/libballoon.a memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a policy/libpolicy_sys.a policy/libpolicy.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_kvp_keys_LDADD = services/libservices.a $(CRITERION_LIBS)
 %C%_test_kvp_ip_files_LDADD = services/libservices.a $(CRITERION_LIBS)
+%C%_test_kvp_faults_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_kvp_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=ftruncate,--wrap=fdatasync,--wrap=fsync,--wrap=fallocate
 %C%_test_kvp_journal_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_kvp_store_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_kvp_ip_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
