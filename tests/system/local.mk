@@ -34,6 +34,12 @@ KVP_STORE_LIBS = services/libservices_sys.a services/libservices.a base/libbase_
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a balloon/libballoon.a \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 
+if HAVE_SYSTEMD
+check_PROGRAMS += %D%/login1
+%C%_login1_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
+%C%_login1_LDADD = $(SYSTEMD_LIBS)
+endif
+
 SYSTEM_TESTS = \
 	%D%/test-backup.sh \
 	%D%/test-balance.sh \
@@ -53,6 +59,7 @@ SYSTEM_TESTS = \
 	%D%/test-incremental.sh \
 	%D%/test-kvp-crash.sh \
 	%D%/test-kvp-pools.sh \
+	%D%/test-logind.sh \
 	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
