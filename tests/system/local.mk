@@ -5,6 +5,7 @@ check_PROGRAMS += \
 	%D%/freezer-driver \
 	%D%/kvp-crash \
 	%D%/kvp-power \
+	%D%/kvp-device \
 	%D%/memeater \
 	%D%/notified \
 	%D%/notify-client \
@@ -26,6 +27,7 @@ KVP_STORE_LIBS = services/libservices_sys.a services/libservices.a base/libbase_
 %C%_kvp_power_SOURCES = %D%/kvp-power.c %D%/kvp-model.c %D%/kvp-model.h
 %C%_kvp_power_LDADD = $(KVP_STORE_LIBS)
 %C%_kvp_power_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pwrite,--wrap=ftruncate,--wrap=fdatasync,--wrap=fsync
+%C%_kvp_device_SOURCES = %D%/kvp-device.c %D%/fuse-device.c %D%/fuse-device.h
 %C%_notified_LDADD = base/libbase_sys.a
 %C%_qmp_vm_LDADD = base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_recorder_LDADD = base/libbase.a
@@ -33,6 +35,7 @@ KVP_STORE_LIBS = services/libservices_sys.a services/libservices.a base/libbase_
 %C%_rogue_LDADD = \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a balloon/libballoon.a \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+%C%_vss_device_SOURCES = %D%/vss-device.c %D%/fuse-device.c %D%/fuse-device.h
 
 if HAVE_SYSTEMD
 check_PROGRAMS += %D%/login1
@@ -60,6 +63,7 @@ SYSTEM_TESTS = \
 	%D%/test-kvp-crash.sh \
 	%D%/test-kvp-pools.sh \
 	%D%/test-logind.sh \
+	%D%/test-kvp-device.sh \
 	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
 	%D%/test-memory.sh \
