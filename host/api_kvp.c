@@ -277,9 +277,9 @@ static const char *take_question(const json_t *body, struct asked *a)
 	if (!pool || kvp_pool_named(pool, &q->pool))
 		return "'pool' must be external, guest, auto, auto-external or auto-internal";
 	if (operation != KVP_ENUMERATE && !take_text(body, "key", false, q->key, sizeof(q->key)))
-		return "'key' must be a text of 1 to 255 characters";
+		return "'key' must be a text of 1 to 255 characters and 511 bytes";
 	if (operation == KVP_SET && !take_text(body, "value", false, q->value, sizeof(q->value)))
-		return "'value' must be a text of up to 1023 characters";
+		return "'value' must be a text of up to 1023 characters and 2047 bytes";
 	return NULL;
 }
 
@@ -299,9 +299,9 @@ static const char *text_of_fault(int fault)
 {
 	switch (fault) {
 	case KVP_FAULT_KEY:
-		return "'key' must be a text of 1 to 255 characters";
+		return "'key' must be a text of 1 to 255 characters and 511 bytes";
 	case KVP_FAULT_VALUE:
-		return "'value' must be a text of up to 1023 characters";
+		return "'value' must be a text of up to 1023 characters and 2047 bytes";
 	default:
 		return "the adapter's name or the number of addresses is not possible";
 	}

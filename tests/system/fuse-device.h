@@ -50,6 +50,7 @@ int fuse_device_main(const struct fuse_device_kind *kind, int argc, char **argv)
 /* Says a line. */
 void tell(const char *format, ...) __attribute__((__format__(__printf__, 1, 2)));
 
+/* The driver's. */
 enum fuse_device_state fuse_device_state(void);
 
 /* A request, which the daemon answers by a write; false, and why, if that is not possible now. */

@@ -63,6 +63,7 @@ SYSTEM_TESTS = \
 	%D%/test-kvp-crash.sh \
 	%D%/test-kvp-pools.sh \
 	%D%/test-logind.sh \
+	%D%/test-kvp.sh \
 	%D%/test-kvp-device.sh \
 	%D%/test-mariadb.sh \
 	%D%/test-memeater.sh \
