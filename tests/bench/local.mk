@@ -44,15 +44,15 @@ EXTRA_DIST += %D%/standin/hv_fcopy_device.c
 
 check_DATA += %D%/hv_vss_device.so
 CLEANFILES += %D%/hv_vss_device.so
-EXTRA_DIST += %D%/freeze.sh %D%/standin/hv_vss_device.c
+EXTRA_DIST += %D%/freeze.sh %D%/host.sh %D%/standin/hv_vss_device.c
 
 EXTRA_DIST += %D%/performance.md.in %D%/plot.awk %D%/report %D%/run
 
 # They leave bench.json and bench-quick.json in the build folder.
-bench: all $(BENCHES) $(check_DATA)
+bench: all $(BENCHES) tests/system/fleet $(check_DATA)
 	$(srcdir)/%D%/run --build . --json bench.json
 
-bench-quick: all $(BENCHES) $(check_DATA)
+bench-quick: all $(BENCHES) tests/system/fleet $(check_DATA)
 	$(srcdir)/%D%/run --build . --json bench-quick.json --mode quick
 
 .PHONY: bench bench-quick
