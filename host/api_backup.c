@@ -49,6 +49,38 @@ static void start_backup(struct host *h, struct guest *g, struct httpd_request *
 	(void)backup_free(take_backup);
 }
 
+static struct qmp *get_qmp(void *user, const char *name)
+{
+	struct host *h = user;
+	struct qemu_vm *vm = h->vms ? qemu_vms_find(h->vms, name) : NULL;
+
+	return vm ? qemu_vm_qmp(vm) : NULL;
+}
+
+/* If the request names a VM, its QEMU makes the copies. False: it cannot, and that is answered. */
+static bool choose_copier(struct host *h, struct backup *backup, struct httpd_request *request)
+{
+	const char *name =
+		json_string_value(json_object_get(httpd_request_body(request), "vm"));
+	const struct qemu_vm *known = name ? qemu_vms_find(h->vms, name) : NULL;
+	struct qemu_backup_vm vm = {.base = h->base, .get_qmp = get_qmp, .user = h};
+
+	if (!name)
+		return true;
+	if (!known || !get_qmp(h, name)) {
+		httpd_reply_error(request, 409, "no VM of this name is connected by QMP",
+				  "hvhost status lists them; hvhost serve --qmp names their sockets");
+		return false;
+	}
+	vm.name = qemu_vm_name(known);
+	if (backup_use_vm(backup, &vm) == 0)
+		return true;
+	httpd_reply_error(request, 400,
+			  "a copy by QEMU has no verification, no base and no choice of the way",
+			  "leave out one or the other");
+	return false;
+}
+
 static void post_backup(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
@@ -69,6 +101,10 @@ static void post_backup(struct httpd_request *request, void *user)
 				  "'images' must be absolute paths of files with different names, "
 				  "'directory' and 'since' absolute paths",
 				  NULL);
+		return;
+	}
+	if (!choose_copier(h, backup, request)) {
+		(void)backup_free(backup);
 		return;
 	}
 	if (backup_check(backup, why, sizeof(why))) {

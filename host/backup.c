@@ -13,6 +13,9 @@
  * guest stood still all the time. Until then the copies have names that nobody takes for a backup,
  * so that none remains if this program dies. PUBLISHING gives them the names of their images.
  *
+ * If QEMU has the disks open, it can make the copies (host/qemu_backup): while HOLDING all are begun at
+ * one moment, and COPYING waits for QEMU.
+ *
  * All of that waits for disks, so a worker thread does it. It works on the array of images alone,
  * and the event loop does not look at an image while the job is the worker's. There are two workers:
  * one for what guests stand still for, so that it never waits for the long copies, which are the
@@ -71,6 +74,11 @@ struct backup {
 	struct image images[BACKUP_IMAGES_MAX];
 	size_t n_images;
 	char work_error[2 * PATH_MAX + 128]; /* the worker's, until the job is done */
+
+	bool has_vm; /* whose QEMU makes the copies */
+	struct qemu_backup_vm vm;
+	char *vm_name;
+	struct qemu_backup *at_vm; /* what is under way there */
 
 	enum backup_state state;
 	char *error;
@@ -159,6 +167,7 @@ struct backup *backup_free(struct backup *b)
 {
 	if (!b)
 		return NULL;
+	(void)qemu_backup_free(b->at_vm);
 	if (b->state != BACKUP_DONE)
 		remove_copies(b);
 	for (size_t i = 0; i < b->n_images; i++)
@@ -166,9 +175,23 @@ struct backup *backup_free(struct backup *b)
 	free(b->guest);
 	free(b->directory);
 	free(b->since);
+	free(b->vm_name);
 	free(b->error);
 	free(b);
 	return NULL;
+}
+
+int backup_use_vm(struct backup *b, const struct qemu_backup_vm *vm)
+{
+	if (b->options.no_snapshot || b->options.verify || b->options.keep_base)
+		return BACKUP_BAD_REQUEST;
+	b->vm_name = strdup(vm->name);
+	if (!b->vm_name)
+		return -ENOMEM;
+	b->has_vm = true;
+	b->vm = *vm;
+	b->vm.name = b->vm_name;
+	return 0;
 }
 
 unsigned int backup_id(const struct backup *b)
@@ -222,6 +245,11 @@ int backup_check(struct backup *b, char *ret_why, size_t size)
 
 		if (why) {
 			snprintf(ret_why, size, "%s to %s: %s", image->source, image->target, why);
+			return BACKUP_NOT_POSSIBLE;
+		}
+		why = b->has_vm ? image_make_empty(image) : NULL;
+		if (why) {
+			snprintf(ret_why, size, "%s: %s", image->unpublished, why);
 			return BACKUP_NOT_POSSIBLE;
 		}
 		if (stat(image->source, &st) == 0)
@@ -323,6 +351,34 @@ static int submit(struct backup *b, struct jobs *jobs, void (*run)(struct worker
 	return r;
 }
 
+static void begun_at_vm(void *user, const char *error)
+{
+	struct backup *b = user;
+	void (*done)(void *user, bool ok) = b->done;
+
+	b->done = NULL;
+	if (error)
+		snprintf(b->work_error, sizeof(b->work_error), "%s", error);
+	if (done)
+		done(b->user, !error);
+}
+
+static int begin_at_vm(struct backup *b)
+{
+	struct qemu_backup_image images[BACKUP_IMAGES_MAX];
+	int r;
+
+	for (size_t i = 0; i < b->n_images; i++)
+		images[i] = (struct qemu_backup_image){
+			.source = b->images[i].source,
+			.target = b->images[i].unpublished,
+		};
+	r = qemu_backup_new(&b->vm, b->id, images, b->n_images, &b->at_vm);
+	if (r == 0)
+		qemu_backup_begin(b->at_vm, begun_at_vm, b);
+	return r;
+}
+
 int backup_hold(struct backup *b, const struct backup_workers *workers,
 		void (*done)(void *user, bool ok), void *user)
 {
@@ -331,7 +387,7 @@ int backup_hold(struct backup *b, const struct backup_workers *workers,
 	b->copies = workers->copies;
 	b->done = done;
 	b->user = user;
-	return submit(b, workers->frozen, run_hold, held);
+	return b->has_vm ? begin_at_vm(b) : submit(b, workers->frozen, run_hold, held);
 }
 
 static void fail(struct backup *b, const char *error)
@@ -339,6 +395,7 @@ static void fail(struct backup *b, const char *error)
 	b->state = BACKUP_FAILED;
 	b->error = strdup(error);
 	log_warning("%s: backup %u failed: %s", b->guest, b->id, error);
+	b->at_vm = qemu_backup_free(b->at_vm);
 	if (b->working) {
 		b->done = NULL;
 		worker_job_cancel(&b->job.work);
@@ -348,6 +405,7 @@ static void fail(struct backup *b, const char *error)
 }
 
 static void step_done(struct job *job);
+static void copied_at_vm(void *user, const char *error);
 
 /* The guest stood still, and goes on: gives the next step to the worker, or is done. */
 static void next_step(struct backup *b)
@@ -358,6 +416,10 @@ static void next_step(struct backup *b)
 	case BACKUP_THAWING:
 		b->state = BACKUP_COPYING;
 		run = run_copies;
+		if (b->has_vm) {
+			qemu_backup_finish(b->at_vm, copied_at_vm, b);
+			return;
+		}
 		break;
 	case BACKUP_COPYING:
 		b->state = b->options.verify ? BACKUP_VERIFYING : BACKUP_PUBLISHING;
@@ -393,6 +455,19 @@ static void step_done(struct job *job)
 		next_step(b);
 }
 
+static void copied_at_vm(void *user, const char *error)
+{
+	struct backup *b = user;
+	char text[sizeof(b->work_error)];
+
+	snprintf(text, sizeof(text), "%s", error ? error : "");
+	b->at_vm = qemu_backup_free(b->at_vm);
+	if (error)
+		fail(b, text);
+	else
+		next_step(b);
+}
+
 void backup_end(struct backup *b, const char *error, bool thawed_by_itself)
 {
 	b->thawed_by_itself = thawed_by_itself;
@@ -416,7 +491,9 @@ static double between(uint64_t from, uint64_t to)
 
 json_t *backup_status(const struct backup *b)
 {
-	uint64_t done_bytes = b->working ? worker_job_progress(&b->job.work) : 0;
+	uint64_t done_bytes = b->working ? worker_job_progress(&b->job.work)
+			      : b->at_vm ? qemu_backup_progress(b->at_vm)
+					 : 0;
 	json_t *images = json_array();
 	char id[16];
 

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/jobs.h"
+#include "host/qemu_backup.h"
 
 #include <jansson.h>
 
@@ -37,6 +38,13 @@ enum {
  */
 _must_check_ int backup_new(unsigned int id, const char *guest, const json_t *request,
 			    struct backup **ret_backup);
+
+/*
+ * QEMU makes the copies, of the disks of this VM: at one moment while the guest stands still, the data
+ * afterwards. To be called before backup_check(). @vm is copied.
+ * BACKUP_BAD_REQUEST: an option was asked for that only the other ways have; -ENOMEM.
+ */
+_must_check_ int backup_use_vm(struct backup *b, const struct qemu_backup_vm *vm);
 
 /*
  * What can be told before the guest is asked to freeze: the images are there, the folder can be

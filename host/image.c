@@ -175,6 +175,24 @@ const char *image_prepare(struct image *image, const char *directory)
 	return NULL;
 }
 
+const char *image_make_empty(struct image *image)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	if (stat(image->source, &st) < 0)
+		return strerror(errno);
+	(void)unlink(image->unpublished); /* what a predecessor of the same process id has left */
+	fd = open(image->unpublished, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, st.st_mode & 0777);
+	if (fd < 0)
+		return strerror(errno);
+	image->copied = true;
+	image->by_qemu = true;
+	image->result.size_bytes = (uint64_t)st.st_size;
+	image->result.data_bytes = (uint64_t)st.st_size;
+	return ftruncate(fd, st.st_size) < 0 ? strerror(errno) : NULL;
+}
+
 static int share(const char *source, const char *target, const struct copy_options *copy,
 		 struct copy_result *ret_result)
 {
@@ -342,7 +360,7 @@ bool image_discard(struct image *image, const char **ret_path)
 json_t *image_status(const struct image *image)
 {
 	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:s*, s:f}", "source", image->source,
-			 "target", image->target, "method", copy_method_name(image->result.method),
+			 "target", image->target, "method", image->by_qemu ? "qemu" : copy_method_name(image->result.method),
 			 "bytes", (json_int_t)image->result.size_bytes, "data_bytes",
 			 (json_int_t)image->result.data_bytes, "incremental",
 			 image->earlier && !image->full_why &&

@@ -27,6 +27,7 @@ struct image {
 	char *unpublished; /* the copy's name before the backup is known to be good */
 	char *target;
 	char *earlier; /* the copy that belongs to the base, if there is one; or NULL */
+	bool by_qemu; /* QEMU makes the copy */
 	bool is_near; /* source and target are on one file system */
 	bool has_snapshot;
 	bool copied;
@@ -48,6 +49,12 @@ void image_fini(struct image *image);
  * making it; NULL: nothing is known. Then what a killed predecessor left has been removed.
  */
 const char *image_prepare(struct image *image, const char *directory);
+
+/*
+ * Makes the copy an empty file as large as the source, for QEMU to fill. NULL, or why that is not
+ * possible.
+ */
+const char *image_make_empty(struct image *image);
 
 /*
  * While the guest stands still: shares the blocks with the target, else with a snapshot beside the

@@ -32,6 +32,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/ic_client.c %D%/ic_client.h \
 	%D%/image.c %D%/image.h \
 	%D%/lab.c %D%/lab.h \
+	%D%/qemu_backup.c %D%/qemu_backup.h \
 	%D%/qemu_figures.c %D%/qemu_figures.h \
 	%D%/qemu_memory.c %D%/qemu_memory.h \
 	%D%/qemu_vm.c %D%/qemu_vm.h \

@@ -277,9 +277,10 @@ bool qemu_memory_next(struct qemu_memory *m, bool is_quiet, uint64_t now_ns, uin
 	return true;
 }
 
-bool qemu_memory_is_moving(const struct qemu_memory *m)
+bool qemu_memory_is_urgent(const struct qemu_memory *m)
 {
-	return m->moving != BALANCER_NONE;
+	return m->moving != BALANCER_NONE ||
+	       (m->has_report && m->report.available_pages < m->report.floor_pages);
 }
 
 uint32_t qemu_memory_id(const struct qemu_memory *m)

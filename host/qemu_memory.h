@@ -55,8 +55,8 @@ void qemu_memory_restarted(struct qemu_memory *m, uint64_t now_ns);
 _must_check_ bool qemu_memory_next(struct qemu_memory *m, bool is_quiet, uint64_t now_ns,
 				   uint64_t *ret_pages);
 
-/* True while memory is on its way: QEMU should be asked often what the VM has. */
-bool qemu_memory_is_moving(const struct qemu_memory *m);
+/* True while memory is on its way, or short: QEMU should be asked often. */
+bool qemu_memory_is_urgent(const struct qemu_memory *m);
 
 /* Its place at the balancer. */
 uint32_t qemu_memory_id(const struct qemu_memory *m);

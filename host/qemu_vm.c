@@ -8,7 +8,7 @@
  *        +------- nobody there, lost, an answer that makes no sense --------------+
  *
  * LOOKING asks what there is: one question after the other, by the table below. WATCHING asks once a
- * second what the VM has, four times while memory is on its way; the reports come as events
+ * second what the VM has, four times while memory is on its way or short; the reports come as events
  * (hv-balloon) or are asked for (virtio-balloon).
  *
  * A VM that cannot be reached has its memory all the same. So whoever hangs keeps its place at the
@@ -32,7 +32,7 @@
 #define RETRY_NS   (100 * MS_NS)
 #define RETRY_MAX_NS (30000 * MS_NS)
 #define WATCH_NS   (1000 * MS_NS)
-#define MOVING_NS  (250 * MS_NS)
+#define URGENT_NS  (250 * MS_NS)
 #define SILENT_NS  (10000 * MS_NS) /* without a report: something is wrong */
 
 enum qemu_vm_state {
@@ -58,6 +58,7 @@ struct qemu_vm {
 	char problem[160];  /* why it is not watched, or cannot be driven */
 	unsigned lost;      /* times */
 
+	bool has_machine;
 	bool is_running;
 	char qemu_name[64]; /* as QEMU has it; "": none */
 	enum qemu_balloon balloon;
@@ -130,16 +131,21 @@ static bool take_name(struct qemu_vm *vm, const json_t *value)
 	return true;
 }
 
+/* qemu-storage-daemon speaks QMP, too, and has disks, but no machine. */
 static bool take_status(struct qemu_vm *vm, const json_t *value)
 {
+	vm->has_machine = value != NULL;
 	vm->is_running = json_is_true(json_object_get(value, "running"));
-	return json_is_object(value);
+	return !value || json_is_object(value);
 }
 
 static bool take_size(struct qemu_vm *vm, const json_t *value)
 {
 	uint64_t plugged;
 
+	vm->boot_pages = 0;
+	if (!vm->has_machine)
+		return true;
 	if (qemu_pages(value, "base-memory", &vm->boot_pages))
 		return false;
 	if (qemu_pages(value, "plugged-memory", &plugged) == 0 && vm->balloon != QEMU_BALLOON_HV)
@@ -229,7 +235,7 @@ static void tell_size(struct qemu_vm *vm, bool is_quiet)
 
 static void watch_again(struct qemu_vm *vm)
 {
-	uint64_t period = qemu_memory_is_moving(vm->memory) ? MOVING_NS : WATCH_NS;
+	uint64_t period = qemu_memory_is_urgent(vm->memory) ? URGENT_NS : WATCH_NS;
 
 	timer_set(vm->timer, clock_monotonic_ns() + period);
 }
@@ -303,6 +309,8 @@ static json_t *property(const struct qemu_vm *vm, const char *name)
 
 static void watch(struct qemu_vm *vm)
 {
+	if (!vm->memory)
+		return;
 	if (clock_monotonic_ns() - vm->watched_ns > SILENT_NS)
 		vm->retry_ns = RETRY_NS; /* it has behaved for a while */
 	guard(vm);
@@ -358,7 +366,7 @@ static void start_watching(struct qemu_vm *vm)
 		vm->memory = qemu_memory_free(vm->memory);
 	if (vm->memory)
 		qemu_memory_has(vm->memory, vm->actual_pages, clock_monotonic_ns());
-	else
+	else if (vm->has_machine)
 		r = join(vm);
 	if (r) {
 		log_error("%s: cannot be balanced: %s", vm->name,
@@ -370,7 +378,9 @@ static void start_watching(struct qemu_vm *vm)
 	vm->unanswered = 0;
 	vm->watched_ns = clock_monotonic_ns();
 	vm->has_reported = false;
-	set_problem(vm, is_drivable(vm) ? "" : "it has no balloon: its memory stays as it is");
+	set_problem(vm, is_drivable(vm)   ? ""
+			: vm->has_machine ? "it has no balloon: its memory stays as it is"
+					  : "it has no machine: only its disks are of use");
 	log_notice("%s: %s, %llu MiB of %llu MiB, by %s", vm->name,
 		   vm->is_running ? "running" : "not running",
 		   (unsigned long long)(vm->actual_pages >> 8),
@@ -434,7 +444,7 @@ static void on_event(void *user, const char *name, const json_t *data)
 		vm->is_running = false;
 	else if (!strcmp(name, "RESUME"))
 		vm->is_running = true;
-	if (vm->state != QEMU_VM_WATCHING)
+	if (vm->state != QEMU_VM_WATCHING || !vm->memory)
 		return;
 	if (!strcmp(name, "HV_BALLOON_STATUS_REPORT"))
 		on_hv_report(vm, data);

@@ -352,6 +352,13 @@ int qmp_ask(struct qmp *q, const char *command, json_t *take_arguments, uint64_t
 	return put_command(q, command, take_arguments, limit_ns, done, user);
 }
 
+void qmp_forget(struct qmp *q, const void *user)
+{
+	for (size_t i = 0; i < QMP_PENDING_MAX; i++)
+		if (q->pending[i].user == user)
+			q->pending[i].done = NULL;
+}
+
 void qmp_give_up(struct qmp *q, const char *why)
 {
 	lose(q, why);

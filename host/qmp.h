@@ -60,5 +60,8 @@ typedef void qmp_done(void *user, const json_t *value, const char *error);
 _must_check_ int qmp_ask(struct qmp *qmp, const char *command, json_t *take_arguments,
 			 uint64_t limit_ns, qmp_done *done, void *user);
 
+/* Nothing of what @user has asked is called back any more: it goes away, and the client stays. */
+void qmp_forget(struct qmp *qmp, const void *user);
+
 /* Gives the server up: it is lost, as on_lost() will say. @why is a literal. */
 void qmp_give_up(struct qmp *qmp, const char *why);

@@ -372,7 +372,7 @@ static void stop(struct host *h)
 	(void)show_free(h->show);
 	(void)httpd_free(h->httpd);
 	(void)lab_free(h->lab);
-	(void)qemu_vms_free(h->vms);
+	h->vms = qemu_vms_free(h->vms);
 	(void)balance_free(h->balance);
 	free(h->seats);
 	(void)guest_limits_free(h->guest_limits);

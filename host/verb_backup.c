@@ -114,6 +114,7 @@ struct wanted {
 	struct command_texts images;
 	const char *directory;
 	const char *since;
+	const char *vm;
 	bool keep_base, verify, no_snapshot;
 };
 
@@ -148,8 +149,8 @@ static json_t *backup_request(const struct wanted *w)
 		return NULL;
 	}
 	images = absolute_paths(&w->images);
-	return images ? json_pack("{s:o, s:s, s:s*, s:b, s:b, s:b}", "images", images, "directory",
-				  directory, "since", w->since ? since : NULL, "keep_base",
+	return images ? json_pack("{s:o, s:s, s:s*, s:s*, s:b, s:b, s:b}", "images", images, "directory",
+				  directory, "since", w->since ? since : NULL, "vm", w->vm, "keep_base",
 				  w->keep_base, "verify", w->verify, "no_snapshot", w->no_snapshot)
 		      : NULL;
 }
@@ -182,13 +183,15 @@ int verb_backup(int argc, char **argv)
 		 .flag = &w.keep_base},
 		{"since", "DIR", "copy only what has changed since the backup in DIR; keeps a base",
 		 .text = &w.since},
+		{"vm", "NAME", "have QEMU copy the images, which are raw disks of this VM (serve --qmp)",
+		 .text = &w.vm},
 		{"no-snapshot", NULL, "copy while the guest is frozen, even if a snapshot could be made",
 		 .flag = &w.no_snapshot},
 		{0},
 	};
 	_cleanup_command_ struct command c = {
 		.usage = "backup GUEST --image FILE [--image FILE...] --to DIR [--since DIR] [--keep-base] "
-			 "[--verify] [--no-snapshot] [--json]",
+			 "[--verify] [--no-snapshot] [--vm NAME] [--json]",
 		.options = options,
 		.min_words = 1,
 		.max_words = 1,

@@ -73,6 +73,7 @@ SYSTEM_TESTS = \
 	%D%/test-notify.sh \
 	%D%/test-plan.sh \
 	%D%/test-postgresql.sh \
+	%D%/test-qemu-backup.sh \
 	%D%/test-qmp.sh \
 	%D%/test-receipt.sh \
 	%D%/test-recorder.sh \
