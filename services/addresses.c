@@ -78,9 +78,13 @@ static void sort_attributes(const struct nlmsghdr *message, size_t header,
 	const struct nlattr *attr;
 
 	memset(table, 0, n * sizeof(*table));
+	/* The library's macro casts the const away, which clang says of a system header, too. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wcast-qual"
 	mnl_attr_for_each(attr, message, header)
 		if (mnl_attr_get_type(attr) < n)
 			table[mnl_attr_get_type(attr)] = attr;
+#pragma GCC diagnostic pop
 }
 
 static int on_address(const struct nlmsghdr *message, void *user)
