@@ -143,8 +143,10 @@ static void complete(struct world *w, uint64_t serial, uint8_t result, const uin
 {
 	struct kvp_request answer = {0};
 
-	memcpy(answer.key, data, size < KVP_KEY_SIZE - 1 ? size : KVP_KEY_SIZE - 1);
-	memcpy(answer.value, data, size < KVP_VALUE_SIZE - 1 ? size : KVP_VALUE_SIZE - 1);
+	if (size) {
+		memcpy(answer.key, data, size < KVP_KEY_SIZE - 1 ? size : KVP_KEY_SIZE - 1);
+		memcpy(answer.value, data, size < KVP_VALUE_SIZE - 1 ? size : KVP_VALUE_SIZE - 1);
+	}
 	if (!*answer.key)
 		answer.key[0] = 'k';
 	memcpy(answer.ip.adapter, "a", 2);

@@ -8,6 +8,7 @@ SCENARIO_TESTS = \
 	%D%/test-dynmem-restart \
 	%D%/test-timesync \
 	%D%/test-fcopy \
+	%D%/test-kvp \
 	%D%/test-vss
 
 check_PROGRAMS += $(SCENARIO_TESTS)
@@ -26,6 +27,8 @@ DYNMEM_WORLD = %D%/dynmem-world.c %D%/dynmem-world.h
 	host/libhost.a services/libservices.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fcopy_LDADD = \
 	services/libservices.a host/libhost.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_kvp_LDADD = \
+	host/libhost.a services/libservices.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_vss_LDADD = \
 	vss/libvss.a host/libhost.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 

@@ -79,6 +79,7 @@ UNIT_TESTS = \
 	%D%/test-kvp \
 	%D%/test-kvp-device \
 	%D%/test-kvp-ip-files \
+	%D%/test-kvp-host \
 	%D%/test-kvp-wire \
 	%D%/test-kvp-keys \
 	%D%/test-kvp-faults \
@@ -203,6 +204,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_kvp_ip_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_kvp_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_kvp_device_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_kvp_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_kvp_wire_LDADD = services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_lab_LDADD = host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ledger_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
