@@ -6,7 +6,7 @@
 
 /*
  * The journal of the pool files: what is about to be written into one of them, so that it can be
- * written again after a kill or a power cut. docs/PROTOCOL-kvp.md has the format.
+ * written again after a kill or a power cut. docs/PROTOCOL-kvp-pools.md has the format.
  */
 
 enum {

@@ -2,7 +2,7 @@
 # of each; both print lines and leave a JSON file. `make check` only shows that they work.
 
 check_LIBRARIES = %D%/libbench.a
-BENCHES = %D%/bench-daemon %D%/bench-fcopy %D%/bench-freeze %D%/bench-pages %D%/bench-ring
+BENCHES = %D%/bench-daemon %D%/bench-fcopy %D%/bench-freeze %D%/bench-kvp %D%/bench-pages %D%/bench-ring
 check_PROGRAMS += $(BENCHES)
 
 %C%_libbench_a_SOURCES = %D%/bench.c %D%/bench.h
@@ -20,6 +20,9 @@ check_PROGRAMS += $(BENCHES)
 	%D%/writers.c %D%/writers.h
 %C%_bench_freeze_LDADD = %D%/libbench.a host/libhost_sys.a vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+
+%C%_bench_kvp_SOURCES = %D%/bench-kvp.c
+%C%_bench_kvp_LDADD = %D%/libbench.a services/libservices.a base/libbase.a
 
 %C%_bench_pages_SOURCES = %D%/bench-pages.c
 %C%_bench_pages_LDADD = %D%/libbench.a balloon/libballoon_sys.a balloon/libballoon.a \
@@ -45,6 +48,13 @@ EXTRA_DIST += %D%/standin/hv_fcopy_device.c
 check_DATA += %D%/hv_vss_device.so
 CLEANFILES += %D%/hv_vss_device.so
 EXTRA_DIST += %D%/freeze.sh %D%/host.sh %D%/standin/hv_vss_device.c
+%D%/hv_kvp_device.so: %D%/standin/hv_kvp_device.c
+	@$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) -std=gnu17 $(WARN_CFLAGS) -O2 -D_GNU_SOURCE -fPIC -shared -o $@ $(srcdir)/%D%/standin/hv_kvp_device.c -ldl
+
+check_DATA += %D%/hv_kvp_device.so %D%/hv_vss_device.so
+CLEANFILES += %D%/hv_kvp_device.so %D%/hv_vss_device.so
+EXTRA_DIST += %D%/freeze.sh %D%/standin/hv_kvp_device.c %D%/standin/hv_vss_device.c
 
 EXTRA_DIST += %D%/performance.md.in %D%/plot.awk %D%/report %D%/run
 

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * bench-kvp BUILD: key-value exchange with 100, 1000 and 10 000 keys, beside the stock hv_kvp_daemon.
+ * Both run as they are, with a socket for the kernel's character device (standin/hv_kvp_device.c); this
+ * process plays the driver and asks one request after the other, as the kernel does.
+ *
+ *   kvp_get_N        one value, of a key at random
+ *   kvp_set_N        a new value for a key at random; hvguestd answers when it is on the disk, the
+ *                    stock daemon never waits for one
+ *   kvp_enumerate_N  all entries. The stock daemon reads the whole file for each of them, which takes a
+ *                    minute with 10 000: there it is asked for every STEPth, and the time is multiplied
+ *
+ * The pools are in BENCH_DIR, or else /var/tmp: on a disk. Each round asks one daemon and then the
+ * other, by turns the one first and the other.
+ */
+
+#include "base/clock.h"
+#include "services/kvp_device.h"
+#include "services/kvp_record.h"
+#include "tests/bench/bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define STOCK "/usr/sbin/hv_kvp_daemon"
+
+enum {
+	PATIENCE_MS = 60000,
+	HV_KVP_FD = 9,
+	REGISTER1 = 100,     /* Linux include/uapi/linux/hyperv.h */
+	GET_VALUE = 532,     /* where the kernel takes values from */
+	VALUE_SIZE_AT = 12,
+};
+
+struct daemon {
+	const char *name;
+	pid_t pid;
+	int fd;
+	char dir[128];
+};
+
+static char work_dir[128];
+static const char *build;
+static uint64_t seed = 88172645463325252u;
+
+static uint32_t below(uint32_t n)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (uint32_t)((seed >> 32) % n);
+}
+
+static void key_of(uint32_t number, char key[KVP_KEY_SIZE])
+{
+	snprintf(key, KVP_KEY_SIZE, "key-%06u", number);
+}
+
+/* --- the daemons --- */
+
+static void fill_pool(const struct daemon *d, uint32_t n)
+{
+	uint8_t record[KVP_RECORD_SIZE];
+	char path[256], key[KVP_KEY_SIZE];
+	FILE *file;
+
+	if (mkdir(d->dir, 0755) < 0 && errno != EEXIST)
+		bench_die(d->dir, errno);
+	snprintf(path, sizeof(path), "%s/.kvp_pool_0", d->dir);
+	file = fopen(path, "we");
+	if (!file)
+		bench_die(path, errno);
+	for (uint32_t i = 0; i < n; i++) {
+		key_of(i, key);
+		kvp_record_write(record, key, "a value as they are");
+		if (fwrite(record, sizeof(record), 1, file) != 1)
+			bench_die(path, errno);
+	}
+	if (fflush(file) || fsync(fileno(file)) || fclose(file))
+		bench_die(path, errno);
+}
+
+static void run(const struct daemon *d, char **argv, int fd)
+{
+	char preload[512], log[256];
+	int out;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(log, sizeof(log), "%s.log", d->dir);
+	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	(void)dup2(out, STDOUT_FILENO);
+	(void)dup2(out, STDERR_FILENO);
+	(void)dup2(fd, HV_KVP_FD);
+	snprintf(preload, sizeof(preload), "%s/tests/bench/hv_kvp_device.so", build);
+	(void)setenv("LD_PRELOAD", preload, 1);
+	(void)setenv("HV_KVP_FD", "9", 1);
+	(void)setenv("HV_KVP_DIR", d->dir, 1);
+	execv(argv[0], argv);
+	_exit(127);
+}
+
+static void receive(struct daemon *d, uint8_t message[KVP_DEVICE_MESSAGE_SIZE])
+{
+	struct pollfd p = {.fd = d->fd, .events = POLLIN};
+
+	if (poll(&p, 1, PATIENCE_MS) != 1 ||
+	    recv(d->fd, message, KVP_DEVICE_MESSAGE_SIZE, 0) != KVP_DEVICE_MESSAGE_SIZE)
+		bench_die(d->name, errno ? errno : ETIMEDOUT);
+}
+
+static void send_message(struct daemon *d, const uint8_t message[KVP_DEVICE_MESSAGE_SIZE])
+{
+	if (send(d->fd, message, KVP_DEVICE_MESSAGE_SIZE, MSG_NOSIGNAL) != KVP_DEVICE_MESSAGE_SIZE)
+		bench_die(d->name, errno);
+}
+
+static void start(struct daemon *d, char **argv)
+{
+	uint8_t message[KVP_DEVICE_MESSAGE_SIZE];
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		bench_die("socketpair", errno);
+	d->fd = fds[0];
+	d->pid = fork();
+	if (d->pid < 0)
+		bench_die("fork", errno);
+	if (d->pid == 0)
+		run(d, argv, fds[1]);
+	(void)close(fds[1]);
+	receive(d, message);
+	if (message[0] != REGISTER1)
+		bench_die(d->name, EPROTO);
+	snprintf((char *)message + KVP_HEADER_SIZE, KVP_KEY_SIZE, "3.1");
+	send_message(d, message);
+}
+
+static void start_ours(struct daemon *d)
+{
+	static char path[512], run_dir[256], freezer[512], keeper[512];
+	char *argv[] = {path,	    (char[]){"--kvp-dir"},  d->dir,
+			(char[]){"--run-dir"}, run_dir,	    (char[]){"--state-dir"}, run_dir,
+			(char[]){"--freezer"}, freezer,	    (char[]){"--keeper"},    keeper,
+			(char[]){"--hotplug"}, (char[]){"off"}, (char[]){"--memory"}, (char[]){"no"},
+			NULL};
+
+	snprintf(path, sizeof(path), "%s/daemon/hvguestd", build);
+	snprintf(run_dir, sizeof(run_dir), "/dev/shm/%s", strrchr(work_dir, '/') + 1);
+	snprintf(freezer, sizeof(freezer), "%s/fsfreeze/hvguest-freezer", build);
+	snprintf(keeper, sizeof(keeper), "%s/balloon/hvguest-keeper", build);
+	start(d, argv);
+}
+
+static void start_theirs(struct daemon *d)
+{
+	char *argv[] = {(char[]){STOCK}, (char[]){"-n"}, NULL};
+
+	start(d, argv);
+}
+
+static void stop(struct daemon *d)
+{
+	(void)kill(d->pid, SIGTERM);
+	(void)waitpid(d->pid, NULL, 0);
+	(void)close(d->fd);
+}
+
+/* --- requests --- */
+
+/* The answer is checked by its status, and whether there is something at @text_at (0: no matter). */
+static void ask(struct daemon *d, uint8_t message[KVP_DEVICE_MESSAGE_SIZE], size_t text_at)
+{
+	uint32_t status;
+
+	send_message(d, message);
+	receive(d, message);
+	memcpy(&status, message, sizeof(status));
+	if (status != 0 || (text_at && message[text_at] == '\0'))
+		bench_die(d->name, EPROTO);
+}
+
+static void put_u32(uint8_t *p, uint32_t value)
+{
+	memcpy(p, &value, sizeof(value));
+}
+
+static void get_one(struct daemon *d, uint32_t n)
+{
+	uint8_t message[KVP_DEVICE_MESSAGE_SIZE] = {KVP_GET, 0};
+	char key[KVP_KEY_SIZE];
+
+	key_of(below(n), key);
+	/* The kernel says 0 here, and then the stock daemon copies nothing. */
+	put_u32(message + VALUE_SIZE_AT, KVP_VALUE_SIZE);
+	put_u32(message + 8, (uint32_t)strlen(key) + 1);
+	snprintf((char *)message + 16, KVP_KEY_SIZE, "%s", key);
+	ask(d, message, 0);
+}
+
+static void set_one(struct daemon *d, uint32_t n)
+{
+	uint8_t message[KVP_DEVICE_MESSAGE_SIZE] = {KVP_SET, 0};
+	char key[KVP_KEY_SIZE];
+	int len;
+
+	key_of(below(n), key);
+	put_u32(message + 8, (uint32_t)strlen(key) + 1);
+	snprintf((char *)message + 16, KVP_KEY_SIZE, "%s", key);
+	len = snprintf((char *)message + 528, KVP_VALUE_SIZE, "value %u of many", below(1000000));
+	put_u32(message + VALUE_SIZE_AT, (uint32_t)len + 1);
+	ask(d, message, 0);
+}
+
+static void enumerate_one(struct daemon *d, uint32_t index)
+{
+	uint8_t message[KVP_DEVICE_MESSAGE_SIZE] = {KVP_ENUMERATE, 0};
+
+	put_u32(message + KVP_HEADER_SIZE, index);
+	ask(d, message, GET_VALUE);
+}
+
+/* --- figures --- */
+
+/* Microseconds for each of @count calls. */
+static double time_calls(struct daemon *d, void (*call)(struct daemon *d, uint32_t n), uint32_t n,
+			 uint64_t count)
+{
+	uint64_t begin_ns = clock_monotonic_ns();
+
+	for (uint64_t i = 0; i < count; i++)
+		call(d, n);
+	return (double)(clock_monotonic_ns() - begin_ns) / 1e3 / (double)count;
+}
+
+/* Milliseconds for all of @n entries, if each @step-th is asked for. */
+static double time_all(struct daemon *d, uint32_t n, uint32_t step)
+{
+	uint64_t begin_ns = clock_monotonic_ns();
+
+	for (uint32_t i = 0; i < n; i += step)
+		enumerate_one(d, i);
+	return (double)(clock_monotonic_ns() - begin_ns) / 1e6 * step;
+}
+
+struct pair {
+	struct bench_series ours, theirs;
+};
+
+static void print_pair(const char *what, uint32_t n, const struct pair *pair, const char *unit)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "kvp_%s_%u", what, n);
+	bench_print(name, &pair->ours, unit, BENCH_SMALLER);
+	snprintf(name, sizeof(name), "kvp_%s_%u_hv_kvp_daemon", what, n);
+	bench_print(name, &pair->theirs, unit, BENCH_SMALLER);
+	snprintf(name, sizeof(name), "kvp_%s_%u_vs_hv_kvp_daemon", what, n);
+	bench_print_ratio(name, &pair->ours, &pair->theirs, BENCH_SMALLER);
+}
+
+static void measure_calls(struct daemon *ours, struct daemon *theirs, const char *what,
+			  void (*call)(struct daemon *d, uint32_t n), uint32_t n, uint64_t count)
+{
+	static struct pair pair;
+
+	pair = (struct pair){0};
+	for (uint64_t round = bench_choose(9, 5, 1); round > 0; round--) {
+		if (round % 2)
+			bench_add(&pair.ours, time_calls(ours, call, n, count));
+		bench_add(&pair.theirs, time_calls(theirs, call, n, count));
+		if (round % 2 == 0)
+			bench_add(&pair.ours, time_calls(ours, call, n, count));
+	}
+	print_pair(what, n, &pair, "us");
+}
+
+static void measure_all(struct daemon *ours, struct daemon *theirs, uint32_t n)
+{
+	static struct pair pair;
+	uint32_t step = n < 10000 ? 1 : (uint32_t)bench_choose(500, 2000, 5000);
+
+	pair = (struct pair){0};
+	for (uint64_t round = bench_choose(7, 3, 1); round > 0; round--) {
+		if (round % 2)
+			bench_add(&pair.ours, time_all(ours, n, 1));
+		bench_add(&pair.theirs, time_all(theirs, n, step));
+		if (round % 2 == 0)
+			bench_add(&pair.ours, time_all(ours, n, 1));
+	}
+	print_pair("enumerate", n, &pair, "ms");
+}
+
+static void measure(uint32_t n)
+{
+	struct daemon ours = {.name = "hvguestd"}, theirs = {.name = "hv_kvp_daemon"};
+	uint64_t count = n < 1000 ? 200 : n < 10000 ? 50 : 10;
+
+	snprintf(ours.dir, sizeof(ours.dir), "%.100s/ours-%u", work_dir, n);
+	snprintf(theirs.dir, sizeof(theirs.dir), "%.100s/theirs-%u", work_dir, n);
+	fill_pool(&ours, n);
+	fill_pool(&theirs, n);
+	start_ours(&ours);
+	start_theirs(&theirs);
+	measure_calls(&ours, &theirs, "get", get_one, n, bench_choose(count, count, 3));
+	measure_calls(&ours, &theirs, "set", set_one, n, bench_choose(count, count, 3));
+	measure_all(&ours, &theirs, n);
+	stop(&ours);
+	stop(&theirs);
+}
+
+static void remove_work_dir(void)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "rm -rf %.120s /dev/shm/%.100s", work_dir,
+		 strrchr(work_dir, '/') + 1);
+	(void)!system(command);
+}
+
+int main(int argc, char **argv)
+{
+	const char *dir = getenv("BENCH_DIR");
+
+	if (argc != 2) {
+		fputs("usage: bench-kvp BUILD\n", stderr);
+		return 2;
+	}
+	build = argv[1];
+	if (geteuid() != 0 || access(STOCK, X_OK) != 0) {
+		bench_skip("kvp_*", geteuid() != 0 ? "needs root" : "needs hv_kvp_daemon (hyperv-daemons)");
+		return 0;
+	}
+	snprintf(work_dir, sizeof(work_dir), "%s/hvguest-bench.XXXXXX", dir ? dir : "/var/tmp");
+	if (!mkdtemp(work_dir))
+		bench_die(work_dir, errno);
+	measure(100);
+	if (bench_mode() != BENCH_MINIMAL)
+		measure(1000);
+	measure(10000);
+	if (bench_mode() == BENCH_MINIMAL)
+		bench_skip("kvp_*_1000*", "left out in a minimal run");
+	remove_work_dir();
+	return 0;
+}
