@@ -4,8 +4,7 @@
  * Giving an adapter other addresses.
  *
  *     manager          file                                                        made to count by
- *     networkd         /etc/systemd/network/05-hvguest-IF.network                  networkctl reload,
- *                                                                                  reconfigure
+ *     networkd         /etc/systemd/network/05-hvguest-IF.network                  networkctl reload
  *     NetworkManager   /etc/NetworkManager/system-connections/hvguest-IF.nmconnection   nmcli connection
  *                                                                                  load, up
  *     netplan          /etc/netplan/90-hvguest-IF.yaml                             netplan apply
@@ -20,8 +19,8 @@
  *   1. every file that will change goes into the record, which is on the disk before the first change
  *   2. files are written beside and renamed
  *   3. the manager's own command makes them count; no shell is involved
- *   4. the kernel must have all the addresses within IP_APPLY_SECONDS, for commands succeed when they
- *      have been understood
+ *   4. the kernel must have all the addresses, and keep them for a moment, within IP_APPLY_SECONDS, for
+ *      commands succeed when they have been understood
  *   5. the record goes; or, when anything went wrong, the files are put back and made to count
  *
  * If the process ends in between, the record is found by the next one (ip_apply_recover()).
@@ -51,7 +50,9 @@
 enum {
 	FILES_MAX = 64,
 	FILE_SIZE_MAX = 256 * 1024, /* bytes of a file that is put back */
+	OWNER_SECONDS = 5,          /* until an adapter that nobody has is nobody's */
 	LOOK_MS = 100,              /* between looks at the addresses */
+	LOOKS = 3,                  /* in a row that must find all of them */
 };
 
 /* A file as it was before. */
@@ -286,8 +287,8 @@ static int write_record(const struct change *c)
 
 static int read_record(struct change *c)
 {
-	const char *interface, *connection, *path, *text;
-	json_t *record = json_load_file(c->system->record, 0, NULL), *files, *file;
+	const char *interface, *connection, *path;
+	json_t *record = json_load_file(c->system->record, 0, NULL), *files, *file, *text;
 	int manager, mode, r = -EINVAL;
 	size_t i;
 
@@ -301,13 +302,18 @@ static int read_record(struct change *c)
 	json_array_foreach(files, i, file) {
 		struct old_file *old = &c->files[c->n_files];
 
-		if (i == FILES_MAX || json_unpack(file, "{s:s, s:i, s:s?}", "path", &path, "mode", &mode,
-						  "text", &text) < 0)
+		if (i == FILES_MAX ||
+		    json_unpack(file, "{s:s, s:i, s:o}", "path", &path, "mode", &mode, "text", &text) < 0)
 			goto out;
 		snprintf(old->path, sizeof(old->path), "%s", path);
 		old->mode = (mode_t)mode & 07777;
-		old->text = text ? strdup(text) : NULL;
 		c->n_files++;
+		if (json_is_null(text))
+			continue;
+		old->text = json_is_string(text) ? strdup(json_string_value(text)) : NULL;
+		/* Without its text it would be removed. */
+		if (!old->text)
+			goto out;
 	}
 	r = 0;
 out:
@@ -417,8 +423,8 @@ static int make_files_count(struct change *c)
 
 	switch (c->owner.manager) {
 	case NET_MANAGER_NETWORKD:
-		r = run(c, "networkctl", "reload", NULL);
-		return r ? r : run(c, "networkctl", "reconfigure", c->adapter.name, NULL);
+		/* It configures those interfaces anew whose file has changed. */
+		return run(c, "networkctl", "reload", NULL);
 	case NET_MANAGER_NETWORKMANAGER:
 		kvp_ip_uuid(c->adapter.mac, uuid);
 		r = run(c, "nmcli", "connection", "load", c->files[0].path, NULL);
@@ -508,8 +514,9 @@ static int wait_for_addresses(struct change *c, const struct kvp_ip_info *info)
 	char text[KVP_ADDRESS_TEXT_SIZE];
 	size_t missing = 0;
 
-	while (!has_all(c, info, &missing)) {
-		if (clock_monotonic_ns() >= c->deadline_ns) {
+	for (unsigned looks = 0; looks < LOOKS;) {
+		looks = has_all(c, info, &missing) ? looks + 1 : 0;
+		if (looks == 0 && clock_monotonic_ns() >= c->deadline_ns) {
 			kvp_address_format(&info->addresses[missing].address, text);
 			complain(c, "%s did not come to be on %s within %d seconds", text,
 				 c->adapter.name, IP_APPLY_SECONDS);
@@ -595,6 +602,19 @@ static int apply(struct change *c, const struct kvp_ip_info *info)
 	return remove_file(c->system->record);
 }
 
+/* A host may ask early in the boot: managers are given a moment to say what is theirs. */
+static void find_owner(struct change *c)
+{
+	uint64_t until = clock_monotonic_ns() + OWNER_SECONDS * NS_PER_SECOND;
+
+	for (;;) {
+		adapters_owner(&c->system->adapters, &c->adapter, &c->owner);
+		if (c->owner.manager != NET_MANAGER_NONE || clock_monotonic_ns() >= until)
+			return;
+		(void)poll(NULL, 0, LOOK_MS);
+	}
+}
+
 int ip_apply(const struct ip_apply_system *system, const struct adapter *adapter,
 	     const struct kvp_ip_info *info, char *ret_problem)
 {
@@ -605,7 +625,7 @@ int ip_apply(const struct ip_apply_system *system, const struct adapter *adapter
 	};
 	int r;
 
-	adapters_owner(&system->adapters, adapter, &c.owner);
+	find_owner(&c);
 	r = apply(&c, info);
 	free_files(&c);
 	memcpy(ret_problem, c.problem, IP_APPLY_PROBLEM_SIZE);

@@ -46,6 +46,8 @@ struct ip_injection {
 
 	uint64_t changes;
 	uint64_t failures;
+	bool told_off;     /* said once, for a host may ask as often as it likes */
+	bool told_invalid;
 	uint64_t last_ns; /* when it ended; meaningless before the first */
 };
 
@@ -221,14 +223,18 @@ int ip_injection_set(struct ip_injection *i, const struct kvp_ip_info *info,
 	int r;
 
 	if (!i->allowed) {
-		log_warning("network: the host sets addresses, and is refused: ip_injection = yes in "
-			    "section [kvp] allows it");
+		if (!i->told_off)
+			log_warning("network: the host sets addresses, and is refused: ip_injection = yes "
+				    "in section [kvp] allows it");
+		i->told_off = true;
 		return IP_INJECTION_OFF;
 	}
 	if (i->jobs)
 		return IP_INJECTION_BUSY;
 	if (kvp_ip_check(info, &why)) {
-		log_warning("network: the host sets %s: nothing is changed", why);
+		if (!i->told_invalid)
+			log_warning("network: the host sets %s: nothing is changed", why);
+		i->told_invalid = true;
 		return IP_INJECTION_INVALID;
 	}
 	if (addresses_list(&list, &n))

@@ -59,6 +59,8 @@ SYSTEM_TESTS = \
 	%D%/test-hooks.sh \
 	%D%/test-images.sh \
 	%D%/test-ip-files.sh \
+	%D%/test-ip-injection.sh \
+	%D%/test-kvp-keys.sh \
 	%D%/test-incremental.sh \
 	%D%/test-kvp-crash.sh \
 	%D%/test-kvp-pools.sh \
