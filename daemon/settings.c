@@ -653,7 +653,7 @@ const struct setting settings[] = {
 		.option = "takeover",
 		.argument = "SERVICE[,SERVICE...]",
 		.help = "without a lab host, take the VMBus devices of these services (heartbeat, "
-			"vss, kvp, dynmem, shutdown, timesync) from the kernel's drivers; they are "
+			"vss, kvp, fcopy, dynmem, shutdown, timesync) from the kernel's drivers; they are "
 			"given back when hvguestd ends",
 		.value_help = "none",
 		.set = add_takeover,

@@ -2,6 +2,7 @@
 
 check_PROGRAMS += \
 	%D%/fleet \
+	%D%/fcopy-device \
 	%D%/freezer-driver \
 	%D%/kvp-crash \
 	%D%/kvp-power \
@@ -17,6 +18,8 @@ check_PROGRAMS += \
 %C%_fleet_LDADD = \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a balloon/libballoon.a \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+%C%_fcopy_device_SOURCES = %D%/fcopy-device.c %D%/fuse-device.c %D%/fuse-device.h
+%C%_fcopy_device_LDADD = services/libservices.a base/libbase.a
 %C%_freezer_driver_LDADD = \
 	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a $(MOUNT_LIBS)
 # Between the store and its files.
@@ -52,6 +55,7 @@ SYSTEM_TESTS = \
 	%D%/test-cli.sh \
 	%D%/test-disks.sh \
 	%D%/test-fcopy.sh \
+	%D%/test-fcopy-device.sh \
 	%D%/test-floor.sh \
 	%D%/test-freeze-faults.sh \
 	%D%/test-freezer.sh \
