@@ -6,6 +6,7 @@ EXTRA_DIST += \
 	%D%/performance-freeze.svg \
 	%D%/PROTOCOL-dynmem.md \
 	%D%/PROTOCOL-fcopy.md \
+	%D%/PROTOCOL-kvp.md \
 	%D%/PROTOCOL-kvp-pools.md \
 	%D%/PROTOCOL-timesync.md \
 	%D%/PROTOCOL-vmbus.md \
