@@ -13,6 +13,7 @@
  *
  *     event: host      {"guests", "assigned", "demand", "free", "budget", "missing", ...}, in MiB
  *     event: guests    [[name, assigned, demand, available, target, pressure %, flags, why], ...]
+ *     event: reset     what follows is the whole board
  *     event: gone      [name, ...]
  *
  * Flags: 1 does not obey, 2 by hand, 4 heartbeat lost, 8 a backup is under way.
@@ -367,6 +368,12 @@ static void get_page(struct httpd_request *request, void *user)
 	httpd_reply(request, 200, "text/html; charset=utf-8", page_html, page_html_size());
 }
 
+/* Whether memory is moved for this reason: "(acts)" in policy/balancer.h. */
+static bool acts(enum balancer_reason reason)
+{
+	return reason >= BALANCER_WHY_GROW && reason <= BALANCER_WHY_MANUAL;
+}
+
 /* The texts of the reasons, which events name by their numbers. */
 static void get_reasons(struct httpd_request *request, void *user)
 {
@@ -374,8 +381,9 @@ static void get_reasons(struct httpd_request *request, void *user)
 
 	(void)user;
 	for (int i = 0; i < BALANCER_N_WHYS; i++)
-		json_array_append_new(texts,
-				      json_string(balancer_reason_text((enum balancer_reason)i)));
+		json_array_append_new(
+			texts, json_pack("{s:s, s:b}", "text", balancer_reason_text((enum balancer_reason)i),
+					 "acts", acts((enum balancer_reason)i)));
 	httpd_reply_json(request, 200, texts);
 }
 

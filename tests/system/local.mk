@@ -56,6 +56,7 @@ SYSTEM_TESTS = \
 	%D%/test-disks.sh \
 	%D%/test-fcopy.sh \
 	%D%/test-fcopy-device.sh \
+	%D%/test-dashboard.sh \
 	%D%/test-floor.sh \
 	%D%/test-freeze-faults.sh \
 	%D%/test-freezer.sh \
@@ -100,4 +101,4 @@ RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
 
 TESTS += $(RUN_SYSTEM_TESTS)
 dist_check_SCRIPTS += $(SYSTEM_TESTS)
-EXTRA_DIST += tests/data/ip %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
+EXTRA_DIST += tests/data/ip %D%/browser.sh %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
