@@ -355,6 +355,8 @@ static void add_report(json_t *status, const struct guest_memory *g,
 
 	json_object_set_new(status, "committed_bytes", json_integer(bytes(s->report.committed_pages)));
 	json_object_set_new(status, "available_bytes", json_integer(bytes(s->report.available_pages)));
+	json_object_set_new(status, "swapped_bytes",
+			    json_integer(bytes(s->report.page_file_write_pages)));
 	json_object_set_new(status, "demand_bytes", json_integer(bytes(place(g)->demand_pages)));
 	json_object_set_new(status, "pressure_percent", json_integer(place(g)->decision.pressure_percent));
 	json_object_set_new(status, "wanted_bytes", json_integer(bytes(place(g)->decision.wanted_pages)));
@@ -371,6 +373,9 @@ static void add_settings(json_t *status, const struct guest_memory *g,
 	json_object_set_new(status, "faults", json_integer(s->stats.faults));
 	json_object_set_new(status, "minimum_bytes", json_integer(bytes(place(g)->limits.minimum_pages)));
 	json_object_set_new(status, "maximum_bytes", json_integer(bytes(place(g)->limits.maximum_pages)));
+	json_object_set_new(status, "startup_bytes", json_integer(bytes(place(g)->limits.startup_pages)));
+	json_object_set_new(status, "buffer_percent", json_integer(place(g)->limits.buffer_percent));
+	json_object_set_new(status, "weight", json_integer(place(g)->limits.weight));
 	if (place(g)->manual)
 		json_object_set_new(status, "by_hand_bytes",
 				    json_integer(bytes(place(g)->manual_pages)));

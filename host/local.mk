@@ -62,6 +62,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/host.h \
 	%D%/host_vms.c \
 	%D%/hvhost.c \
+	%D%/plot.c %D%/plot.h \
 	%D%/serve.c \
 	%D%/verb_backup.c \
 	%D%/verb_balance.c \
@@ -70,6 +71,8 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/verb_memory.c \
 	%D%/verb_kvp.c \
 	%D%/verb_power.c \
+	%D%/verb_record.c \
+	%D%/verb_simulate.c \
 	%D%/verb_status.c \
 	%D%/verb_time.c \
 	%D%/verbs.h

@@ -18,6 +18,7 @@ int verb_copy(int argc, char **argv);
 int verb_memory(int argc, char **argv);
 int verb_why(int argc, char **argv);
 int verb_balance(int argc, char **argv);
+int verb_record(int argc, char **argv);
 int verb_shutdown(int argc, char **argv);
 int verb_reboot(int argc, char **argv);
 int verb_hibernate(int argc, char **argv);
@@ -28,3 +29,7 @@ int verb_offer(int argc, char **argv);
 int verb_save(int argc, char **argv);
 int verb_restore(int argc, char **argv);
 int verb_move(int argc, char **argv);
+
+/* Without a host. */
+int verb_simulate(int argc, char **argv);
+int verb_replay(int argc, char **argv);

@@ -54,6 +54,11 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 void balancer_settings_init(struct balancer_settings *settings)
 {
 	*settings = (struct balancer_settings){
@@ -608,6 +613,8 @@ int balancer_report(struct balancer *b, uint32_t guest, const struct balancer_re
 	g->report = *report;
 	if (g->lies & BALANCER_LIE_AVAILABLE)
 		g->report.available_pages = UINT64_MAX;
+	if (g->refused_available_pages == UINT64_MAX && g->running == BALANCER_NONE)
+		g->refused_available_pages = g->report.available_pages;
 	if (report->swapped_pages >= STALL_SWAPPED_PAGES)
 		g->stalled_ns = b->now_ns;
 	g->has_report = true;
@@ -722,19 +729,25 @@ int balancer_moved(struct balancer *b, uint32_t guest, enum balancer_kind kind, 
 	return 0;
 }
 
-/* A moving average over the last four operations or so. */
+/*
+ * A moving average over the last four operations or so. One that was done sooner than an order may
+ * take says that the guest is at least that fast, not that it is no faster: small ones are slow for
+ * other reasons.
+ */
 static void measure_speed(const struct balancer *b, struct balancer_guest *g)
 {
 	uint64_t *speed = g->running == BALANCER_GROW ? &g->grow_pages_per_s
 						      : &g->shrink_pages_per_s;
-	uint64_t ms = (b->now_ns - g->started_ns) / MILLISECOND_NS, now;
+	uint64_t ns = b->now_ns - g->started_ns, ms = ns / MILLISECOND_NS, now;
 
 	if (g->moved_pages < SPEED_MIN_PAGES)
 		return;
 	now = min_u64(g->moved_pages, BALANCER_PAGES_MAX) * 1000 / (ms > 0 ? ms : 1);
-	*speed = *speed > 0 ? (3 * *speed + now) / 4 : now;
-	if (*speed == 0)
-		*speed = 1;
+	now = now > 0 ? now : 1;
+	if (ns > BALANCER_SLEW_NS)
+		*speed = *speed > 0 ? (3 * *speed + now) / 4 : now;
+	else if (*speed > 0)
+		*speed = max_u64(*speed, max_u64(now, g->asked_pages));
 }
 
 int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
@@ -750,6 +763,7 @@ int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
 	measure_speed(b, g);
 	book(b, g, g->assigned_pages, 0);
 	g->stats.refusals += g->moved_pages == 0;
+	g->refused_available_pages = UINT64_MAX; /* of the next report */
 	if (g->running == BALANCER_GROW)
 		g->stats.grown_pages += g->moved_pages;
 	else

@@ -75,7 +75,8 @@ struct balancer_settings {
 	uint64_t smoothing_ns;      /* time constant at which falling demand is believed; 0 = at once */
 	uint64_t short_smoothing_ns; /* the same, while memory is short */
 	uint64_t shrink_spacing_ns; /* from the end of any operation to the next unhurried shrinking */
-	uint64_t refused_hold_ns;   /* after an operation that moved nothing, until the next like it */
+	uint64_t refused_hold_ns;   /* after an operation that moved nothing, until the next like it at
+				     * the least; sixty times that if it has no more available then */
 	uint64_t obey_ns;           /* an operation without progress for so long is not obeyed */
 	uint64_t stalled_hold_ns;   /* after the last sign of a stall nothing is taken for so long */
 	uint64_t frozen_figures_ns; /* figures that stay the same to the page are not believed any more */
@@ -121,6 +122,7 @@ enum balancer_reason {
 	BALANCER_WHY_FROZEN_FIGURES, /* its figures have not changed by a page for too long */
 	BALANCER_WHY_REPORT_BEFORE,  /* the last report is older than the last operation */
 	BALANCER_WHY_AT_REST,
+	BALANCER_WHY_SPARE_KEPT,     /* has more than it wants, and nobody needs it */
 	BALANCER_WHY_AT_MINIMUM,
 	BALANCER_WHY_AT_MAXIMUM,
 	BALANCER_WHY_STALLING,       /* would be shrunk, but its tasks wait for memory */
@@ -130,6 +132,7 @@ enum balancer_reason {
 	BALANCER_WHY_AT_SHARE,       /* wants more, and has its share of what there is */
 	BALANCER_WHY_GROW,           /* (acts) */
 	BALANCER_WHY_GROW_PART,      /* (acts) with what the host has now */
+	BALANCER_WHY_SPARE,          /* (acts) gets of what nobody wants */
 	BALANCER_WHY_SHRINK,         /* (acts) */
 	BALANCER_WHY_TAKEN_FOR_OTHERS, /* (acts) the host is short, and others need it more */
 	BALANCER_WHY_BELOW_MINIMUM,  /* (acts) */
@@ -162,7 +165,7 @@ struct balancer_decision {
 	uint64_t ceiling_pages;    /* it can have this much */
 
 	uint64_t wanted_pages;     /* demand and buffer, within its bounds; 0 = unknown */
-	uint64_t goal_pages;       /* its share: wanted, or less if the host is short */
+	uint64_t goal_pages;       /* its share: wanted and spare, or less if the host is short */
 	uint64_t target_pages;     /* assigned, and what is ordered now */
 	uint32_t pressure_percent; /* demand / assigned, up to 9999; 0 = unknown */
 	uint32_t rest_percent;     /* the pressure at which demand and buffer just fit */
@@ -204,6 +207,7 @@ struct balancer_guest {
 	uint64_t progress_ns;
 	enum balancer_kind last;
 	uint64_t last_end_ns;
+	uint64_t refused_available_pages; /* what it had available when it last gave nothing */
 	uint64_t grow_pages_per_s;  /* measured; 0 = not yet */
 	uint64_t shrink_pages_per_s;
 	bool obeying;               /* false: an operation makes no progress */

@@ -5,15 +5,17 @@
  *
  *   1. look     at each guest: its demand, wanted = demand + buffer within its bounds, and the
  *               least (floor) and most (ceiling) that it could have after this pass.
- *   2. share    what there is. If all can have what they want, they do. Otherwise demands come
+ *   2. share    what there is. If all can have what they want, they do, and most of what is left is
+ *               theirs as spare; the host keeps a quarter of it. Otherwise demands come
  *               before buffers: guests get their demand, and the buffers are filled by weight; and
  *               if there is not enough for the demands either, those are filled by weight, max-min
  *               fair (policy/waterfill). While memory is short, falling demand is believed sooner.
- *   3. judge    each guest by its goal: who grows, who gives without hurry.
+ *   3. judge    each guest by its goal: who grows, who gives without hurry. For spare memory nobody
+ *               is asked, and an eighth of what a guest has is not worth a move.
  *   4. grant    from what is free in this moment: reservations first, in their order, then guests,
  *               those with the highest pressure first.
- *   5. demand   what is missing from those who have more than their goal, those with the lowest
- *               pressure first, and no more than is missing. What is on its way counts already.
+ *   5. demand   what is missing from those who have more than they want, or than their share if
+ *               memory is short, those with the lowest pressure first, and no more than is missing. What is on its way counts already.
  *
  * So memory is taken first and given when it is there. Step 4 uses the charges only, so that a goal,
  * however wrong, cannot exceed the budget.
@@ -28,8 +30,8 @@
  *   - Growing goes all the way. Unhurried shrinking goes in steps, with a pause before each.
  *   - A report counts only if it is younger than the last operation: in between, guest and host do
  *     not agree on how large the balloon is, and the difference would look like demand.
- *   - A guest that refused is left alone for a while. It has its own floor, and knows better. It is
- *     not rewarded: its share is what it would be if it had obeyed.
+ *   - A guest that moved nothing is left alone for a while; one that gave less than it was asked for is
+ *     not asked again until it has more available than it had then. It has its own floor.
  *   - No order is larger than what the guest moves in two seconds, by what was measured of it.
  *
  * A guest that cannot be moved now (it boots, is being backed up, does not report or obey) has what
@@ -50,10 +52,13 @@ enum {
 	STEP_MIN_PAGES = 32768,  /* 128 MiB: an unhurried step down, or a tenth of assigned if that is more */
 	MOVE_MIN_PAGES = 256,    /* 1 MiB: less is not worth a message */
 	DEAD_SHARE = 64,         /* of assigned: less is not worth a move while memory is short */
-	SLEW_SECONDS = 2,        /* of the guest's work in one order */
 	SLEW_MIN_PAGES = 8192,   /* 32 MiB */
 	SLEW_UNKNOWN_PAGES = 131072, /* 512 MiB, of a guest whose speed was not measured yet */
+	REFUSED_LONG = 60,       /* times refused_hold_ns, while it has not more available than then */
+	REFUSED_MORE_PAGES = 8192, /* 32 MiB more */
 	PRESSURE_MAX = 9999,     /* percent that is shown */
+	SPARE_KEPT = 4,          /* of what nobody wants the host keeps one part in so many */
+	SPARE_BAND = 8,          /* spare memory is moved for no less than that part of assigned */
 	KEY_BITS = 20,           /* of a pressure in a sort key, in hundredths of a percent */
 };
 
@@ -116,11 +121,31 @@ static uint64_t with_buffer(const struct balancer_guest *g, uint64_t demand_page
 
 /* Looking. */
 
+/* True if the guest gave less than it was asked for, and has no more to spare than it had then. */
+static bool has_given_all(const struct balancer_guest *g)
+{
+	uint64_t available = g->report.available_pages, then = g->refused_available_pages;
+
+	if (g->last != BALANCER_SHRINK || g->moved_pages + MOVE_MIN_PAGES > g->asked_pages)
+		return false;
+	return available < UINT64_MAX && (then == UINT64_MAX || available <= then + REFUSED_MORE_PAGES);
+}
+
+/* Until when the last refusal holds. */
+static uint64_t refused_until_ns(const struct balancer *b, const struct balancer_guest *g)
+{
+	uint64_t hold_ns = g->moved_pages == 0 ? b->settings.refused_hold_ns : 0;
+
+	if (has_given_all(g))
+		hold_ns = b->settings.refused_hold_ns * REFUSED_LONG;
+	return g->last_end_ns + hold_ns;
+}
+
+/* A guest that kept its memory keeps it until it has more of it to spare, or a long time has passed. */
 static bool was_refused(const struct balancer *b, const struct balancer_guest *g,
 			enum balancer_kind kind)
 {
-	return g->last == kind && g->moved_pages == 0 &&
-	       b->now_ns - g->last_end_ns < b->settings.refused_hold_ns;
+	return g->last == kind && g->running == BALANCER_NONE && b->now_ns < refused_until_ns(b, g);
 }
 
 static bool is_stalling(const struct balancer *b, const struct balancer_guest *g)
@@ -145,6 +170,14 @@ static void look_at_operation(const struct balancer *b, struct balancer_guest *g
 		return;
 	g->obeying = false;
 	g->stats.disobeyed++;
+}
+
+/* What it will have if the running operation ends well. */
+static uint64_t running_target(const struct balancer_guest *g)
+{
+	if (g->running != BALANCER_SHRINK || g->asked_pages <= g->moved_pages)
+		return g->charged_pages;
+	return g->assigned_pages - min_u64(g->asked_pages - g->moved_pages, g->assigned_pages);
 }
 
 /* Why nothing can be done with the guest in this pass; BALANCER_WHY_AT_REST if something can. */
@@ -214,7 +247,7 @@ static void look_at(struct balancer *b, uint32_t id, struct pass *pass)
 		.assigned_pages = g->assigned_pages,
 		.demand_pages = g->demand_pages,
 		.believed_pages = g->manual ? g->manual_pages : g->smoothed_pages,
-		.target_pages = g->assigned_pages,
+		.target_pages = running_target(g),
 		.rest_percent = (uint32_t)(rest_pressure(&g->limits) / 100),
 	};
 	if (g->has_report)
@@ -226,8 +259,8 @@ static void look_at(struct balancer *b, uint32_t id, struct pass *pass)
 
 	pass->slowly_pages += d->wanted_pages;
 	pass->floor_pages += d->floor_pages;
-	if (g->running == BALANCER_SHRINK && g->obeying && g->asked_pages > g->moved_pages)
-		pass->coming_pages += min_u64(g->asked_pages - g->moved_pages, g->assigned_pages);
+	if (g->running == BALANCER_SHRINK && g->obeying)
+		pass->coming_pages += g->assigned_pages - running_target(g);
 }
 
 /* Sharing. */
@@ -292,11 +325,47 @@ static void share_rest(struct balancer *b, uint64_t left)
 			b->guests[i].decision.goal_pages = b->needs[i] + b->shares[n++].pages;
 }
 
+/*
+ * All can have what they want. Most of what is left is theirs, too, in proportion to what each could
+ * use and to its weight: a demand that rises is met without waiting, and page cache is of use.
+ */
+static void share_spare(struct balancer *b, uint64_t left)
+{
+	uint64_t most = 1;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < b->n_ids; i++) {
+		const struct balancer_decision *d = &b->guests[i].decision;
+
+		if (b->guests[i].name)
+			most = max_u64(most, d->ceiling_pages - d->wanted_pages);
+	}
+	for (uint32_t i = 0; i < b->n_ids; i++) {
+		const struct balancer_guest *g = &b->guests[i];
+		uint64_t room = g->decision.ceiling_pages - g->decision.wanted_pages;
+
+		if (g->name)
+			b->shares[n++] = (struct waterfill_share){
+				.high = g->manual ? 0 : room,
+				.weight = 1 + (uint32_t)(g->limits.weight * room / most) * 9 / 10,
+			};
+	}
+	waterfill(b->shares, n, left - left / SPARE_KEPT);
+	n = 0;
+	for (uint32_t i = 0; i < b->n_ids; i++)
+		if (b->guests[i].name)
+			b->guests[i].decision.goal_pages += b->shares[n++].pages;
+}
+
 static void share(struct balancer *b, struct pass *pass)
 {
 	b->is_short = false;
-	if (!pass->is_limited || pass->slowly_pages <= pass->shared_pages)
+	if (!pass->is_limited)
 		return;
+	if (pass->slowly_pages <= pass->shared_pages) {
+		share_spare(b, pass->shared_pages - pass->slowly_pages);
+		return;
+	}
 	for (uint32_t i = 0; i < b->n_ids; i++)
 		if (b->guests[i].name)
 			look_closer(b, i, pass);
@@ -316,7 +385,7 @@ static void share(struct balancer *b, struct pass *pass)
 /* The most that one order may move. */
 static uint64_t slew_pages(const struct balancer *b, uint64_t pages_per_s)
 {
-	uint64_t pages = pages_per_s > 0 ? pages_per_s * SLEW_SECONDS : SLEW_UNKNOWN_PAGES;
+	uint64_t pages = pages_per_s > 0 ? pages_per_s * (BALANCER_SLEW_NS / SECOND_NS) : SLEW_UNKNOWN_PAGES;
 
 	return min_u64(max_u64(pages, SLEW_MIN_PAGES), b->settings.operation_max_pages);
 }
@@ -349,6 +418,12 @@ static uint64_t key_of(const struct balancer_guest *g, uint32_t id)
 	return min_u64(p, (UINT64_C(1) << KEY_BITS) - 1) << 32 | id;
 }
 
+/* What it keeps if others need it: its share, and nothing that it does not want. */
+static uint64_t kept_pages(const struct balancer_guest *g)
+{
+	return min_u64(g->decision.goal_pages, g->decision.wanted_pages);
+}
+
 /* It grows to its goal, if the host has the memory: step 4 says how far. */
 static void wants_to_grow(struct balancer *b, uint32_t id, enum balancer_reason reason,
 			  struct pass *pass)
@@ -357,11 +432,12 @@ static void wants_to_grow(struct balancer *b, uint32_t id, enum balancer_reason 
 
 	if (was_refused(b, g, BALANCER_GROW)) {
 		g->decision.reason = BALANCER_WHY_REFUSED;
-		g->decision.until_ns = g->last_end_ns + b->settings.refused_hold_ns;
+		g->decision.until_ns = refused_until_ns(b, g);
 		return;
 	}
 	g->decision.reason = reason;
-	pass->missing_pages += g->decision.goal_pages - g->assigned_pages;
+	if (kept_pages(g) > g->assigned_pages)
+		pass->missing_pages += kept_pages(g) - g->assigned_pages;
 	pass->is_hard |= is_starving(g) || reason == BALANCER_WHY_BELOW_MINIMUM;
 	b->growers[pass->n_growers++] = key_of(g, id);
 }
@@ -375,7 +451,7 @@ static void may_shrink(struct balancer *b, uint32_t id, uint64_t step_pages,
 
 	if (was_refused(b, g, BALANCER_SHRINK)) {
 		d->reason = BALANCER_WHY_REFUSED;
-		d->until_ns = g->last_end_ns + b->settings.refused_hold_ns;
+		d->until_ns = refused_until_ns(b, g);
 	} else if (is_stalling(b, g)) {
 		d->reason = BALANCER_WHY_STALLING;
 		d->until_ns = g->stalled_ns + b->settings.stalled_hold_ns;
@@ -417,7 +493,7 @@ static void judge_manual(struct balancer *b, uint32_t id, struct pass *pass)
 				    ? BALANCER_WHY_AT_SHARE
 				    : BALANCER_WHY_MANUAL_DONE;
 	if (d->reason == BALANCER_WHY_REFUSED)
-		d->until_ns = g->last_end_ns + b->settings.refused_hold_ns;
+		d->until_ns = refused_until_ns(b, g);
 }
 
 /* Pressure is above the band: it needs more. */
@@ -440,12 +516,36 @@ static void judge_needy(struct balancer *b, uint32_t id, struct pass *pass)
 		d->missing_pages = d->wanted_pages - min_u64(d->wanted_pages, g->assigned_pages);
 }
 
+/* It is not short of anything, and would get more of what nobody wants. */
+static bool is_below_spare(const struct balancer_guest *g)
+{
+	return g->decision.goal_pages >
+	       g->assigned_pages + max_u64(MOVE_MIN_PAGES, g->assigned_pages / SPARE_BAND);
+}
+
+static void judge_spare(struct balancer *b, uint32_t id, struct pass *pass)
+{
+	struct balancer_guest *g = &b->guests[id];
+
+	if (was_refused(b, g, BALANCER_GROW) || is_too_soon(b, g)) {
+		g->decision.reason = BALANCER_WHY_AT_REST;
+		return;
+	}
+	g->decision.reason = BALANCER_WHY_SPARE;
+	b->growers[pass->n_growers++] = key_of(g, id);
+}
+
 /* Pressure is below the band: it has more than it needs. */
 static void judge_idle(struct balancer *b, uint32_t id)
 {
 	struct balancer_guest *g = &b->guests[id];
 	struct balancer_decision *d = &g->decision;
+	uint64_t spare = d->goal_pages > d->wanted_pages ? g->assigned_pages / SPARE_BAND : 0;
 
+	if (spare > 0 && g->assigned_pages <= d->goal_pages + spare) {
+		d->reason = BALANCER_WHY_SPARE_KEPT;
+		return;
+	}
 	if (was_refused(b, g, BALANCER_SHRINK) || is_stalling(b, g))
 		may_shrink(b, id, 0, BALANCER_WHY_SHRINK);
 	else if (d->goal_pages + MOVE_MIN_PAGES > g->assigned_pages)
@@ -470,6 +570,8 @@ static void judge_by_demand(struct balancer *b, uint32_t id, struct pass *pass)
 		wants_to_grow(b, id, BALANCER_WHY_BELOW_MINIMUM, pass);
 	else if (now_pressure > rest + band)
 		judge_needy(b, id, pass);
+	else if (d->goal_pages > d->wanted_pages && is_below_spare(g))
+		judge_spare(b, id, pass);
 	else if (now_pressure + band < rest)
 		judge_idle(b, id);
 	else
@@ -480,7 +582,8 @@ static void judge_by_demand(struct balancer *b, uint32_t id, struct pass *pass)
 static bool can_give(const struct balancer *b, const struct balancer_guest *g)
 {
 	return !is_stalling(b, g) && !was_refused(b, g, BALANCER_SHRINK) &&
-	       g->assigned_pages > g->decision.goal_pages + MOVE_MIN_PAGES;
+	       g->decision.reason != BALANCER_WHY_SPARE &&
+	       g->assigned_pages > kept_pages(g) + MOVE_MIN_PAGES;
 }
 
 static void judge(struct balancer *b, uint32_t id, struct pass *pass)
@@ -560,18 +663,23 @@ static uint64_t grant(struct balancer *b, uint32_t id, uint64_t free_pages)
 {
 	struct balancer_guest *g = &b->guests[id];
 	struct balancer_decision *d = &g->decision;
-	uint64_t more = d->goal_pages - g->assigned_pages, pages;
+	uint64_t more = d->goal_pages - g->assigned_pages, pages, wanted;
 
+	wanted = max_u64(kept_pages(g), g->assigned_pages) - g->assigned_pages; /* without spare */
 	pages = min_u64(min_u64(more, grow_slew_pages(b, g)), free_pages);
 	d->free_pages = free_pages;
-	if (pages < min_u64(more, MOVE_MIN_PAGES)) {
-		d->reason = BALANCER_WHY_SHORT;
-		d->missing_pages = more;
+	if (pages < min_u64(more, MOVE_MIN_PAGES) && d->reason == BALANCER_WHY_SPARE) {
+		d->reason = BALANCER_WHY_AT_REST;
 		return free_pages;
 	}
-	if (pages == free_pages && pages < more) {
+	if (pages < min_u64(more, MOVE_MIN_PAGES)) {
+		d->reason = BALANCER_WHY_SHORT;
+		d->missing_pages = wanted;
+		return free_pages;
+	}
+	if (pages == free_pages && pages < wanted) {
 		d->reason = BALANCER_WHY_GROW_PART;
-		d->missing_pages = more - pages;
+		d->missing_pages = wanted - pages;
 	}
 	d->target_pages = g->assigned_pages + pages;
 	order(b, id);
@@ -595,7 +703,7 @@ static uint64_t demand_from(struct balancer *b, uint32_t id, uint64_t missing, b
 {
 	struct balancer_guest *g = &b->guests[id];
 	struct balancer_decision *d = &g->decision;
-	uint64_t surplus = g->assigned_pages - d->goal_pages, planned, pages;
+	uint64_t surplus = g->assigned_pages - kept_pages(g), planned, pages;
 
 	planned = g->assigned_pages - d->target_pages; /* without hurry; counted already */
 	if (!is_hard && surplus < g->assigned_pages / DEAD_SHARE)
@@ -707,7 +815,7 @@ static void pause_all(struct balancer *b)
 			.assigned_pages = g->assigned_pages,
 			.demand_pages = g->demand_pages,
 			.believed_pages = g->smoothed_pages,
-			.target_pages = g->assigned_pages,
+			.target_pages = running_target(g),
 			.pressure_percent = balancer_pressure_percent(g->demand_pages,
 								      g->assigned_pages),
 			.rest_percent = (uint32_t)(rest_pressure(&g->limits) / 100),

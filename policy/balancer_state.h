@@ -9,6 +9,9 @@
  * is decided) and balancer_text.c. The rules are in the first two.
  */
 
+/* What one order may take, by the speed that was measured of the guest. */
+#define BALANCER_SLEW_NS UINT64_C(2000000000)
+
 struct balancer_reservation {
 	char *name;
 	uint64_t pages;

@@ -31,6 +31,8 @@ const char *balancer_reason_text(enum balancer_reason reason)
 		[BALANCER_WHY_FROZEN_FIGURES] = "the guest's figures have stood still for too long to be true",
 		[BALANCER_WHY_REPORT_BEFORE] = "the guest has not reported since the last operation",
 		[BALANCER_WHY_AT_REST] = "the guest has what it needs and its buffer",
+		[BALANCER_WHY_SPARE_KEPT] = "the guest has more than it wants, and nobody else needs it",
+		[BALANCER_WHY_SPARE] = "the guest gets of what nobody wants",
 		[BALANCER_WHY_AT_MINIMUM] = "the guest needs less, but has its minimum",
 		[BALANCER_WHY_AT_MAXIMUM] = "the guest needs more, but has all that it may have",
 		[BALANCER_WHY_STALLING] = "the guest waits for memory; nothing is taken from it",
