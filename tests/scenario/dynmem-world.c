@@ -133,6 +133,8 @@ void world_disconnect(struct world *w)
 {
 	dynmem_host_close(w->host, w->now_ns);
 	w->connected = false;
+	w->ready_ns = 0;
+	w->offered_ns = w->now_ns + w->away_ns;
 	w->closes++;
 	if (dies(w))
 		return;
@@ -143,7 +145,7 @@ void world_disconnect(struct world *w)
 /* After a close: once nobody works on the memory any more. */
 static void try_to_reconnect(struct world *w)
 {
-	if (!w->connected && !w->dead && dynmem_open(w->guest, w->now_ns) == 0)
+	if (!w->connected && !w->dead && w->now_ns >= w->offered_ns && dynmem_open(w->guest, w->now_ns) == 0)
 		connect(w);
 }
 
@@ -644,6 +646,8 @@ static void resurrect(struct world *w)
 void world_step(struct world *w)
 {
 	pass_time(w);
+	if (++w->steps == w->close_at && w->connected && !w->dead)
+		world_disconnect(w);
 	if (w->dead && w->now_ns >= w->dead_until_ns && world_below(w, 2))
 		resurrect(w);
 	run_faults(w);

@@ -89,6 +89,10 @@ struct world {
 	uint64_t now_ns;
 	struct rings rings;
 	bool connected;
+	uint64_t steps;
+	uint64_t close_at; /* the step at which the channel goes away; 0: by chance only */
+	uint64_t away_ns;  /* for how long, whoever took it away */
+	uint64_t offered_ns;
 
 	/* the keeper's */
 	bool out_of_use[N_PAGES];

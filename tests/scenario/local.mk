@@ -6,6 +6,7 @@ SCENARIO_TESTS = \
 	%D%/test-dynmem \
 	%D%/test-dynmem-faults \
 	%D%/test-dynmem-restart \
+	%D%/test-reoffer \
 	%D%/test-timesync \
 	%D%/test-fcopy \
 	%D%/test-kvp \
@@ -23,6 +24,7 @@ DYNMEM_WORLD = %D%/dynmem-world.c %D%/dynmem-world.h
 %C%_test_dynmem_restart_LDADD = $(%C%_test_dynmem_LDADD)
 %C%_test_dynmem_LDADD = \
 	host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_reoffer_LDADD = $(%C%_test_timesync_LDADD)
 %C%_test_timesync_LDADD = \
 	host/libhost.a services/libservices.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_fcopy_LDADD = \

@@ -19,6 +19,23 @@ static const struct faults rough = {
 
 static struct world the_world;
 
+/* Has the host ask until it is done, whatever becomes of the channel. */
+static void insist(struct world *w, enum dynmem_host_operation_kind kind, uint64_t pages)
+{
+	uint64_t done_pages = 0;
+	int r;
+
+	do {
+		r = dynmem_host_request(w->host, kind, pages - done_pages, w->now_ns);
+		if (r == DYNMEM_HOST_NOTHING)
+			return; /* it had no pages any more */
+		cr_assert(eq(int, r, 0));
+		world_come_to_rest(w);
+		if (kind == DYNMEM_HOST_HOT_ADD || !world_host_status(w).operation.lost)
+			done_pages += world_host_status(w).operation.done_pages;
+	} while (world_host_status(w).operation.lost);
+}
+
 Test(dynmem_scenario, a_calm_host_gets_what_it_asks_for_and_gives_it_back)
 {
 	struct world *w = &the_world;
@@ -150,6 +167,52 @@ Test(dynmem_scenario, a_host_that_takes_half_a_minute_for_each_answer_is_waited_
 	world_request_and_rest(w, DYNMEM_HOST_BALLOON, 1000);
 	cr_expect(eq(u64, world_host_status(w).ballooned_pages, 1000));
 	world_fini(w);
+}
+
+/* Some of everything, with a channel that goes away at step @at; true if there was such a step. */
+static bool converse_without(uint64_t at, uint64_t away_ns)
+{
+	struct world *w = &the_world;
+	bool was_there;
+
+	world_init(w, world_first_seed(), &world_calm);
+	w->close_at = at;
+	w->away_ns = away_ns;
+	world_come_to_rest(w);
+	insist(w, DYNMEM_HOST_BALLOON, 1500);
+	insist(w, DYNMEM_HOST_UNBALLOON, 700);
+	insist(w, DYNMEM_HOST_BALLOON, 300);
+	insist(w, DYNMEM_HOST_HOT_ADD, 3 * UNIT_PAGES);
+	insist(w, DYNMEM_HOST_UNBALLOON, UINT64_MAX);
+	was_there = w->steps >= at;
+	cr_expect(eq(u64, w->closes, was_there));
+	cr_expect(eq(u64, world_host_status(w).ballooned_pages, 0));
+	cr_expect(eq(u64, world_guest_status(w).ballooned_pages, 0));
+	cr_expect(eq(u64, world_host_status(w).added_pages, 3 * UNIT_PAGES));
+	cr_expect(eq(u64, w->added_pages, 3 * UNIT_PAGES));
+	cr_expect(eq(u64, world_host_status(w).stats.unexpected, 0));
+	cr_expect(eq(u64, world_guest_status(w).stats.unexpected, 0));
+
+	/* What the lost host had can be used again. */
+	cr_assert(eq(int, dynmem_release(w->guest), 0));
+	world_come_to_rest(w);
+	for (size_t i = 0; i < N_PAGES; i++)
+		cr_assert(not(w->out_of_use[i]));
+	world_fini(w);
+	return was_there;
+}
+
+Test(dynmem_scenario, taken_away_at_each_step_and_offered_again_it_goes_on, .timeout = 300)
+{
+	static const uint64_t away_ns[] = {0, 30 * S};
+
+	for (size_t i = 0; i < 2; i++) {
+		uint64_t at = 1;
+
+		while (converse_without(at, away_ns[i]))
+			at++;
+		cr_expect(gt(u64, at, 20));
+	}
 }
 
 /* A host that accepts only old versions is asked for one after the other. */

@@ -76,6 +76,8 @@ struct world {
 	struct model model;
 	bool start_wanted;
 	uint64_t fault_at_ns;
+	uint64_t steps;      /* of all runs */
+	uint64_t fault_step; /* at which the fault comes; 0: it comes at its time */
 	uint64_t snapshot_takes_ns;
 	uint64_t snapshot_done_at_ns;
 	uint64_t snapshot_freeze;   /* number of the freeze in which it began; 0 = was not frozen */
@@ -209,10 +211,9 @@ static void guest_receive(struct world *w, const struct vmbus_message *message)
 	}
 }
 
-/* Returns true if it did anything. */
-static bool guest_run(struct world *w)
+/* The binders do this after each call of their machine. Returns true if there was anything. */
+static bool guest_drain(struct world *w)
 {
-	struct vmbus_message message;
 	struct vss_action action;
 	bool did = false;
 
@@ -220,6 +221,15 @@ static bool guest_run(struct world *w)
 		guest_perform(w, &action);
 		did = true;
 	}
+	return did;
+}
+
+/* Returns true if it did anything. */
+static bool guest_run(struct world *w)
+{
+	bool did = guest_drain(w);
+	struct vmbus_message message;
+
 	if (vmbus_channel_receive(&w->guest_channel, w->buf, sizeof(w->buf), &message) == 0) {
 		guest_receive(w, &message);
 		did = true;
@@ -287,16 +297,23 @@ static void host_receive(struct world *w, const struct vmbus_message *message)
 	}
 }
 
-static bool host_run(struct world *w)
+static bool host_drain(struct world *w)
 {
 	struct vss_host_action action;
-	struct vmbus_message message;
 	bool did = false;
 
 	while (vss_host_next_action(&w->host, &action)) {
 		host_perform(w, &action);
 		did = true;
 	}
+	return did;
+}
+
+static bool host_run(struct world *w)
+{
+	bool did = host_drain(w);
+	struct vmbus_message message;
+
 	if (vmbus_channel_receive(&w->host_channel, w->buf, sizeof(w->buf), &message) == 0) {
 		host_receive(w, &message);
 		did = true;
@@ -376,6 +393,11 @@ static void run(struct world *w, enum fault fault)
 	for (int step = 0; step < STEPS_MAX; step++) {
 		uint64_t next;
 
+		if (++w->steps == w->fault_step) {
+			(void)guest_drain(w);
+			(void)host_drain(w);
+			inject(w, fault);
+		}
 		if (guest_run(w) || host_run(w))
 			continue;
 		/* The fault must not outlive the backup that it is meant for. */
@@ -428,20 +450,33 @@ static void expect_thawed(const struct world *w, unsigned int seed)
 	cr_assert(eq(int, w->vss.state, VSS_IDLE), "seed %u", seed);
 }
 
-/* One backup with the fault and one without; the second must always be good. */
-static enum vss_host_state backup_round(unsigned int seed, enum fault fault)
+/*
+ * One backup with the fault (at a step, or by chance if that is 0) and one without; the second must
+ * always be good. Writes how many steps the first one had.
+ */
+static enum vss_host_state backup_round(unsigned int seed, enum fault fault, uint64_t fault_step,
+					uint64_t *ret_steps)
 {
 	static struct world w;
 	enum vss_host_state ended;
 
-	w = (struct world){.seed = seed, .now_ns = S, .snapshot_done_at_ns = UINT64_MAX};
+	w = (struct world){
+		.seed = seed,
+		.now_ns = S,
+		.snapshot_done_at_ns = UINT64_MAX,
+		.fault_step = fault_step,
+	};
 	w.model.done_at_ns = w.model.deadline_ns = UINT64_MAX;
 	connect_ends(&w);
 	vss_init(&w.vss);
 	vss_host_init(&w.host, &(struct vss_host_config){0});
 
 	set_up_backup(&w, fault);
+	if (fault_step > 0)
+		w.fault_at_ns = UINT64_MAX;
 	run(&w, fault);
+	*ret_steps = w.steps;
+	w.fault_step = 0;
 	expect_thawed(&w, seed);
 	ended = w.host.state;
 	/* A host that talks out of turn may take one answer for another. */
@@ -462,11 +497,24 @@ static enum vss_host_state backup_round(unsigned int seed, enum fault fault)
 static int backup_rounds(enum fault fault)
 {
 	unsigned int seed = base_seed();
+	uint64_t steps;
 	int n_done = 0;
 
 	for (unsigned int i = 0; i < ROUNDS; i++)
-		n_done += backup_round(seed + i, fault) == VSS_HOST_DONE;
+		n_done += backup_round(seed + i, fault, 0, &steps) == VSS_HOST_DONE;
 	return n_done;
+}
+
+/* The fault comes at each step of a backup, one after the other. */
+static void expect_at_each_step(enum fault fault)
+{
+	unsigned int seed = base_seed();
+	uint64_t at = 0, steps;
+
+	do {
+		(void)backup_round(seed, fault, ++at, &steps);
+	} while (at <= steps);
+	cr_expect(gt(u64, at, 12), "a backup has more steps than that");
 }
 
 Test(vss, calm_backups_are_all_done)
@@ -501,6 +549,16 @@ Test(vss, a_channel_that_closes_at_any_time_leaves_nothing_frozen)
 	int n_done = backup_rounds(FAULT_CLOSE);
 
 	cr_expect(n_done < ROUNDS, "it never came in the middle");
+}
+
+Test(vss, a_channel_that_is_taken_away_at_each_step_leaves_nothing_frozen)
+{
+	expect_at_each_step(FAULT_CLOSE);
+}
+
+Test(vss, a_host_that_begins_anew_at_each_step_leaves_nothing_frozen)
+{
+	expect_at_each_step(FAULT_NEGOTIATE);
 }
 
 Test(vss, garbage_between_the_messages_does_no_harm)
