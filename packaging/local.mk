@@ -5,6 +5,13 @@ dist_presets_DATA = %D%/presets/session.sh
 
 EXTRA_DIST += %D%/hvguestd.service.in
 
+# For those who watch: dashboards to import, rules to copy.
+grafanadir = $(datadir)/hvguest/grafana
+dist_grafana_DATA = %D%/grafana/hvguest.json %D%/grafana/hvhost.json
+prometheusdir = $(datadir)/hvguest/prometheus
+dist_prometheus_DATA = %D%/prometheus/hvguest.rules.yml
+EXTRA_DIST += %D%/prometheus/hvguest.rules.test.yml
+
 if HAVE_SYSTEMD
 systemdsystemunitdir = $(prefix)/lib/systemd/system
 systemdsystemunit_DATA = %D%/hvguestd.service

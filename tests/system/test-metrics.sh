@@ -34,7 +34,7 @@ lints() {
 }
 
 port=$(free_port)
-start_host --metrics-listen "127.0.0.1:$((port + 50))" --startup 1G --minimum 1000M --first-action 0
+start_host --metrics-listen "127.0.0.1:$((port + 50))" --host-memory 64G --startup 1G --minimum 1000M --first-action 0
 start_guest one --memory yes --metrics-listen "127.0.0.1:$port"
 check "every service is ready" soon ready one
 
@@ -96,6 +96,27 @@ status=0
     --metrics-listen "127.0.0.1:$port" >"$run/three.out" 2>&1 || status=$?
 is "an address that is taken ends the start" "$status" 1
 check "... with its name" grep -q "cannot listen on 127.0.0.1:$port: somebody does: name a free" "$run/three.out"
+
+# What is shipped for Prometheus and Grafana names only what there is.
+packaging=$(cd "$(dirname "$0")/../../packaging" && pwd)
+check "the alert rules are rules" promtool check rules "$packaging/prometheus/hvguest.rules.yml"
+check "the alert rules fire when they should" promtool test rules "$packaging/prometheus/hvguest.rules.test.yml"
+# known: every name that a daemon can give, whether it has the value now or not
+known() {
+    grep -ho '"hvguest_[a-z0-9_]*"' "$(dirname "$0")/../../daemon/metrics.c" | tr -d '"'
+    grep -ho '"hvhost_[a-z0-9_]*"' "$(dirname "$0")/../../host/show_metrics.c" | tr -d '"'
+    get host /metrics | sed -n 's/^# TYPE \([a-z0-9_]*\) .*/\1/p'
+}
+named() {
+    grep -hoE '\bhv(guest|host)_[a-z0-9_]+' "$packaging"/grafana/*.json "$packaging/prometheus/hvguest.rules.yml" |
+        sed -E 's/_(total|bucket|sum|count)$//' | sort -u
+}
+is "dashboards and rules name only what there is" "$(comm -23 <(named) <(known | sed 's/_total$//' | sort -u))" ""
+for dashboard in "$packaging"/grafana/*.json; do
+    check "$(basename "$dashboard"): panels do not lie on each other" jq -e '
+        [.panels[] | .gridPos | . as $p | range($p.x; $p.x + $p.w) as $x | range($p.y; $p.y + $p.h) as $y | [$x, $y]] |
+        length == (unique | length)' "$dashboard"
+done
 
 # A real Prometheus takes them.
 prometheus_port=$(free_port)
