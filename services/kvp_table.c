@@ -236,12 +236,14 @@ static void index_append(struct pool *p, struct kvp_item *item)
 	atomic_fetch_add(&p->count, 1);
 }
 
-/* @new, or nothing, is where @old was. */
+/* @new, or nothing, is where @old was, if that is still there. */
 static void index_replace(struct pool *p, const struct kvp_item *old, struct kvp_item *new)
 {
 	struct index *index = index_of(p);
 	size_t place = place_of(index, atomic_load(&index->n), old->serial);
 
+	if (atomic_load(&index->at[place].item) != old)
+		return;
 	if (new)
 		new->serial = old->serial;
 	else
@@ -589,7 +591,18 @@ static void build_chains(struct loading *l)
 	}
 }
 
-/* Each key changes at once; records that are new come behind the others. */
+/* A new value where the same key had another one is in its place; what else is new comes last. */
+static void publish_item(struct pool *p, struct kvp_item *item, uint32_t slot)
+{
+	const struct kvp_item *old = slot < p->n_slots ? p->slots[slot] : NULL;
+
+	if (old && !old->claimed && old->name == item->name)
+		index_replace(p, old, item);
+	else
+		index_append(p, item);
+}
+
+/* Each key changes at once. */
 static void publish(struct loading *l)
 {
 	struct pool *p = &l->t->pools[l->pool];
@@ -600,7 +613,7 @@ static void publish(struct loading *l)
 		if (!item)
 			continue;
 		if (is_new(l, item))
-			index_append(p, item);
+			publish_item(p, item, slot);
 		if (item->name->building == item)
 			atomic_store_explicit(&item->name->first, item, memory_order_release);
 	}

@@ -13,7 +13,7 @@ struct kvp_table;
 struct kvp_name;
 struct kvp_walk;
 
-#define KVP_NO_SLOT UINT32_MAX /* it is in no file */
+#define KVP_NO_SLOT UINT32_MAX /* of records of a pool that has no file; others have a slot */
 
 /* The conditions of the functions below. */
 enum {

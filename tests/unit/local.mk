@@ -7,8 +7,9 @@ TSAN_TESTS = \
 	%D%/threads-channel \
 	%D%/threads-worker
 
-check_PROGRAMS += $(TSAN_TESTS) %D%/threads-board %D%/threads-hostile
-TESTS += $(TSAN_TESTS) %D%/threads-board %D%/threads-hostile
+check_PROGRAMS += $(TSAN_TESTS) %D%/threads-board %D%/threads-hostile %D%/threads-kvp
+TESTS += $(TSAN_TESTS) %D%/threads-board %D%/threads-hostile %D%/threads-kvp
+%C%_threads_kvp_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_threads_board_LDADD = host/libhost_sys.a base/libbase_sys.a $(BASE_SYS_LIBS)
 %C%_threads_channel_LDADD = vmbus/libvmbus.a base/libbase.a -lpthread
 %C%_threads_hostile_LDADD = vmbus/libvmbus.a base/libbase.a -lpthread
