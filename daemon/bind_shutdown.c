@@ -158,8 +158,8 @@ static void on_logind(void *user, enum logind_end end, const char *what)
 {
 	struct bind_shutdown *b = user;
 	const char *kind = shutdown_kind_name(b->core.last.kind);
+	struct logind *l = steal_ptr(b->logind); /* which @what is a part of */
 
-	b->logind = logind_free(b->logind);
 	switch (end) {
 	case LOGIND_BEGUN:
 		ended(b, true);
@@ -177,6 +177,7 @@ static void on_logind(void *user, enum logind_end end, const char *what)
 		ended(b, false);
 		break;
 	}
+	(void)logind_free(l);
 }
 
 static void go_down(struct bind_shutdown *b)
