@@ -211,7 +211,7 @@ Test(dynmem_scenario, taken_away_at_each_step_and_offered_again_it_goes_on, .tim
 
 		while (converse_without(at, away_ns[i]))
 			at++;
-		cr_expect(gt(u64, at, 20));
+		cr_expect(gt(u64, at, 10));
 	}
 }
 

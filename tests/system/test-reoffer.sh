@@ -377,6 +377,66 @@ check "while copying: the host falls silent" soon eval \
 take_away fcopy
 end_copy "while copying" "$run/files"
 
+# --- keys
+
+# keys_go: what the host sets, it reads again
+keys_go() {
+    local value=$RANDOM
+    host kvp set one color "$value" >/dev/null && [ "$(host kvp get one color --pool external)" = "$value" ]
+}
+
+# begin_set VALUE: in the background; end_set NAME: it must fail, and the next one must not
+begin_set() {
+    host kvp set one color "$1" >"$run/set.out" 2>&1 &
+    set_pid=$!
+    on_exit stop "$set_pid"
+}
+
+end_set() {
+    wait "$set_pid"
+    is "$1: hvhost kvp fails" "$?" 1
+    ready_again "$1" kvp
+    check "$1: keys can be set and read" soon keys_go
+}
+
+check "keys: can be set and read" soon keys_go
+kill -STOP "$one_pid"
+begin_set unread
+check "keys, before they are read: the host has asked" soon eval '[ "$(host_value one .kvp.state)" = asked ]'
+take_away kvp
+wakes
+end_set "keys, before they are read"
+
+# Nothing is written while file systems are frozen.
+hold
+begin_backup
+check "keys, held: a backup holds the guest" soon guest_is .backup.state frozen
+begin_set held
+check "keys, held: the guest waits for the thaw" soon guest_is .kvp.state held
+take_away kvp
+check "keys, held: the channel is gone meanwhile" soon guest_is .kvp.channel none
+release
+wait "$backup_pid"
+rm -f "$vault"/data.img
+end_set "keys, held"
+refuse "keys, held: what was void is not written" 1 grep -q held "$run/one/kvp/.kvp_pool_0"
+
+# --- time
+
+# told: the host tells the time, and asks first for the clock to be set
+told() {
+    [ "$(host_value one '.time | .answered > '"$1"' and .syncs > '"$2")" = true ]
+}
+answered=$(host_value one .time.answered)
+syncs=$(host_value one .time.syncs)
+kill -STOP "$one_pid"
+host time one --sample >/dev/null
+take_away timesync
+wakes
+check "time: the guest sees the end of the channel" soon guest_is .time.channel none
+ready_again time timesync
+check "time: the guest is told anew" soon told "$answered" "$syncs"
+
 # --- everything at once, in the middle of everything
 
 assign 512M
