@@ -75,6 +75,25 @@ static void print_time(const json_t *t)
 		printf("            not followed: %s\n", text_of(last, "skipped"));
 }
 
+static void print_kvp(const json_t *k)
+{
+	const json_t *keys = json_object_get(k, "keys");
+
+	if (!json_is_object(k)) {
+		puts("kvp         off (kvp = no)");
+		return;
+	}
+	printf("kvp         channel %s, protocol %s; keys for the host %" JSON_INTEGER_FORMAT
+	       ", from it %" JSON_INTEGER_FORMAT "\n",
+	       text_of(k, "channel"), text_of(k, "version"),
+	       number_of(keys, "guest") + number_of(keys, "auto"),
+	       number_of(keys, "external") + number_of(keys, "auto-external"));
+	if (json_object_get(k, "problem"))
+		printf("            %s\n", text_of(k, "problem"));
+	if (json_object_get(k, "device_problem"))
+		printf("            %s\n", text_of(k, "device_problem"));
+}
+
 static int status_code(const json_t *status)
 {
 	const json_t *host = json_object_get(status, "host");
@@ -108,6 +127,7 @@ static void print_status(const json_t *status)
 	print_hotplug(json_object_get(status, "hotplug"));
 	print_backup(json_object_get(status, "backup"));
 	print_fcopy(json_object_get(status, "copy"));
+	print_kvp(json_object_get(status, "kvp"));
 }
 
 int verb_status(const struct cli *cli)

@@ -88,41 +88,57 @@ int guest_kvp_ask(struct guest_kvp *g, struct guest_kvp_wish *wish)
 	return fault;
 }
 
-static void on_told(struct guest_kvp_wish *wish)
-{
-	/* A guest that does not want to know is none the worse for it. */
-	free(wish);
-}
-
-static void tell(struct guest_kvp *g, const char *key, const char *value)
-{
-	struct guest_kvp_wish *wish = calloc(1, sizeof(*wish));
-
-	if (!wish)
-		return;
-	wish->job.request.operation = KVP_SET;
-	wish->job.request.pool = KVP_POOL_AUTO_EXTERNAL;
-	snprintf(wish->job.request.key, sizeof(wish->job.request.key), "%s", key);
-	snprintf(wish->job.request.value, sizeof(wish->job.request.value), "%s", value);
-	wish->timeout_ns = TELL_NS;
-	wish->done = on_told;
-	if (guest_kvp_ask(g, wish))
-		free(wish);
-}
+/* What a guest is told, one after the other; the wish is used again for each. */
+struct telling {
+	struct guest_kvp_wish wish;
+	struct guest_kvp *guest;
+	size_t next;
+};
 
 /* Source: Microsoft, "Data Exchange: Using key-value pairs to share information ...". */
+static bool next_fact(struct telling *t)
+{
+	static const char *const keys[] = {
+		"HostName",
+		"PhysicalHostName",
+		"PhysicalHostNameFullyQualified",
+		"VirtualMachineName",
+		"VirtualMachineDynamicMemoryBalancingEnabled",
+	};
+	struct kvp_request *q = &t->wish.job.request;
+
+	if (t->next == sizeof(keys) / sizeof(keys[0]))
+		return false;
+	*q = (struct kvp_request){.operation = KVP_SET, .pool = KVP_POOL_AUTO_EXTERNAL};
+	snprintf(q->key, sizeof(q->key), "%s", keys[t->next]);
+	if (t->next < 3 && gethostname(q->value, sizeof(q->value) - 1) < 0)
+		strcpy(q->value, "unknown");
+	else if (t->next >= 3)
+		snprintf(q->value, sizeof(q->value), "%s", t->next == 3 ? t->guest->context.guest_name : "1");
+	t->next++;
+	return true;
+}
+
+static void on_told(struct guest_kvp_wish *wish)
+{
+	struct telling *t = container_of(wish, struct telling, wish);
+
+	/* A guest that does not want to know is none the worse for it. */
+	if (wish->job.outcome != KVP_HOST_DONE || !next_fact(t) || guest_kvp_ask(t->guest, wish))
+		free(t);
+}
+
 static void tell_about_host(struct guest_kvp *g)
 {
-	char name[256];
+	struct telling *t = calloc(1, sizeof(*t));
 
-	if (gethostname(name, sizeof(name)) < 0)
-		strcpy(name, "unknown");
-	name[sizeof(name) - 1] = '\0';
-	tell(g, "HostName", name);
-	tell(g, "PhysicalHostName", name);
-	tell(g, "PhysicalHostNameFullyQualified", name);
-	tell(g, "VirtualMachineName", g->context.guest_name);
-	tell(g, "VirtualMachineDynamicMemoryBalancingEnabled", "1");
+	if (!t)
+		return;
+	t->guest = g;
+	t->wish.timeout_ns = TELL_NS;
+	t->wish.done = on_told;
+	if (!next_fact(t) || guest_kvp_ask(g, &t->wish))
+		free(t);
 }
 
 static void on_ready(void *self)
