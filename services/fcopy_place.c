@@ -352,7 +352,9 @@ static enum fcopy_result open_file(struct fcopy_place *p)
 {
 	int r;
 
-	p->file_fd = openat(p->folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	errno = EOPNOTSUPP;
+	if (!p->config->always_named)
+		p->file_fd = openat(p->folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (p->file_fd >= 0)
 		return FCOPY_OK;
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)

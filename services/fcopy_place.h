@@ -23,6 +23,7 @@ struct fcopy_place_config {
 	uid_t uid;
 	gid_t gid;
 	const char *record; /* a file of the place's own, in a folder that exists */
+	bool always_named;  /* as if no file system had files without a name; for tests */
 };
 
 struct fcopy_place {

@@ -258,6 +258,29 @@ is "... nothing but the ballast is left" "$(left)" "./ballast "
 rm "$data/ballast"
 check "with room again it is copied" copy "$source/file:$root/f"
 rm "$root/f"
+# Without extents nothing can be reserved: the disk is full in the middle, or at the end.
+if truncate -s 24M "$tap_dir/old.img" && mkfs.ext4 -q -O ^extents,^64bit,^has_journal -m 0 "$tap_dir/old.img" &&
+    image_mount "$tap_dir/old.img" "$tap_dir/old"; then
+    ends "the guest ends" "$one_pid"
+    start_guest one --memory no --fcopy-roots "$tap_dir/old" --state-dir "$run/state"
+    check "a guest on a disk that reserves nothing" soon copy_is .version 1.1
+    avail=$(df --output=avail -k "$tap_dir/old" | tail -1)
+    for room in 0 100 1200 2900; do
+        head -c $(((avail - room) * 1024)) /dev/zero >"$tap_dir/old/ballast" 2>/dev/null
+        is "with room for $room KiB it says that the disk is full" \
+            "$(copy "$source/file:$tap_dir/old/a/f" --create-path --json 2>/dev/null | jq -r '.copies[0].status')" 0x80070070
+        soon at_rest
+        is "... and nothing but the ballast is left" "$(cd "$tap_dir/old" && find . -mindepth 1 ! -name lost+found)" ./ballast
+        rm "$tap_dir/old/ballast"
+    done
+    is "all blocks are free again" "$(df --output=avail -k "$tap_dir/old" | tail -1)" "$avail"
+    check "with room for it the file arrives" copy "$source/file:$tap_dir/old/f"
+    check "... whole" is_whole "$tap_dir/old/f"
+    ends "it ends" "$one_pid"
+    start_one
+else
+    skip "a disk that reserves nothing" "cannot make ext4 without extents"
+fi
 # No inodes: folders and names fail one after the other.
 rm -f "$tap_dir/few.img"
 if truncate -s 16M "$tap_dir/few.img" && mkfs.ext4 -q -N 16 -m 0 "$tap_dir/few.img" &&

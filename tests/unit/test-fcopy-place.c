@@ -365,3 +365,91 @@ Test(fcopy_place, errors_are_told_as_what_they_are)
 		cr_expect(strlen(place.why) > 0);
 	}
 }
+
+/* On a file system that has no files without a name. */
+static struct fcopy_place_config named_config(void)
+{
+	struct fcopy_place_config named = config;
+
+	named.always_named = true;
+	return named;
+}
+
+Test(fcopy_place, with_a_temporary_name_it_is_the_same)
+{
+	struct fcopy_place_config named = named_config();
+
+	fcopy_place_init(&place, &named);
+	cr_assert(eq(int, open_at("root", "file", 0), FCOPY_OK));
+	put("whole");
+	listing();
+	cr_expect(eq(sz, n_found, 2)); /* and the record */
+	cr_expect(strstr(found, "root/.hvguest-copy-") != NULL);
+	cr_assert(eq(int, fcopy_place_publish(&place), FCOPY_OK));
+	listing_is("root/file:640 ");
+	content_is("root/file", "whole");
+
+	cr_expect(eq(int, open_at("root", "file", 0), FCOPY_EXISTS));
+	cr_assert(eq(int, open_at("root", "file", FCOPY_FLAG_OVERWRITE), FCOPY_OK));
+	put("new");
+	cr_assert(eq(int, fcopy_place_publish(&place), FCOPY_OK));
+	content_is("root/file", "new");
+	listing_is("root/file:640 ");
+}
+
+Test(fcopy_place, with_a_temporary_name_nothing_is_left_or_replaced_either)
+{
+	struct fcopy_place_config named = named_config();
+
+	fcopy_place_init(&place, &named);
+	cr_assert(eq(int, open_at("root/a/b", "file", FCOPY_FLAG_CREATE_PATH), FCOPY_OK));
+	put("half");
+	fcopy_place_discard(&place);
+	listing_is("");
+
+	cr_assert(eq(int, open_at("root", "file", 0), FCOPY_OK));
+	tree_file("root/file", "theirs");
+	cr_expect(eq(int, fcopy_place_publish(&place), FCOPY_EXISTS));
+	fcopy_place_discard(&place);
+	content_is("root/file", "theirs");
+	listing_is("root/file:644 ");
+}
+
+Test(fcopy_place, what_took_the_temporary_name_meanwhile_stays)
+{
+	struct fcopy_place_config named = named_config();
+	char path[80];
+
+	fcopy_place_init(&place, &named);
+	cr_assert(eq(int, open_at("root", "file", 0), FCOPY_OK));
+	snprintf(path, sizeof(path), "root/%s", place.temporary);
+	tree_file(path, "theirs");
+	fcopy_place_discard(&place);
+	content_is(path, "theirs");
+}
+
+Test(fcopy_place, a_daemon_that_dies_with_a_temporary_name_is_cleaned_up_after)
+{
+	struct fcopy_place_config named = named_config();
+
+	fcopy_place_init(&place, &named);
+	cr_assert(eq(int, open_at("root/a", "file", FCOPY_FLAG_CREATE_PATH), FCOPY_OK));
+	put("half");
+	/* It is gone: nothing but descriptors is cleaned up. */
+	close(place.file_fd);
+	close(place.folder_fd);
+	close(place.root_fd);
+	fcopy_place_init(&place, &named);
+	cr_expect(fcopy_place_sweep(&place));
+	listing_is("root/a:755 ");
+}
+
+Test(fcopy_place, a_record_that_cannot_be_written_means_no_file)
+{
+	struct fcopy_place_config named = named_config();
+
+	named.record = "/proc/nowhere";
+	fcopy_place_init(&place, &named);
+	cr_expect(eq(int, open_at("root", "file", 0), FCOPY_FAILED));
+	listing_is("");
+}
