@@ -3,6 +3,7 @@ EXTRA_DIST += \
 	%D%/ARCHITECTURE.md \
 	%D%/HACKING.md \
 	%D%/PERFORMANCE.md \
+	%D%/POLICY.md \
 	%D%/performance-freeze.svg \
 	%D%/PROTOCOL-dynmem.md \
 	%D%/PROTOCOL-fcopy.md \
@@ -10,4 +11,5 @@ EXTRA_DIST += \
 	%D%/PROTOCOL-kvp-pools.md \
 	%D%/PROTOCOL-timesync.md \
 	%D%/PROTOCOL-vmbus.md \
-	%D%/PROTOCOL-vss.md
+	%D%/PROTOCOL-vss.md \
+	%D%/QEMU.md
