@@ -68,7 +68,12 @@ void print_memory(const json_t *m);
 /* And about file copy. */
 void print_fcopy(const json_t *c);
 
+/* Prints what @shell ("bash", "zsh") completes by. EXIT_USAGE for another one. */
+int completion_print(const char *shell, const struct verb *verbs, size_t n);
+
 /* The verbs. */
+int verb_check(const struct cli *cli);
+int verb_top(const struct cli *cli);
 int verb_status(const struct cli *cli);
 int verb_copies(const struct cli *cli);
 int verb_disks(const struct cli *cli);

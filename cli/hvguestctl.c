@@ -10,6 +10,7 @@
 
 #include "cli/cli.h"
 
+#include "base/nearest.h"
 #include "base/usage.h"
 
 #include <stdio.h>
@@ -23,6 +24,20 @@ static const struct verb verbs[] = {
 		.help = "what the daemon does and sees; exit code 3 without a host, or if "
 			"dynamic memory was given up",
 		.run = verb_status,
+	},
+	{
+		.name = "check",
+		.help = "one line for a monitor, in the way of Nagios' plugins; exit codes 0 ok, 1 warning, 2 "
+			"critical, 3 unknown",
+		.options = {{"backup-age", "HOURS", "warn if the last backup is older, or there is none"}},
+		.run = verb_check,
+	},
+	{
+		.name = "top",
+		.help = "memory and channels, live",
+		.options = {{"interval", "SECONDS", "between two pictures (default: 1)"},
+			    {"count", "N", "how many (default: until Ctrl-C or q)"}},
+		.run = verb_top,
 	},
 	{
 		.name = "plan",
@@ -133,6 +148,7 @@ enum {
 	OPTION_API,
 	OPTION_HELP,
 	OPTION_VERSION,
+	OPTION_COMPLETION,
 	N_OPTIONS,
 };
 
@@ -141,6 +157,7 @@ static const struct option common_options[] = {
 	{"api", required_argument, NULL, OPTION_API},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
+	{"completion", required_argument, NULL, OPTION_COMPLETION}, /* for the build */
 	{NULL, 0, NULL, 0},
 };
 
@@ -196,6 +213,9 @@ static bool take_option(struct cli *cli, int o, char **argv, int *ret_code)
 		puts("hvguestctl " PACKAGE_VERSION);
 		*ret_code = EXIT_OK;
 		return false;
+	case OPTION_COMPLETION:
+		*ret_code = completion_print(optarg, verbs, N_VERBS);
+		return false;
 	case ':':
 	case '?':
 		*ret_code = usage_complain(o, argv, "hvguestctl", "hvguestctl --help");
@@ -225,11 +245,17 @@ static bool take_options(struct cli *cli, const struct verb *verb, const char *o
 static const struct verb *find_verb(const char *name)
 {
 	static const char help[] = "hvguestctl --help lists them";
+	const char *names[N_VERBS + 1] = {NULL}, *meant;
 
 	for (size_t i = 0; i < N_VERBS && name; i++)
 		if (!strcmp(name, verbs[i].name))
 			return &verbs[i];
-	if (name)
+	for (size_t i = 0; i < N_VERBS; i++)
+		names[i] = verbs[i].name;
+	meant = name ? nearest_word(name, names) : NULL;
+	if (meant)
+		fprintf(stderr, "hvguestctl: no verb '%s': did you mean '%s'? %s\n", name, meant, help);
+	else if (name)
 		fprintf(stderr, "hvguestctl: no verb '%s': %s\n", name, help);
 	else
 		fprintf(stderr, "hvguestctl: which verb? %s\n", help);

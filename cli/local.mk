@@ -2,7 +2,9 @@ bin_PROGRAMS += %D%/hvguestctl
 
 %C%_hvguestctl_SOURCES = \
 	%D%/backup.c \
+	%D%/check.c \
 	%D%/cli.h \
+	%D%/completion.c \
 	%D%/copies.c \
 	%D%/health.c \
 	%D%/disks.c \
@@ -13,6 +15,7 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/plan.c \
 	%D%/show.c \
 	%D%/status.c \
+	%D%/top.c \
 	%D%/vmbus.c \
 	%D%/why.c
 %C%_hvguestctl_LDADD = base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)

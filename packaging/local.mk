@@ -33,3 +33,18 @@ CLEANFILES += %D%/hvguest.conf
 # A reference clock for chronyd, to be copied to where it reads its configuration.
 chronydir = $(pkgdatadir)/chrony
 dist_chrony_DATA = %D%/chrony/hvguest.conf
+
+# Completion, written by the program from its table of verbs.
+bashcompletiondir = $(datadir)/bash-completion/completions
+nodist_bashcompletion_DATA = %D%/completion/hvguestctl
+zshcompletiondir = $(datadir)/zsh/site-functions
+nodist_zshcompletion_DATA = %D%/completion/_hvguestctl
+CLEANFILES += %D%/completion/hvguestctl %D%/completion/_hvguestctl
+
+%D%/completion/hvguestctl: cli/hvguestctl$(EXEEXT)
+	@$(MKDIR_P) %D%/completion
+	$(AM_V_GEN)cli/hvguestctl$(EXEEXT) --completion bash >$@.new && mv $@.new $@
+
+%D%/completion/_hvguestctl: cli/hvguestctl$(EXEEXT)
+	@$(MKDIR_P) %D%/completion
+	$(AM_V_GEN)cli/hvguestctl$(EXEEXT) --completion zsh >$@.new && mv $@.new $@

@@ -52,6 +52,7 @@ SYSTEM_TESTS = \
 	%D%/test-bench.sh \
 	%D%/test-blocks.sh \
 	%D%/test-chardev.sh \
+	%D%/test-check.sh \
 	%D%/test-cli.sh \
 	%D%/test-disks.sh \
 	%D%/test-fcopy.sh \
