@@ -95,6 +95,13 @@ is "a receipt has what it takes to check the file" \
 check "the audit line has it as well" grep -q "file copy: 3000000 bytes in .*, sha256 $sum, from the lab host .*: $root/file" "$run/one.log"
 check "receipts are files" eval "ls '$run'/state/copies/receipt-*.json"
 rm -f "$root"/*
+if command -v script >/dev/null; then
+    check "on a terminal there is a bar" \
+        eval 'script -qefc "$hvhost copy one $source/file:$root/bar --run-dir $run/host --fault silent --fault-at 400 & sleep 1; kill -INT \$!; wait" /dev/null </dev/null | grep -q "bar \[##*\.*\]"'
+    check "... " soon at_rest
+else
+    skip "on a terminal there is a bar" "needs script"
+fi
 
 # --- names
 
@@ -243,6 +250,26 @@ check "what a killed daemon had left is removed at the next start" soon [ ! -e "
 check "... and only that" [ -e "$root/sub/.hvguest-copy-aaaaaaaaaaaaaaaa" ]
 check "... and said" soon grep -q "a predecessor was killed" "$run/one.log"
 rm -r "$root/sub"
+
+# Killed at any moment while one file replaces another: the old or the new is there, whole.
+cp "$source/file" "$source/other"
+printf x | dd of="$source/other" conv=notrunc status=none
+other=$(sha256sum <"$source/other" | cut -d' ' -f1)
+cp "$source/file" "$root/f"
+bad=0
+for round in {1..12}; do
+    next=$([ $((round % 2)) = 0 ] && echo file || echo other)
+    copy "$source/$next:$root/f" --force >/dev/null 2>&1 &
+    copy_pid=$!
+    sleep "0.$(printf %02d $((RANDOM % 25)))"
+    murder "$one_pid"
+    wait "$copy_pid"
+    case $(sha256sum <"$root/f" | cut -d' ' -f1) in "$sum" | "$other") ;; *) bad=$((bad + 1)) ;; esac
+    start_one
+done
+is "12 kills while a file is replaced leave the old one or the new" "$bad" 0
+check "... and nothing else" soon eval '[ "$(left)" = "./in/f " ]'
+rm "$root/f"
 
 # --- the disk is full
 
