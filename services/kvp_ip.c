@@ -238,13 +238,15 @@ int kvp_ip_check(const struct kvp_ip_info *info, const char **ret_why)
 
 static void mask_text(const struct kvp_ip_address *a, char text[MASK_SIZE])
 {
-	uint32_t mask = a->prefix == 0 ? 0 : UINT32_MAX << (32 - a->prefix % 33);
+	uint32_t mask;
 
-	if (is_v6(&a->address))
+	if (is_v6(&a->address)) {
 		snprintf(text, MASK_SIZE, "/%u", a->prefix);
-	else
-		snprintf(text, MASK_SIZE, "%u.%u.%u.%u", mask >> 24, mask >> 16 & 255, mask >> 8 & 255,
-			 mask & 255);
+		return;
+	}
+	mask = a->prefix == 0 ? 0 : a->prefix >= 32 ? UINT32_MAX : UINT32_MAX << (32 - a->prefix);
+	snprintf(text, MASK_SIZE, "%u.%u.%u.%u", mask >> 24, mask >> 16 & 255, mask >> 8 & 255,
+		 mask & 255);
 }
 
 /* Whether @item and what separates it fits into @list. */

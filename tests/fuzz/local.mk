@@ -2,12 +2,14 @@
 # replays its corpus, tests/data/fuzz/NAME, as a test; with it, it is a libFuzzer program.
 
 FUZZ_TARGETS = \
+	%D%/fuzz-disks \
 	%D%/fuzz-dynmem \
 	%D%/fuzz-dynmem-host \
 	%D%/fuzz-dynmem-record \
 	%D%/fuzz-fcopy \
 	%D%/fuzz-freezer-record \
 	%D%/fuzz-ic \
+	%D%/fuzz-ip-files \
 	%D%/fuzz-keeper \
 	%D%/fuzz-kvp \
 	%D%/fuzz-kvp-host \
@@ -71,6 +73,14 @@ endif
 %C%_fuzz_kvp_pool_SOURCES = %D%/fuzz-kvp-pool.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_kvp_pool_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_fuzz_kvp_pool_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_disks_SOURCES = %D%/fuzz-disks.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_disks_LDADD = disks/libdisks.a base/libbase.a
+%C%_fuzz_disks_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_ip_files_SOURCES = %D%/fuzz-ip-files.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_ip_files_LDADD = services/libservices.a base/libbase.a
+%C%_fuzz_ip_files_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_notify_SOURCES = %D%/fuzz-notify.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_notify_LDADD = fsfreeze/libfsfreeze.a base/libbase.a

@@ -1,6 +1,7 @@
 # VM tests are not part of `make check`: tests/vm/run, or ./quickstart vm.
 
 VM_TESTS = \
+	%D%/disks.sh \
 	%D%/dynmem-companion.sh \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-restart.sh \
