@@ -1,4 +1,5 @@
 EXTRA_DIST += \
+	%D%/ADDRESSES-AND-DISKS.md \
 	%D%/APPLICATIONS.md \
 	%D%/ARCHITECTURE.md \
 	%D%/HACKING.md \
