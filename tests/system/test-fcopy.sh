@@ -399,6 +399,8 @@ fi
 
 # --- the end
 
+! command -v curl >/dev/null || is "the metrics have the files" \
+    "$(curl -s --unix-socket "$run/one/api.sock" http://localhost/metrics 2>/dev/null | grep -cE '^hvguest_file_cop(ies|y_bytes)[a-z_]*_total ')" 4
 is "the log of the guest has no complaint of the channel" "$(grep -c 'ring is corrupt' "$run/one.log")" 0
 ends "the guest ends" "$one_pid"
 ends "the host ends" "$host_pid"
