@@ -110,6 +110,23 @@ check "... and nothing is done" soon log_has "power off is inhibited by Access d
 check "it is not under way" soon idle
 end_logind
 
+# --- hibernation
+
+if grep -qw disk /sys/power/state 2>/dev/null; then
+    echo "sleep film block" >"$run/inhibitor"
+    start_logind
+    check "the host asks for hibernation, which somebody does not want" host hibernate one
+    check "... and nothing is done" soon log_has "hibernate is inhibited by film"
+    rm "$run/inhibitor" "$run/calls"
+    check "the host asks again" host hibernate one
+    check "... and nobody is in the way" soon called "ListInhibitors " "HibernateWithFlags 1"
+    check "a machine that is back may be asked again" soon idle
+    end_logind
+else
+    refuse "a machine that cannot hibernate refuses to" 1 host hibernate one
+    check "... for a reason" soon log_has "this machine cannot hibernate"
+fi
+
 # --- other logind
 
 start_logind old
