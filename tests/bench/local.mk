@@ -2,7 +2,7 @@
 # of each; both print lines and leave a JSON file. `make check` only shows that they work.
 
 check_LIBRARIES = %D%/libbench.a
-BENCHES = %D%/bench-daemon %D%/bench-fcopy %D%/bench-freeze %D%/bench-kvp %D%/bench-pages %D%/bench-ring
+BENCHES = %D%/bench-daemon %D%/bench-fcopy %D%/bench-freeze %D%/bench-kvp %D%/bench-pages %D%/bench-pressure %D%/bench-ring
 check_PROGRAMS += $(BENCHES)
 
 %C%_libbench_a_SOURCES = %D%/bench.c %D%/bench.h
@@ -28,6 +28,9 @@ check_PROGRAMS += $(BENCHES)
 %C%_bench_pages_LDADD = %D%/libbench.a balloon/libballoon_sys.a balloon/libballoon.a \
 	memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a \
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
+
+%C%_bench_pressure_SOURCES = %D%/bench-pressure.c
+%C%_bench_pressure_LDADD = %D%/libbench.a policy/libpolicy_sys.a policy/libpolicy.a base/libbase.a
 
 %C%_bench_ring_SOURCES = %D%/bench-ring.c %D%/standin/hv_ring.c %D%/standin/hv_ring.h
 %C%_bench_ring_LDADD = %D%/libbench.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
