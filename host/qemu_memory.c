@@ -252,7 +252,7 @@ static void see_progress(struct qemu_memory *m, uint64_t now_ns)
 {
 	bool was_told = m->told_pages > 0 && !m->tell;
 
-	if (now_ns - m->progress_ns < patience_ns(m))
+	if (subtract(now_ns, m->progress_ns) < patience_ns(m))
 		return;
 	log_info("%s: no progress from %s on", m->config.name,
 		 size_format(m->actual_pages * PAGE_BYTES).text);

@@ -101,6 +101,7 @@ UNIT_TESTS = \
 	%D%/test-pages \
 	%D%/test-pin \
 	%D%/test-plan \
+	%D%/test-qemu-memory \
 	%D%/test-qmp \
 	%D%/test-qmp-reader \
 	%D%/test-qmp-wire \
@@ -235,6 +236,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_source_LDADD = policy/libpolicy.a $(CRITERION_LIBS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_group_LDADD = policy/libpolicy_sys.a policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_qemu_memory_LDADD = host/libhost_sys.a host/libhost.a policy/libpolicy.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_qmp_LDADD = host/libhost_sys.a host/libhost.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_qmp_reader_LDADD = host/libhost.a $(CRITERION_LIBS)
 %C%_test_qmp_wire_LDADD = host/libhost_sys.a policy/libpolicy.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
