@@ -29,6 +29,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/stream.c %D%/stream.h \
 	%D%/metrics.c %D%/metrics.h \
 	%D%/readers.c %D%/readers.h \
+	%D%/scdoc.c %D%/scdoc.h \
 	%D%/unixsock.c %D%/unixsock.h \
 	%D%/usage.c %D%/usage.h \
 	%D%/worker.c %D%/worker.h

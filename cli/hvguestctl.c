@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 
 #include "base/nearest.h"
+#include "base/scdoc.h"
 #include "base/usage.h"
 
 #include <stdio.h>
@@ -149,6 +150,7 @@ enum {
 	OPTION_HELP,
 	OPTION_VERSION,
 	OPTION_COMPLETION,
+	OPTION_MANUAL,
 	N_OPTIONS,
 };
 
@@ -158,6 +160,7 @@ static const struct option common_options[] = {
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{"completion", required_argument, NULL, OPTION_COMPLETION}, /* for the build */
+	{"manual", no_argument, NULL, OPTION_MANUAL},                 /* likewise */
 	{NULL, 0, NULL, 0},
 };
 
@@ -179,6 +182,27 @@ static void print_help(void)
 	     "  --api SOCKET   the daemon's API (default: " DEFAULT_API ")\n"
 	     "  --help, --version\n\n"
 	     "Exit codes: 0 ok, 1 error, 2 usage, 3 degraded, 5 timed out and thawed by itself.");
+}
+
+/* The verbs, for the manual page, as scdoc has it. */
+static void print_manual(void)
+{
+	for (size_t i = 0; i < N_VERBS; i++) {
+		const struct verb *v = &verbs[i];
+
+		printf("*%s* ", v->name);
+		scdoc_print(v->operands ? v->operands : "");
+		fputs("\n\t", stdout);
+		scdoc_print(v->help);
+		puts(".\n");
+		for (const struct cli_option *o = v->options; o->name; o++) {
+			printf("\t*--%s* ", o->name);
+			scdoc_print(o->argument ? o->argument : "");
+			fputs("\n\t\t", stdout);
+			scdoc_print(o->help);
+			puts("\n");
+		}
+	}
 }
 
 /* The options of all verbs and, if there is one yet, of this verb. */
@@ -211,6 +235,10 @@ static bool take_option(struct cli *cli, int o, char **argv, int *ret_code)
 		return false;
 	case OPTION_VERSION:
 		puts("hvguestctl " PACKAGE_VERSION);
+		*ret_code = EXIT_OK;
+		return false;
+	case OPTION_MANUAL:
+		print_manual();
 		*ret_code = EXIT_OK;
 		return false;
 	case OPTION_COMPLETION:

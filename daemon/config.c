@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/nearest.h"
+#include "base/scdoc.h"
 #include "base/usage.h"
 #include "daemon/settings.h"
 #include "vmbus/shm_wire.h"
@@ -36,6 +37,7 @@ enum {
 	OPTION_CHECK,
 	OPTION_DUMP,
 	OPTION_EXAMPLE,
+	OPTION_MANUAL,
 	OPTION_HELP,
 	OPTION_VERSION,
 	N_COMMON_OPTIONS = OPTION_VERSION - OPTION_CONFIG + 1,
@@ -141,6 +143,28 @@ static void print_example(void)
 		}
 		printf(";%s = %s\n%s", s->key, s->value ? s->value : s->argument,
 		       is_last_of_section(i) ? "" : "\n");
+	}
+}
+
+/* The settings, for the manual page, as scdoc has it. */
+static void print_manual(void)
+{
+	for (size_t i = 0; i < n_settings; i++) {
+		const struct setting *s = &settings[i];
+
+		if (i == 0 || strcmp(s->section, settings[i - 1].section) != 0)
+			printf("## [%s]\n\n", s->section);
+		printf("*%s* = ", s->key);
+		scdoc_print(s->argument);
+		fputs(s->reloads ? " *(reloads)*\n\t" : "\n\t", stdout);
+		scdoc_print(s->help);
+		fputs(". The default is: ", stdout);
+		scdoc_print(s->value_help ? s->value_help : s->value);
+		if (s->lab_value) {
+			fputs("; with a lab host: ", stdout);
+			scdoc_print(*s->lab_value ? s->lab_value : "nothing");
+		}
+		puts(".\n");
 	}
 }
 
@@ -377,6 +401,7 @@ static void make_option_table(struct option table[SETTINGS_MAX + N_COMMON_OPTION
 		{"check-config", no_argument, NULL, OPTION_CHECK},
 		{"dump-config", no_argument, NULL, OPTION_DUMP},
 		{"example-config", no_argument, NULL, OPTION_EXAMPLE},
+		{"manual", no_argument, NULL, OPTION_MANUAL}, /* for the build */
 		{"help", no_argument, NULL, OPTION_HELP},
 		{"version", no_argument, NULL, OPTION_VERSION},
 		{NULL, 0, NULL, 0},
@@ -409,6 +434,9 @@ static int read_command_line(int argc, char **argv, struct config *config, struc
 			break;
 		case OPTION_EXAMPLE:
 			print_example();
+			return CONFIG_DONE;
+		case OPTION_MANUAL:
+			print_manual();
 			return CONFIG_DONE;
 		case OPTION_HELP:
 			print_help();

@@ -8,6 +8,7 @@
  */
 
 #include "base/ask.h"
+#include "base/scdoc.h"
 #include "host/verbs.h"
 
 #include <stdio.h>
@@ -54,12 +55,26 @@ static void print_help(FILE *to)
 	      to);
 }
 
+/* For the manual page, as scdoc has it. */
+static void print_manual(void)
+{
+	for (size_t i = 0; i < N_VERBS; i++) {
+		printf("*%s*\n\t", verbs[i].name);
+		scdoc_print(verbs[i].help);
+		puts(".\n");
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
 	if (!strcmp(name, "--help") || !strcmp(name, "help")) {
 		print_help(stdout);
+		return EXIT_OK;
+	}
+	if (!strcmp(name, "--manual")) {
+		print_manual();
 		return EXIT_OK;
 	}
 	if (!strcmp(name, "--version")) {

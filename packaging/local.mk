@@ -48,3 +48,30 @@ CLEANFILES += %D%/completion/hvguestctl %D%/completion/_hvguestctl
 %D%/completion/_hvguestctl: cli/hvguestctl$(EXEEXT)
 	@$(MKDIR_P) %D%/completion
 	$(AM_V_GEN)cli/hvguestctl$(EXEEXT) --completion zsh >$@.new && mv $@.new $@
+
+# Manual pages; what they list comes from the programs' own tables.
+MAN_PAGES = \
+	%D%/man/hvguest-hooks.7 \
+	%D%/man/hvguest.conf.5 \
+	%D%/man/hvguestctl.1 \
+	%D%/man/hvguestd.8 \
+	%D%/man/hvhost.1
+EXTRA_DIST += $(MAN_PAGES:=.scd)
+if HAVE_SCDOC
+nodist_man_MANS = $(MAN_PAGES)
+endif
+CLEANFILES += $(MAN_PAGES) packaging/man/generated
+
+%D%/man/hvguest.conf.5: daemon/hvguestd$(EXEEXT)
+%D%/man/hvguestctl.1: cli/hvguestctl$(EXEEXT)
+%D%/man/hvhost.1: host/hvhost$(EXEEXT)
+
+# In place of @generated@ stands what the page's program, the first prerequisite, prints.
+$(MAN_PAGES): %D%/man/%: %D%/man/%.scd
+	@$(MKDIR_P) %D%/man
+	$(AM_V_GEN)case $* in \
+	hvguest.conf.5) daemon/hvguestd$(EXEEXT) --manual ;; \
+	hvguestctl.1) cli/hvguestctl$(EXEEXT) --manual ;; \
+	hvhost.1) host/hvhost$(EXEEXT) --manual ;; \
+	esac >$@.list && \
+	sed -e '/@generated@/{r '$@.list -e 'd;}' $< | $(SCDOC) >$@.new && rm $@.list && mv $@.new $@

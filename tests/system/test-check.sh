@@ -76,6 +76,17 @@ check "... has all verbs" test "$(grep -c "^    '[a-z]*:" "$run/out")" = \
     "$("$hvguestctl" --help | grep -cE '^  [a-z]+( |$)')"
 check "no other shell" status_of 2 "$hvguestctl" --completion fish
 
+# Manual pages, if they were built.
+page=$build/packaging/man/hvguest.conf.5
+if [ -e "$page" ]; then
+    is "every setting is in the manual" "$("$hvguestd" --example-config | sed -n 's/^;\([a-z_]*\) =.*/\1/p' | while read -r key; do
+        grep -qF "fB$key\\f" "$page" || echo "$key"; done)" ""
+    is "every verb is in the manual" "$("$hvguestctl" --help | sed -n 's/^  \([a-z]\+\)\( .*\|$\)/\1/p' | while read -r verb; do
+        grep -q "fB$verb" "$build/packaging/man/hvguestctl.1" || echo "$verb"; done)" ""
+else
+    skip "every setting and verb is in the manual" "needs scdoc"
+fi
+
 ends "the guest ends well" "$one_pid"
 no_reports
 done_testing
