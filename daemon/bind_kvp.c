@@ -147,17 +147,18 @@ static void do_withdraw(struct bind_kvp *b, uint64_t serial)
 static void do_read(struct bind_kvp *b, uint64_t serial)
 {
 	const struct kvp_request *q = &b->core.request;
-	struct kvp_request answer = {0};
+	struct kvp_request answer;
 	struct kvp_entry entry;
 	int r;
 
+	kvp_request_clear(&answer);
 	if (q->operation == KVP_GET) {
 		r = kvp_store_get(b->store, q->pool, q->key, answer.value);
 	} else {
 		r = kvp_store_nth(b->store, q->pool, q->index, &b->walks[q->pool], &entry);
 		if (r == 0) {
-			memcpy(answer.key, entry.key, sizeof(answer.key));
-			memcpy(answer.value, entry.value, sizeof(answer.value));
+			strcpy(answer.key, entry.key);
+			strcpy(answer.value, entry.value);
 		}
 	}
 	kvp_complete(&b->core, serial, result_of_store(r), &answer);

@@ -35,6 +35,8 @@
 #include "services/kvp_ip_wire.h"
 #include "vmbus/wire.h"
 
+#include <string.h>
+
 #define ANSWER_NS UINT64_C(27000000000)
 
 static const char *const state_names[] = {
@@ -208,7 +210,7 @@ void kvp_receive(struct kvp *k, enum kvp_form form, const void *message, size_t 
 	}
 	k->serial++;
 	k->form = form;
-	k->answer = (struct kvp_request){0};
+	kvp_request_clear(&k->answer);
 	fault = decode(k, message, size);
 	k->stats.requests[k->request.operation]++;
 	if (fault) {
@@ -217,6 +219,17 @@ void kvp_receive(struct kvp *k, enum kvp_form form, const void *message, size_t 
 	} else {
 		on_request(k, now_ns);
 	}
+}
+
+/* Only what is asked for: there is much room for addresses. */
+static void take_answer(struct kvp *k, const struct kvp_request *completed)
+{
+	if (k->request.operation == KVP_GET_IP) {
+		k->answer.ip = completed->ip;
+		return;
+	}
+	strcpy(k->answer.key, completed->key);
+	strcpy(k->answer.value, completed->value);
 }
 
 void kvp_complete(struct kvp *k, uint64_t serial, enum kvp_result result,
@@ -231,7 +244,7 @@ void kvp_complete(struct kvp *k, uint64_t serial, enum kvp_result result,
 	case KVP_WRITING:
 	case KVP_ADDRESSING:
 		if (result == KVP_DONE && completed)
-			k->answer = *completed;
+			take_answer(k, completed);
 		set_state(k, KVP_IDLE);
 		answer(k, result_status[result]);
 		break;

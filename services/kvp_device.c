@@ -112,7 +112,7 @@ int kvp_device_decode(const void *message, size_t size, struct kvp_request *ret_
 	uint8_t operation, pool;
 	struct bytes_reader r;
 
-	*request = (struct kvp_request){.operation = KVP_OPERATIONS};
+	kvp_request_clear(request);
 	if (size != KVP_DEVICE_MESSAGE_SIZE)
 		return KVP_FAULT_TRUNCATED;
 	bytes_reader_init(&r, message, size);

@@ -205,7 +205,7 @@ int kvp_decode_request(const void *message, size_t size, bool binary_ip,
 	uint8_t operation, pool;
 	struct bytes_reader r;
 
-	*request = (struct kvp_request){0};
+	kvp_request_clear(request);
 	bytes_reader_init(&r, message, size);
 	operation = bytes_get_u8(&r);
 	pool = bytes_get_u8(&r);
@@ -375,7 +375,8 @@ int kvp_decode_answer(const void *message, size_t size, enum kvp_operation opera
 	struct kvp_request *answer = ret_answer;
 	struct bytes_reader r;
 
-	*answer = (struct kvp_request){.operation = operation};
+	kvp_request_clear(answer);
+	answer->operation = operation;
 	bytes_reader_init(&r, message, size);
 	bytes_skip(&r, KVP_HEADER_SIZE);
 	if (operation == KVP_GET_IP)

@@ -97,6 +97,19 @@ struct kvp_request {
 	struct kvp_ip_info ip;         /* GET_IP: adapter (a MAC address) and family; SET_IP: all (a GUID) */
 };
 
+/* Makes all of it empty, of an unknown operation. Cheaper than zeros, and as good. */
+static inline void kvp_request_clear(struct kvp_request *request)
+{
+	request->operation = KVP_OPERATIONS;
+	request->pool = KVP_POOL_EXTERNAL;
+	request->index = 0;
+	request->key[0] = request->value[0] = '\0';
+	request->ip.adapter[0] = '\0';
+	request->ip.family = KVP_FAMILY_NONE;
+	request->ip.dhcp = false;
+	request->ip.n_addresses = request->ip.n_gateways = request->ip.n_dns = 0;
+}
+
 /* "external", "guest", "auto", "auto-external", "auto-internal". / From that. KVP_FAULT_POOL. */
 const char *kvp_pool_name(enum kvp_pool pool);
 _must_check_ int kvp_pool_named(const char *name, enum kvp_pool *ret_pool);

@@ -203,7 +203,7 @@ Test(kvp, a_message_that_is_none_is_answered_by_its_fault)
 	kvp_receive(&k, KVP_FORM_TEXT, message, KVP_MESSAGE_SIZE, 0);
 	expect_note(&k, KVP_NOTE_FAULT);
 	expect_answer(&k, IC_E_NOT_SUPPORTED);
-	cr_expect(eq(u64, k.stats.requests[KVP_OPERATIONS], 1));
+	cr_expect(eq(u64, k.stats.requests[KVP_OPERATIONS], 2));
 }
 
 Test(kvp, while_frozen_changes_wait_and_reads_go_on)
