@@ -66,6 +66,7 @@ SYSTEM_TESTS = \
 	%D%/test-images.sh \
 	%D%/test-ip-files.sh \
 	%D%/test-ip-injection.sh \
+	%D%/test-ip-networkmanager.sh \
 	%D%/test-kvp-keys.sh \
 	%D%/test-incremental.sh \
 	%D%/test-kvp-crash.sh \
