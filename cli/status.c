@@ -67,6 +67,8 @@ static void print_time(const json_t *t)
 	       text_of(t, "channel"), text_of(t, "version"),
 	       json_is_true(json_object_get(t, "synchronized")) ? "kept" : "not synchronized",
 	       json_object_get(t, "keeper") ? text_of(t, "keeper") : "nobody that is known");
+	if (json_is_true(json_object_get(t, "kernel_clock")))
+		puts("            the kernel has the host's clock, as /dev/ptp_hyperv: chronyd can read it there");
 	if (!json_is_object(last))
 		return;
 	printf("            %s ago the host was %.6f s %s: %s\n", seconds_of(last, "seconds_ago").text,
