@@ -103,6 +103,13 @@ static bool has_systemd(void)
 	return access("/run/systemd/system", F_OK) == 0;
 }
 
+/* Where logind was asked and is not there, nobody can inhibit anything; else systemctl has to look. */
+#ifdef HAVE_SYSTEMD
+static const char unforced[] = "";
+#else
+static const char unforced[] = "--check-inhibitors=yes"; /* since systemd 248; minds users, too */
+#endif
+
 /* The words of the command for the last request; an empty one ends it. */
 static void make_command(const struct bind_shutdown *b, char words[WORDS_MAX][WORD_SIZE])
 {
@@ -117,8 +124,7 @@ static void make_command(const struct bind_shutdown *b, char words[WORDS_MAX][WO
 	} else if (has_systemd()) {
 		command[0] = "/bin/systemctl";
 		command[1] = verbs[last->kind];
-		/* Without logind nobody can inhibit anything. */
-		command[2] = last->force ? "--ignore-inhibitors" : "";
+		command[2] = last->force ? "--ignore-inhibitors" : unforced;
 	}
 	for (size_t i = 0; i < WORDS_MAX; i++)
 		snprintf(words[i], WORD_SIZE, "%s", command[i]);

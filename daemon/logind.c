@@ -23,7 +23,6 @@
 
 #ifdef HAVE_SYSTEMD
 
-#include "base/clock.h"
 #include "base/jobs.h"
 
 #include <poll.h>
