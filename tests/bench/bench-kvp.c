@@ -6,6 +6,7 @@
  * process plays the driver and asks one request after the other, as the kernel does.
  *
  *   kvp_get_N        one value, of a key at random
+ *   kvp_echo         what no daemon can beat: a process that answers with what it was asked
  *   kvp_set_N        a new value for a key at random; hvguestd answers when it is on the disk, the
  *                    stock daemon never waits for one
  *   kvp_enumerate_N  all entries. The stock daemon reads the whole file for each of them, which takes a
@@ -124,6 +125,25 @@ static void send_message(struct daemon *d, const uint8_t message[KVP_DEVICE_MESS
 		bench_die(d->name, errno);
 }
 
+/* As a daemon would that had nothing to do. */
+static _Noreturn void echo(int fd)
+{
+	uint8_t message[KVP_DEVICE_MESSAGE_SIZE] = {REGISTER1};
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (send(fd, message, sizeof(message), MSG_NOSIGNAL) == sizeof(message)) {
+		do {
+			if (poll(&p, 1, -1) != 1 ||
+			    recv(fd, message, sizeof(message), 0) != sizeof(message))
+				_exit(1);
+		} while (message[0] == REGISTER1); /* is not answered */
+		memset(message, 0, 4);
+	}
+	_exit(0);
+}
+
+/* @argv NULL: the one that only answers. */
 static void start(struct daemon *d, char **argv)
 {
 	uint8_t message[KVP_DEVICE_MESSAGE_SIZE];
@@ -135,6 +155,8 @@ static void start(struct daemon *d, char **argv)
 	d->pid = fork();
 	if (d->pid < 0)
 		bench_die("fork", errno);
+	if (d->pid == 0 && !argv)
+		echo(fds[1]);
 	if (d->pid == 0)
 		run(d, argv, fds[1]);
 	(void)close(fds[1]);
@@ -166,6 +188,11 @@ static void start_theirs(struct daemon *d)
 	char *argv[] = {(char[]){STOCK}, (char[]){"-n"}, NULL};
 
 	start(d, argv);
+}
+
+static void start_echo(struct daemon *d)
+{
+	start(d, NULL);
 }
 
 static void stop(struct daemon *d)
@@ -300,6 +327,21 @@ static void measure_all(struct daemon *ours, struct daemon *theirs, uint32_t n)
 	print_pair("enumerate", n, &pair, "ms");
 }
 
+static void measure_echo(struct daemon *theirs, uint32_t n, uint64_t count)
+{
+	struct daemon nobody = {.name = "echo"};
+	static struct pair pair;
+
+	start_echo(&nobody);
+	for (uint64_t round = bench_choose(9, 5, 1); round > 0; round--) {
+		bench_add(&pair.ours, time_calls(&nobody, get_one, n, count));
+		bench_add(&pair.theirs, time_calls(theirs, get_one, n, count));
+	}
+	bench_print("kvp_echo", &pair.ours, "us", BENCH_SMALLER);
+	bench_print_ratio("kvp_echo_vs_hv_kvp_daemon_get_100", &pair.ours, &pair.theirs, BENCH_SMALLER);
+	stop(&nobody);
+}
+
 static void measure(uint32_t n)
 {
 	struct daemon ours = {.name = "hvguestd"}, theirs = {.name = "hv_kvp_daemon"};
@@ -311,6 +353,8 @@ static void measure(uint32_t n)
 	fill_pool(&theirs, n);
 	start_ours(&ours);
 	start_theirs(&theirs);
+	if (n == 100)
+		measure_echo(&theirs, n, bench_choose(count, count, 3));
 	measure_calls(&ours, &theirs, "get", get_one, n, bench_choose(count, count, 3));
 	measure_calls(&ours, &theirs, "set", set_one, n, bench_choose(count, count, 3));
 	measure_all(&ours, &theirs, n);
