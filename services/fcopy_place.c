@@ -467,7 +467,8 @@ enum fcopy_result fcopy_place_publish(struct fcopy_place *p)
 	if (r != FCOPY_OK)
 		return r;
 	p->first_made = SIZE_MAX;
-	if (fsync(p->folder_fd) < 0) {
+	/* Both ends of the name: not every file system writes one of them with the other. */
+	if (fsync(p->file_fd) < 0 || fsync(p->folder_fd) < 0) {
 		if (!p->overwrite)
 			(void)unlinkat(p->folder_fd, p->name, 0);
 		return fcopy_place_fail(p, "the folder cannot be written", errno);

@@ -327,6 +327,31 @@ if truncate -s 16M "$tap_dir/few.img" && mkfs.ext4 -q -N 16 -m 0 "$tap_dir/few.i
     start_one
 fi
 
+# --- the power fails right after the answer
+
+for type in ext4 xfs; do
+    if ! command -v xfs_io >/dev/null || ! image_possible $type || ! image_make $type "$tap_dir/cut.img" ||
+        ! image_mount "$tap_dir/cut.img" "$tap_dir/cut"; then
+        skip "a power cut on $type" "cannot make and mount it, or no xfs_io"
+        continue
+    fi
+    ends "the guest ends" "$one_pid"
+    start_guest one --memory no --fcopy-roots "$tap_dir/cut" --state-dir "$run/state"
+    check "a guest on $type" soon copy_is .version 1.1
+    check "a file is copied into new folders" copy "$source/file:$tap_dir/cut/a/b/f" --create-path
+    copy "$source/small:$tap_dir/cut/g" >/dev/null
+    check "another is replaced" copy "$source/file:$tap_dir/cut/g" --force
+    cp "$source/file" "$tap_dir/cut/control"
+    check "the power fails: nothing more reaches the disk" xfs_io -x -c shutdown "$tap_dir/cut"
+    ends "the guest ends" "$one_pid"
+    check "the machine starts again" eval 'umount "$tap_dir/cut" && image_mount "$tap_dir/cut.img" "$tap_dir/cut"'
+    check "the file is there, whole" is_whole "$tap_dir/cut/a/b/f"
+    check "and the other one" is_whole "$tap_dir/cut/g"
+    refuse "(and one that nobody synced is not)" 1 is_whole "$tap_dir/cut/control"
+    image_unmount "$tap_dir/cut"
+    start_one
+done
+
 # --- a file system that has no files without a name
 
 if command -v mkfs.vfat >/dev/null && truncate -s 64M "$tap_dir/vfat.img" && mkfs.vfat "$tap_dir/vfat.img" >/dev/null 2>&1 &&
