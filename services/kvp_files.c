@@ -386,10 +386,10 @@ static int open_journal(struct kvp_files *f, bool make)
 
 	if (txn)
 		f->pending = txn;
-	if (f->journal.set_aside)
-		note(f, "%s/" KVP_JOURNAL_NAME " was no journal of ours: it is now " KVP_JOURNAL_NAME
-			".unreadable", f->dir);
-	f->journal.set_aside = false;
+	if (f->journal.aside[0])
+		note(f, "%s/" KVP_JOURNAL_NAME " was no journal of ours: it is now %s", f->dir,
+		     f->journal.aside);
+	f->journal.aside[0] = '\0';
 	return r;
 }
 

@@ -23,6 +23,10 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+enum {
+	ASIDE_MAX = 100, /* files that are kept because they were no journal */
+};
+
 void kvp_journal_init(struct kvp_journal *j)
 {
 	*j = (struct kvp_journal){.fd = -1};
@@ -194,6 +198,22 @@ static int try_open(struct kvp_journal *j, int dir_fd, bool make, bool *ret_fore
 	return r;
 }
 
+/* Under a name that nothing has yet. */
+static int set_aside(struct kvp_journal *j, int dir_fd)
+{
+	for (unsigned int i = 0; i < ASIDE_MAX; i++) {
+		snprintf(j->aside, sizeof(j->aside), KVP_JOURNAL_NAME ".unreadable");
+		if (i > 0)
+			snprintf(j->aside, sizeof(j->aside), KVP_JOURNAL_NAME ".unreadable.%u", i);
+		if (renameat2(dir_fd, KVP_JOURNAL_NAME, dir_fd, j->aside, RENAME_NOREPLACE) == 0)
+			return 0;
+		if (errno != EEXIST)
+			break;
+	}
+	j->aside[0] = '\0';
+	return negative_errno();
+}
+
 int kvp_journal_open(struct kvp_journal *j, int dir_fd, bool make, struct kvp_txn **ret_txn)
 {
 	bool foreign = false;
@@ -205,9 +225,9 @@ int kvp_journal_open(struct kvp_journal *j, int dir_fd, bool make, struct kvp_tx
 	r = try_open(j, dir_fd, make, &foreign, ret_txn);
 	if (r || !foreign)
 		return r;
-	if (renameat(dir_fd, KVP_JOURNAL_NAME, dir_fd, KVP_JOURNAL_NAME ".unreadable") < 0)
-		return negative_errno();
-	j->set_aside = true;
+	r = set_aside(j, dir_fd);
+	if (r)
+		return r;
 	return try_open(j, dir_fd, make, &foreign, ret_txn);
 }
 

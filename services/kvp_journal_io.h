@@ -11,6 +11,10 @@
 
 #define KVP_JOURNAL_NAME ".kvp_journal"
 
+enum {
+	KVP_ASIDE_SIZE = 48,
+};
+
 /* All @len bytes, or a negative errno. */
 _must_check_ int kvp_write_at(int fd, const void *data, size_t len, off_t offset);
 
@@ -25,7 +29,7 @@ enum {
 struct kvp_journal {
 	int fd;            /* -1: not open */
 	uint64_t number;   /* of the last transaction that is in it */
-	bool set_aside;    /* what was there was no journal; it is kept under another name */
+	char aside[KVP_ASIDE_SIZE]; /* what was there was no journal, and has this name now; "": it was */
 };
 
 /* A journal that is not open. */

@@ -34,8 +34,7 @@ static char notes[4096];
 static void on_note(void *self, const char *text)
 {
 	(void)self;
-	strncat(notes, text, sizeof(notes) - strlen(notes) - 2);
-	strcat(notes, "\n");
+	snprintf(notes + strlen(notes), sizeof(notes) - strlen(notes), "%s\n", text);
 }
 
 static void open_store_as(const char *boot, const char *machine)
@@ -732,4 +731,93 @@ Test(kvp_store, a_change_at_a_time_leaves_room_for_ten_thousand_keys)
 	set(0, "key-77", NULL);
 	cr_expect(eq(sz, kvp_store_count(store, 0), N - 1));
 	cr_expect(eq(str, (char *)(uintptr_t)read_as_stock(0, "key-9999"), (char *)"value"));
+}
+
+Test(kvp_store, odd_things_in_place_of_files_are_in_the_way_of_their_pool_only)
+{
+	static const struct {
+		const char *what;
+		mode_t type;
+	} rows[] = {
+		{"a folder", S_IFDIR | 0755}, {"a pipe", S_IFIFO | 0644}, {"a link", S_IFLNK},
+		{"a link to nowhere", S_IFLNK},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		store = kvp_store_free(store);
+		(void)unlink(pool_path(0));
+		if (rows[i].type == S_IFLNK)
+			cr_assert(eq(int, symlink(i == 2 ? "/etc/passwd" : "nowhere", pool_path(0)), 0));
+		else if (S_ISDIR(rows[i].type))
+			cr_assert(eq(int, mkdir(pool_path(0), 0755), 0));
+		else
+			cr_assert(eq(int, mknod(pool_path(0), rows[i].type, 0), 0));
+		open_store();
+		cr_expect(lt(int, change(0, "a", "1"), 0), "%s", rows[i].what);
+		expect_value(0, "a", NULL);
+		cr_expect(ne(int, *kvp_store_trouble(store), 0), "%s", rows[i].what);
+		set(1, "b", "2");
+		cr_expect(eq(int, *kvp_store_trouble(store), 0), "%s", rows[i].what);
+		cr_assert(eq(int, remove(pool_path(0)), 0));
+		set(0, "a", "1");
+		set(0, "a", NULL);
+	}
+}
+
+Test(kvp_store, what_is_in_place_of_the_journal_is_moved_or_in_the_way)
+{
+	store = kvp_store_free(store);
+	cr_assert(eq(int, mkdir(path_of(".kvp_journal"), 0755), 0));
+	open_store();
+	cr_expect(lt(int, change(0, "a", "1"), 0));
+	cr_assert(eq(int, rmdir(path_of(".kvp_journal")), 0));
+	set(0, "a", "1");
+	store = kvp_store_free(store);
+	cr_assert(eq(int, truncate(path_of(".kvp_journal"), 100000), 0)); /* cut off */
+	open_store();
+	set(0, "a", "2");
+	reopen();
+	expect_value(0, "a", "2");
+}
+
+/* The bytes of a file at random, of a seed; those of a pool with some keys among them. */
+static void write_garbage(const char *path, size_t size, uint64_t seed)
+{
+	FILE *file = fopen(path, "w");
+
+	cr_assert(ne(ptr, file, NULL));
+	for (size_t i = 0; i < size; i++) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		fputc(i % KVP_RECORD_SIZE < 4 && seed % 5 ? 'a' + (int)(seed % 3) : (int)(seed >> 56), file);
+	}
+	fclose(file);
+}
+
+Test(kvp_store, any_bytes_on_the_disk_are_survived_and_kept)
+{
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		size_t size = (size_t)(seed * 997 % 9) * KVP_RECORD_SIZE + (seed % 4 ? seed * 31 : 0);
+		size_t tail = size % KVP_RECORD_SIZE;
+		char aside_name[48];
+		long aside;
+
+		snprintf(aside_name, sizeof(aside_name), ".kvp_journal.unreadable");
+		if (seed > 1)
+			snprintf(aside_name, sizeof(aside_name), ".kvp_journal.unreadable.%u",
+				 (unsigned int)seed - 1);
+
+		store = kvp_store_free(store);
+		(void)unlink(path_of(".kvp_pool_1.aside"));
+		write_garbage(pool_path(1), size, seed);
+		write_garbage(path_of(".kvp_journal"), (size_t)seed % 3 ? KVP_JOURNAL_SIZE : seed * 100, seed);
+		open_store();
+		set(1, "key of ours", "value");
+		expect_value(1, "key of ours", "value");
+		aside = size_of(path_of(".kvp_pool_1.aside"));
+		cr_expect(eq(long, tail ? aside : 0, (long)tail), "seed %lu", (unsigned long)seed);
+		cr_expect(eq(long, size_of(pool_path(1)), (long)(size - tail + KVP_RECORD_SIZE)));
+		cr_expect(size_of(path_of(aside_name)) > 0, "%s", aside_name);
+		reopen();
+		expect_value(1, "key of ours", "value");
+	}
 }
