@@ -71,6 +71,9 @@ void print_fcopy(const json_t *c);
 /* Prints what @shell ("bash", "zsh") completes by. EXIT_USAGE for another one. */
 int completion_print(const char *shell, const struct verb *verbs, size_t n);
 
+/* What status says about disks. */
+void print_disks_status(const json_t *d);
+
 /* The verbs. */
 int verb_check(const struct cli *cli);
 int verb_top(const struct cli *cli);

@@ -12,6 +12,22 @@
 #include <stdio.h>
 #include <string.h>
 
+void print_disks_status(const json_t *d)
+{
+	const json_t *last = json_object_get(d, "last");
+
+	printf("disks       grow = %s, %" JSON_INTEGER_FORMAT " listed; %" JSON_INTEGER_FORMAT
+	       " resized by the host, %" JSON_INTEGER_FORMAT " grown, %" JSON_INTEGER_FORMAT
+	       " refused, %" JSON_INTEGER_FORMAT " failed%s\n",
+	       text_of(d, "grow"), number_of(d, "listed"), number_of(d, "resizes"), number_of(d, "grown"),
+	       number_of(d, "refused"), number_of(d, "failed"),
+	       json_is_true(json_object_get(d, "waiting")) ? "; one waits" : "");
+	if (json_object_get(d, "problem"))
+		printf("            %s\n", text_of(d, "problem"));
+	if (json_is_object(last) && *text_of(last, "problem"))
+		printf("            %s: %s\n", text_of(last, "disk"), text_of(last, "problem"));
+}
+
 static const char *after(const char *before, const char *text)
 {
 	static char buf[300];

@@ -130,6 +130,7 @@ static void print_status(const json_t *status)
 	print_backup(json_object_get(status, "backup"));
 	print_fcopy(json_object_get(status, "copy"));
 	print_kvp(json_object_get(status, "kvp"));
+	print_disks_status(json_object_get(status, "disks"));
 }
 
 int verb_status(const struct cli *cli)

@@ -106,6 +106,15 @@ static int sync_folder_of(const char *path)
 	return fd < 0 || fsync(fd) < 0 ? negative_errno() : 0;
 }
 
+/* systemd's folder for the administrator need not be there. */
+static int make_folder_of(const char *path)
+{
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+	return mkdir(folder, 0755) < 0 && errno != EEXIST ? negative_errno() : 0;
+}
+
 static int write_all(int fd, const char *text)
 {
 	size_t left = strlen(text);
@@ -537,6 +546,8 @@ static int change_it(struct change *c, const struct kvp_ip_info *info, const cha
 		r = remove_file(c->files[0].path);
 		r = r ? r : clear_netplan(c);
 	}
+	if (r == 0 && c->owner.manager == NET_MANAGER_NETWORKD)
+		(void)make_folder_of(c->files[0].path);
 	r = r ? r : replace_file(c->files[0].path, mode, text);
 	if (r < 0)
 		complain(c, "%s cannot be written: %s", c->files[0].path, strerror(-r));
