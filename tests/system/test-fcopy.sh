@@ -210,12 +210,14 @@ is "... of which nothing is left" "$(left)" ""
 
 # --- the channel, the host and the guest are lost
 
-copy "$source/file:$root/f" --fault silent --fault-at 50 >/dev/null 2>&1 &
-check "a copy is under way" soon copy_is .state open
-check "the channel is taken away" host rescind one fcopy
-check "... nothing is left" soon eval '[ -z "$(left)" ] && has_room'
-check "... and offered again" host offer one fcopy
-check "... " soon copy_is .version 1.1
+for at in 0 50 489; do
+    copy "$source/file:$root/new/f" --create-path --fault silent --fault-at $at >/dev/null 2>&1 &
+    check "a copy is under way, at fragment $at" soon copy_is .state open
+    check "the channel is taken away" host rescind one fcopy
+    check "... nothing is left" soon eval 'at_rest && [ -z "$(left)" ] && has_room'
+    check "... and offered again" host offer one fcopy
+    check "... " soon copy_is .version 1.1
+done
 check "a file is copied over it" copy "$source/file:$root/f"
 rm "$root/f"
 
