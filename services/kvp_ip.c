@@ -249,10 +249,10 @@ static void mask_text(const struct kvp_ip_address *a, char text[MASK_SIZE])
 		 mask & 255);
 }
 
-/* Whether @item and what separates it fits into @list. */
+/* Whether @item and what separates it fits into @list, and that with its NUL into the wire's field. */
 static bool has_room(const char *list, size_t size, const char *item)
 {
-	return strlen(list) + strlen(item) + 2 <= size;
+	return strlen(list) + strlen(item) + 3 <= size;
 }
 
 /* Each with its ';' behind, as Linux gives gateways and servers. */
