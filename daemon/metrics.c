@@ -151,6 +151,18 @@ static const struct metric metrics[] = {
 	 .help = "Files that were begun and given up.", .type = METRIC_COUNTER},
 	{.path = "copy.bytes", .name = "hvguest_file_copy_bytes",
 	 .help = "Bytes of files that have arrived.", .type = METRIC_COUNTER},
+	{.path = "kvp.ip_injection.changes", .name = "hvguest_address_changes",
+	 .help = "Times that the host has set addresses, well or not.", .type = METRIC_COUNTER},
+	{.path = "kvp.ip_injection.failures", .name = "hvguest_address_changes_failed",
+	 .help = "Those of them that were taken back.", .type = METRIC_COUNTER},
+	{.path = "disks.resizes", .name = "hvguest_disk_resizes",
+	 .help = "Times that the kernel told of a disk of another size.", .type = METRIC_COUNTER},
+	{.path = "disks.grown", .name = "hvguest_disks_grown",
+	 .help = "Disks whose contents were made as large.", .type = METRIC_COUNTER},
+	{.path = "disks.refused", .name = "hvguest_disks_refused",
+	 .help = "Disks that are not simple, and were left alone.", .type = METRIC_COUNTER},
+	{.path = "disks.failed", .name = "hvguest_disks_failed",
+	 .help = "Disks that could not be made as large.", .type = METRIC_COUNTER},
 	{0},
 };
 
