@@ -8,16 +8,18 @@
 . "$(dirname "$0")/tap.sh"
 need_root
 need_programs ip jq
-unshare -n -u ip link add one type veth peer name two 2>/dev/null ||
+unshare -m -n -u ip link add one type veth peer name two 2>/dev/null ||
     skip_all "needs veth in a network namespace"
 if [ "${in_namespaces:-}" != yes ]; then
     trap - EXIT
     rm -rf "$tap_dir"
-    in_namespaces=yes exec unshare -n -u bash "$0" "$@"
+    in_namespaces=yes exec unshare -m -n -u --propagation private bash "$0" "$@"
 fi
 . "$(dirname "$0")/lab.sh"
 
 echo before >/proc/sys/kernel/hostname
+printf '127.0.0.1 localhost\n192.0.2.7 after.example.org after\n' >"$tap_dir/hosts"
+mount --bind "$tap_dir/hosts" /etc/hosts || bail_out "no namespace"
 ip link set lo up
 ip link add one type veth peer name two
 for device in one two; do
@@ -63,6 +65,7 @@ is "the architecture" "$(key ProcessorArchitecture)" "$(uname -m)"
 is "the system" "$(key OSName) $(key OSMajorVersion)" \
     "$(. /etc/os-release && echo "$NAME ${VERSION_ID:-}")"
 is "the version of the integration services" "$(key IntegrationServicesVersion)" 3.1
+is "without a name that the resolver knows the host name stands for it" "$(key FullyQualifiedDomainName)" before
 is "no addresses, for there are none but the loopback device's" \
     "$(key NetworkAddressIPv4)$(key NetworkAddressIPv6)" ""
 
@@ -73,6 +76,8 @@ changes_to NetworkAddressIPv4 "192.0.2.7;192.0.2.8" ip addr add 192.0.2.8/24 dev
 changes_to NetworkAddressIPv6 2001:db8::7 ip addr add 2001:db8::7/64 dev one nodad
 changes_to NetworkAddressIPv4 192.0.2.7 ip addr del 192.0.2.8/24 dev one
 changes_to HostName after sh -c 'echo after >/proc/sys/kernel/hostname'
+check "... and so does the name that the resolver finds for it" soon key_is FullyQualifiedDomainName \
+    after.example.org
 changes_to NetworkAddressIPv4 "" ip link del one
 
 # --- a list that is too long
