@@ -72,6 +72,7 @@ struct kvp_store {
 	struct event *folder;
 	struct event *changed; /* readers see something new */
 	struct event *retry;   /* for what has failed and nobody waits for */
+	bool retries;
 	char last_note[KVP_FILES_NOTE_SIZE];
 	char trouble[KVP_FILES_NOTE_SIZE];
 
@@ -115,7 +116,9 @@ static void set_trouble(struct kvp_store *s, int r)
 {
 	const char *remedy = "see the log";
 
-	if (r >= 0) {
+	if (r > 0) /* nothing was to be done */
+		return;
+	if (r == 0) {
 		if (s->trouble[0])
 			s->trouble[0] = s->last_note[0] = '\0';
 		return;
@@ -286,9 +289,16 @@ static void on_retry(evutil_socket_t fd, short what, void *user)
 static void try_later(struct kvp_store *s)
 {
 	set_trouble(s, s->result);
+	s->retries = true;
 	for (unsigned int pool = 0; pool < KVP_POOLS; pool++)
 		s->look[pool] |= s->refresh[pool];
 	timer_set(s->retry, clock_monotonic_ns() + RETRY_NS);
+}
+
+static void forget_trouble(struct kvp_store *s)
+{
+	s->retries = false;
+	set_trouble(s, 0);
 }
 
 static void on_job_done(struct job *job)
@@ -299,6 +309,8 @@ static void on_job_done(struct job *job)
 	say_all(s);
 	if (s->n_changes == 0 && s->result < 0)
 		try_later(s);
+	else if (s->n_changes == 0 && s->retries)
+		forget_trouble(s);
 	if (s->visible)
 		event_active(s->changed, EV_TIMEOUT, 0);
 	answer_batch(s);

@@ -821,3 +821,28 @@ Test(kvp_store, any_bytes_on_the_disk_are_survived_and_kept)
 		expect_value(1, "key of ours", "value");
 	}
 }
+
+Test(kvp_store, what_others_hold_a_lock_on_is_read_when_they_let_go)
+{
+	int status;
+	pid_t pid;
+
+	set(0, "a", "1");
+	pid = hold_lock(false, 1000);
+	{
+		uint8_t record[KVP_RECORD_SIZE];
+		int fd = open(pool_path(0), O_WRONLY | O_APPEND);
+
+		kvp_record_write(record, "b", "2");
+		cr_assert(eq(long, write(fd, record, sizeof(record)), (long)sizeof(record)));
+		close(fd);
+	}
+	while (*kvp_store_trouble(store) == '\0')
+		(void)event_base_loop(base, EVLOOP_ONCE);
+	expect_value(0, "b", NULL);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	wait_for_change();
+	expect_value(0, "b", "2");
+	cr_expect(eq(str, (char *)(uintptr_t)kvp_store_trouble(store), (char *)""));
+}
