@@ -21,8 +21,8 @@ void print_fcopy(const json_t *c)
 		printf("file copy   off: %s\n", text_of(c, "why"));
 		return;
 	}
-	printf("file copy   %s (channel %s, protocol %s); %" JSON_INTEGER_FORMAT " copied, into", text_of(c, "state"),
-	       text_of(c, "channel"), text_of(c, "version"), number_of(c, "copied"));
+	printf("file copy   %s (channel %s, protocol %s); %" JSON_INTEGER_FORMAT " copied, into",
+	       text_of(c, "state"), text_of(c, "channel"), text_of(c, "version"), number_of(c, "copied"));
 	json_array_foreach(roots, i, root)
 		printf(" %s", json_string_value(root));
 	puts("");

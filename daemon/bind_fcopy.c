@@ -5,7 +5,7 @@
  *
  * The machine (services/fcopy) says what to do with the file; services/fcopy_file does it; the channel
  * carries the requests, or in its place the device of a kernel that has a driver for it (before 6.10;
- * names are UTF-8 there). It is off unless fcopy_roots says where a host may put files.
+ * names are UTF-8 there; docs/PROTOCOL-fcopy.md section 6). It is off unless fcopy_roots says where a host may put files.
  *
  * Nothing is written while the snapshot holds the file systems: requests wait until it does not, which
  * is looked at twenty times a second while one waits, and never else.

@@ -17,7 +17,7 @@
  * remove: that one name, if it is a regular file with one link that belongs to who made it. Nothing is
  * found by searching.
  *
- * Folders that were made are removed again with the file if they are empty; after a crash they stay.
+ * docs/PROTOCOL-fcopy.md section 5. Folders that were made are removed again with the file if they are empty; after a crash they stay.
  */
 
 #include "services/fcopy_place.h"

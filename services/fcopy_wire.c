@@ -9,7 +9,7 @@
  * same arrays, and cuts it after 259 bytes without a word, in the middle of a character if need be;
  * so a name of that length is refused, too: whether it was cut cannot be told.
  *
- * A WRITE is as long as the largest fragment whatever its size, but one that ends with its data is
+ * docs/PROTOCOL-fcopy.md section 3. A WRITE is as long as the largest fragment whatever its size, but one that ends with its data is
  * understood as well. What lies behind the data is never looked at.
  */
 
