@@ -3,11 +3,11 @@
 /*
  * Streams into files.
  *
- * A large file is written past the page cache, by libaio: its data is not read again soon, so caching
- * it would only push out what is, and when the last piece is written there is nothing left for the
- * final fsync() but the file's own record. All blocks are allocated at the beginning, so that a
- * disk that is too full says so before anything is sent, and what is written then does not have to
- * find room. The last piece is filled up to the alignment, and the file is cut to its size.
+ * A large file is written past the page cache, by libaio: its data is not read again soon, so
+ * caching it would only push out what is, and when the last piece is written there is nothing left
+ * for the final fsync() but the file's own record. All blocks are allocated at the beginning, so
+ * that a disk that is too full says so before anything is sent, and what is written then does not
+ * have to find room. The last piece is filled up to the alignment, and the file is cut to its size.
  *
  * A file that fits into one piece, or is on a file system without O_DIRECT, goes through the page
  * cache. libaio would write that synchronously anyway, so it is not asked.

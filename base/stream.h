@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 /*
- * Writes files from the first byte to the last in large pieces, several of which are on their way at
- * once. It blocks, and is used by one thread at a time.
+ * Writes files from the first byte to the last in large pieces, several of which are on their way
+ * at once. It blocks, and is used by one thread at a time.
  */
 
 struct stream;
@@ -43,8 +43,9 @@ struct stream *stream_free(struct stream *s);
 DEFINE_CLEANUP(stream)
 
 /*
- * Begins a file of @size bytes at @fd, which is borrowed until stream_end() or stream_drop() and has
- * nothing in it. Its blocks are allocated now: -ENOSPC, -EFBIG if they cannot be. Negative errno.
+ * Begins a file of @size bytes at @fd, which is borrowed until stream_end() or stream_drop() and
+ * has nothing in it. Its blocks are allocated now: -ENOSPC, -EFBIG if they cannot be. Negative
+ * errno.
  */
 _must_check_ int stream_begin(struct stream *s, int fd, uint64_t size);
 

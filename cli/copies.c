@@ -3,8 +3,8 @@
 /*
  * Copies: the files that the host has put into this machine.
  *
- * What is shown of each is what it takes to check it: where it is, its size and its SHA-256, when it
- * came and from whom. The last one that did not arrive is shown with the reason.
+ * What is shown of each is what it takes to check it: where it is, its size and its SHA-256, when
+ * it came and from whom. The last one that did not arrive is shown with the reason.
  */
 
 #include "cli/cli.h"

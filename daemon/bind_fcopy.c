@@ -3,16 +3,17 @@
 /*
  * File copy, bound to the world.
  *
- * The machine (services/fcopy) says what to do with the file; services/fcopy_file does it; the channel
- * carries the requests, or in its place the device of a kernel that has a driver for it (before 6.10;
- * names are UTF-8 there; docs/PROTOCOL-fcopy.md section 6). It is off unless fcopy_roots says where a host may put files.
+ * The machine (services/fcopy) says what to do with the file; services/fcopy_file does it; the
+ * channel carries the requests, or in its place the device of a kernel that has a driver for it
+ * (before 6.10; names are UTF-8 there; docs/PROTOCOL-fcopy.md section 6). It is off unless
+ * fcopy_roots says where a host may put files.
  *
- * Nothing is written while the snapshot holds the file systems: requests wait until it does not, which
- * is looked at twenty times a second while one waits, and never else.
+ * Nothing is written while the snapshot holds the file systems: requests wait until it does not,
+ * which is looked at twenty times a second while one waits, and never else.
  *
- * Each file that arrives leaves a line in the log and a receipt: what, how large, its SHA-256, who, how
- * long. What was refused or lost leaves a line, too; a host that makes many of them gets one each
- * second, which says how many it stands for. It gets no receipts: those of files that have
+ * Each file that arrives leaves a line in the log and a receipt: what, how large, its SHA-256, who,
+ * how long. What was refused or lost leaves a line, too; a host that makes many of them gets one
+ * each second, which says how many it stands for. It gets no receipts: those of files that have
  * arrived must not be pushed out by such that have not.
  */
 

@@ -3,8 +3,9 @@
 /*
  * Copies of files into guests.
  *
- * A copy is started by one request, answered with its number, and asked after by that number; another
- * request has the guest forget it. The last ones are kept for whoever asks what became of them.
+ * A copy is started by one request, answered with its number, and asked after by that number;
+ * another request has the guest forget it. The last ones are kept for whoever asks what became of
+ * them.
  */
 
 #include "host/api.h"

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /*
- * The host's end of file copy for one guest: one file at a time. It names the data to send next; reading
- * the file is its user's part. Every now_ns is the same monotonic clock.
+ * The host's end of file copy for one guest: one file at a time. It names the data to send next;
+ * reading the file is its user's part. Every now_ns is the same monotonic clock.
  */
 
 enum fcopy_host_state {
@@ -94,8 +94,8 @@ enum {
 void fcopy_host_init(struct fcopy_host *h);
 
 /*
- * Begins a file of @size_bytes for @directory/@name in the guest, with @flags of FCOPY_FLAG_*. @fault
- * happens at fragment @fault_at. FCOPY_HOST_RUNNING, FCOPY_HOST_BAD_NAME. Drain
+ * Begins a file of @size_bytes for @directory/@name in the guest, with @flags of FCOPY_FLAG_*.
+ * @fault happens at fragment @fault_at. FCOPY_HOST_RUNNING, FCOPY_HOST_BAD_NAME. Drain
  * fcopy_host_next_action() after this and all below.
  */
 _must_check_ int fcopy_host_start(struct fcopy_host *h, const char *directory, const char *name,

@@ -8,8 +8,8 @@
 #include <jansson.h>
 
 /*
- * A copy of a file into a guest, as whoever wants it sees it: what, where to, how far it is. Its data is
- * read by a thread of its own.
+ * A copy of a file into a guest, as whoever wants it sees it: what, where to, how far it is. Its
+ * data is read by a thread of its own.
  */
 
 struct file_copy;
@@ -39,8 +39,8 @@ _must_check_ int file_copy_start_host(struct file_copy *c, struct fcopy_host *ho
 				      uint64_t now_ns);
 
 /*
- * The @size bytes at @offset, borrowed until the next call. FILE_COPY_WAIT, or a negative errno: -EIO
- * if the source has become shorter.
+ * The @size bytes at @offset, borrowed until the next call. FILE_COPY_WAIT, or a negative errno:
+ * -EIO if the source has become shorter.
  */
 _must_check_ int file_copy_data(struct file_copy *c, uint64_t offset, uint32_t size,
 				const uint8_t **ret_data);

@@ -3,8 +3,8 @@
 /*
  * A guest's file copy: the machine of host/fcopy_host on a channel, with a file's data.
  *
- * A fragment is sent when its data has been read. If it cannot be read, or has changed its size, the
- * guest is told to forget the file.
+ * A fragment is sent when its data has been read. If it cannot be read, or has changed its size,
+ * the guest is told to forget the file.
  */
 
 #include "host/guest_fcopy.h"

@@ -4,8 +4,8 @@
  * hvhost copy.
  *
  * Files are copied one after the other, and the first that fails ends it. Breaking the command off
- * (Ctrl-C) has the guest forget the file that is under way; the command waits until it has, and says
- * so. A second Ctrl-C ends it at once.
+ * (Ctrl-C) has the guest forget the file that is under way; the command waits until it has, and
+ * says so. A second Ctrl-C ends it at once.
  */
 
 #include "host/command.h"

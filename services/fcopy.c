@@ -17,11 +17,12 @@
  * A host sends one request and waits for the answer, and the bytes of a file in order, from the
  * first to the last. That order is insisted on: a fragment that does not begin where the last one
  * ended, or that goes beyond the announced end, breaks the copy, and so does a COMPLETE before all
- * is there. What is in its place in the end is what was announced, or nothing is. The rules are those
- * of docs/PROTOCOL-fcopy.md section 4.
+ * is there. What is in its place in the end is what was announced, or nothing is. The rules are
+ * those of docs/PROTOCOL-fcopy.md section 4.
  *
- * While file systems are frozen, a request that needs them waits; if that takes longer than a kernel
- * waits for its daemon, the copy is given up. So it is if the host says nothing for ten minutes.
+ * While file systems are frozen, a request that needs them waits; if that takes longer than a
+ * kernel waits for its daemon, the copy is given up. So it is if the host says nothing for ten
+ * minutes.
  *
  * A request that comes before the last one was answered overtakes it: the answer to that would not
  * reach anybody, and its bytes are gone, so the copy is given up before the new one is looked at.

@@ -7,13 +7,13 @@
  *     thread:      full pieces -> SHA-256 -> stream to the disk
  *
  * A host waits for the answer to each fragment, so a fragment costs one copy in memory and nothing
- * else before it is answered. All that may block (a folder on a slow disk, a frozen file system) is done
- * by the thread, one job after the other: open, pieces, finish or discard. So an end that is
+ * else before it is answered. All that may block (a folder on a slow disk, a frozen file system) is
+ * done by the thread, one job after the other: open, pieces, finish or discard. So an end that is
  * asked for at any moment comes after all that was asked for before it.
  *
- * Pieces are N_PIECES. Of these the stream has half of STREAM_IN_FLIGHT_MAX on their way at most when a
- * job is done, and one is being filled: if there is no free one now, a job will end that frees one.
- * Then, and only then, a fragment waits.
+ * Pieces are N_PIECES. Of these the stream has half of STREAM_IN_FLIGHT_MAX on their way at most
+ * when a job is done, and one is being filled: if there is no free one now, a job will end that
+ * frees one. Then, and only then, a fragment waits.
  *
  * The library of SHA-256 is loaded with the first file, and the memory of the pieces is there only
  * while one is copied.

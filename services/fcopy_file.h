@@ -8,8 +8,8 @@
 #include <event2/event.h>
 
 /*
- * The file that is being copied, seen from an event loop: data is taken into memory at once, a thread
- * sums it up and writes it. One file at a time.
+ * The file that is being copied, seen from an event loop: data is taken into memory at once, a
+ * thread sums it up and writes it. One file at a time.
  */
 
 struct fcopy_file;
@@ -53,8 +53,8 @@ enum {
 _must_check_ int fcopy_file_open(struct fcopy_file *file, const struct fcopy_start *start);
 
 /*
- * Appends @size (at most FCOPY_FRAGMENT_MAX) bytes. FCOPY_FILE_WAIT: on_taken() follows, and @data must
- * stay as it is until then; negative errno.
+ * Appends @size (at most FCOPY_FRAGMENT_MAX) bytes. FCOPY_FILE_WAIT: on_taken() follows, and @data
+ * must stay as it is until then; negative errno.
  */
 _must_check_ int fcopy_file_write(struct fcopy_file *file, const void *data, size_t size);
 
@@ -62,8 +62,8 @@ _must_check_ int fcopy_file_write(struct fcopy_file *file, const void *data, siz
 _must_check_ int fcopy_file_finish(struct fcopy_file *file);
 
 /*
- * Leaves nothing of it; on_discarded() follows. At any time after fcopy_file_open(); a file that was in
- * its place by then stays there, and on_finished() tells so. Negative errno.
+ * Leaves nothing of it; on_discarded() follows. At any time after fcopy_file_open(); a file that
+ * was in its place by then stays there, and on_finished() tells so. Negative errno.
  */
 _must_check_ int fcopy_file_discard(struct fcopy_file *file);
 

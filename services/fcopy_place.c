@@ -6,18 +6,20 @@
  * The host names a folder and a file, and is trusted with neither. The folder must be one of the
  * allowed roots or beneath one, by its text first: no "..", nothing that is not a plain name. The
  * way from the root on is then walked by the kernel under RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and
- * RESOLVE_NO_MAGICLINKS, so that nobody who may change folders there can lead it astray, at any moment;
- * everything afterwards is done by the descriptor of the folder. What has the file's name already is
- * never opened. If it is to be replaced it must be a regular file, and is, as a whole, by rename.
+ * RESOLVE_NO_MAGICLINKS, so that nobody who may change folders there can lead it astray, at any
+ * moment; everything afterwards is done by the descriptor of the folder. What has the file's name
+ * already is never opened. If it is to be replaced it must be a regular file, and is, as a whole,
+ * by rename.
  *
- * The new file has no name while it grows (O_TMPFILE): whoever dies, the kernel removes it. It gets its
- * name by a link, which fails if there is something of that name. To replace a file takes a rename, so
- * for that moment it has a temporary name; and from the beginning on a file system without O_TMPFILE.
- * That name is written to a record first, and synced, so that after a crash it is known what to
- * remove: that one name, if it is a regular file with one link that belongs to who made it. Nothing is
- * found by searching.
+ * The new file has no name while it grows (O_TMPFILE): whoever dies, the kernel removes it. It gets
+ * its name by a link, which fails if there is something of that name. To replace a file takes a
+ * rename, so for that moment it has a temporary name; and from the beginning on a file system
+ * without O_TMPFILE. That name is written to a record first, and synced, so that after a crash it
+ * is known what to remove: that one name, if it is a regular file with one link that belongs to who
+ * made it. Nothing is found by searching.
  *
- * docs/PROTOCOL-fcopy.md section 5. Folders that were made are removed again with the file if they are empty; after a crash they stay.
+ * docs/PROTOCOL-fcopy.md section 5. Folders that were made are removed again with the file if they
+ * are empty; after a crash they stay.
  */
 
 #include "services/fcopy_place.h"

@@ -6,8 +6,8 @@
 #include <sys/types.h>
 
 /*
- * Where a copied file goes: beneath one of the allowed roots, under no name until it is complete. It
- * blocks, and is used by one thread at a time.
+ * Where a copied file goes: beneath one of the allowed roots, under no name until it is complete.
+ * It blocks, and is used by one thread at a time.
  */
 
 enum {
@@ -45,8 +45,8 @@ struct fcopy_place {
 void fcopy_place_init(struct fcopy_place *p, const struct fcopy_place_config *config);
 
 /*
- * Removes what a killed predecessor had under a temporary name; only that, and only if it is still the
- * file it left. Returns true if there was something, or something may be left: see p->why.
+ * Removes what a killed predecessor had under a temporary name; only that, and only if it is still
+ * the file it left. Returns true if there was something, or something may be left: see p->why.
  */
 bool fcopy_place_sweep(struct fcopy_place *p);
 
@@ -59,8 +59,8 @@ _must_check_ enum fcopy_result fcopy_place_open(struct fcopy_place *p,
 						const struct fcopy_start *start);
 
 /*
- * Gives the file, whose data is on disk, its owner, mode and name, for good, and closes it. The same
- * results; if it failed, fcopy_place_discard() has to follow.
+ * Gives the file, whose data is on disk, its owner, mode and name, for good, and closes it. The
+ * same results; if it failed, fcopy_place_discard() has to follow.
  */
 _must_check_ enum fcopy_result fcopy_place_publish(struct fcopy_place *p);
 

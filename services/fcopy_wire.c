@@ -4,13 +4,14 @@
  * File copy's messages, to and from bytes.
  *
  * Names are the delicate part. On a ring they are UTF-16 in arrays of 260 units; one that is not
- * text (an unpaired surrogate) is refused rather than mended, because a file under another name than
- * the host believes helps nobody. So is one without an end. The kernel's device has UTF-8 in the
- * same arrays, and cuts it after 259 bytes without a word, in the middle of a character if need be;
- * so a name of that length is refused, too: whether it was cut cannot be told.
+ * text (an unpaired surrogate) is refused rather than mended, because a file under another name
+ * than the host believes helps nobody. So is one without an end. The kernel's device has UTF-8 in
+ * the same arrays, and cuts it after 259 bytes without a word, in the middle of a character if need
+ * be; so a name of that length is refused, too: whether it was cut cannot be told.
  *
- * docs/PROTOCOL-fcopy.md section 3. A WRITE is as long as the largest fragment whatever its size, but one that ends with its data is
- * understood as well. What lies behind the data is never looked at.
+ * docs/PROTOCOL-fcopy.md section 3. A WRITE is as long as the largest fragment whatever its size,
+ * but one that ends with its data is understood as well. What lies behind the data is never looked
+ * at.
  */
 
 #include "services/fcopy_wire.h"

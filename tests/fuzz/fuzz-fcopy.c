@@ -3,16 +3,16 @@
 /*
  * The guest's file copy, under requests and completions in any order.
  *
- * Input: one byte whose lowest bit chooses the encoding of names; then steps of u8 kind, u8 argument,
- * u16 length, and that many bytes. Kinds modulo 9: 0 the bytes are a request; 1 the file is open, or
- * not, by the argument; 2 data is taken; 3 the file is in its place, or not; 4 it is discarded; 5 a
- * write behind fails; 6 file systems are frozen, or not any more; 7 the deadline passes; 8 the
- * transaction is void. What was not asked for does not complete.
+ * Input: one byte whose lowest bit chooses the encoding of names; then steps of u8 kind, u8
+ * argument, u16 length, and that many bytes. Kinds modulo 9: 0 the bytes are a request; 1 the file
+ * is open, or not, by the argument; 2 data is taken; 3 the file is in its place, or not; 4 it is
+ * discarded; 5 a write behind fails; 6 file systems are frozen, or not any more; 7 the deadline
+ * passes; 8 the transaction is void. What was not asked for does not complete.
  *
  * Oracles, against a record of what there would be: no second file is begun before the first is
- * gone or in its place; data is inside of the request, in order, within the announced size; a file is put in
- * its place only with all of its data; nothing is written during a hold; a request gets at most one
- * answer, and none once it is void; an abort and a discard end everything.
+ * gone or in its place; data is inside of the request, in order, within the announced size; a file
+ * is put in its place only with all of its data; nothing is written during a hold; a request gets
+ * at most one answer, and none once it is void; an abort and a discard end everything.
  */
 
 #include "tests/fuzz/fuzz.h"

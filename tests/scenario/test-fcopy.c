@@ -2,12 +2,12 @@
 
 /*
  * File copies between the guest's and the host's real machines, over real framing and real rings in
- * memory, on virtual time. Only the file is a model: it is opened, takes data at once or later, may fail
- * at any moment, and is put in its place or discarded.
+ * memory, on virtual time. Only the file is a model: it is opened, takes data at once or later, may
+ * fail at any moment, and is put in its place or discarded.
  *
- * What must hold at the end of each run, whatever was done to it: both ends are at rest, no file is half
- * there, a file that the host calls done is in its place with the bytes that were sent, and one that is in
- * its place has all of its bytes. The seed is printed; HVGUEST_SEED repeats a run.
+ * What must hold at the end of each run, whatever was done to it: both ends are at rest, no file is
+ * half there, a file that the host calls done is in its place with the bytes that were sent, and
+ * one that is in its place has all of its bytes. The seed is printed; HVGUEST_SEED repeats a run.
  */
 
 #include "host/fcopy_host.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * fcopy-device FILE: a stand-in for /dev/vmbus/hv_fcopy (fuse-device.h), as kernels before 6.10 have it.
- * Source: Linux 6.1 drivers/hv/hv_fcopy.c, include/uapi/linux/hyperv.h.
+ * fcopy-device FILE: a stand-in for /dev/vmbus/hv_fcopy (fuse-device.h), as kernels before 6.10
+ * have it. Source: Linux 6.1 drivers/hv/hv_fcopy.c, include/uapi/linux/hyperv.h.
  *
  * Commands, whose words are separated by tabs:
  *
@@ -12,8 +12,8 @@
  *     file PATH                      writes and all of a file, one after the other, then complete
  *     timeout                        the kernel waits no longer for the answer: "write timeout"
  *
- * Told for each: "start 0" and so on, the status of the answer in hexadecimal. Told besides: "refused" for
- * a write that was out of turn.
+ * Told for each: "start 0" and so on, the status of the answer in hexadecimal. Told besides:
+ * "refused" for a write that was out of turn.
  */
 
 #include "services/fcopy_wire.h"

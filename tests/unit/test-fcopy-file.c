@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * services/fcopy_file.c, base/stream.c and base/sha256.c: bytes that arrive in fragments are on disk,
- * and their sum is known. On the file system of /var/tmp, and on a tmpfs, which has no O_DIRECT.
+ * services/fcopy_file.c, base/stream.c and base/sha256.c: bytes that arrive in fragments are on
+ * disk, and their sum is known. On the file system of /var/tmp, and on a tmpfs, which has no
+ * O_DIRECT.
  */
 
 #include "services/fcopy_file.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * /dev/vmbus/hv_fcopy on a machine without it: preloaded into a program, it answers the program's open()
- * with the descriptor that HV_FCOPY_FD names, a SOCK_SEQPACKET socket whose other end plays the
- * kernel's driver. The driver ignores offsets, and the stock daemon uses pread() and pwrite(), which
- * a socket refuses; so those are passed on as what they are there. Nothing else is touched.
+ * /dev/vmbus/hv_fcopy on a machine without it: preloaded into a program, it answers the program's
+ * open() with the descriptor that HV_FCOPY_FD names, a SOCK_SEQPACKET socket whose other end plays
+ * the kernel's driver. The driver ignores offsets, and the stock daemon uses pread() and pwrite(),
+ * which a socket refuses; so those are passed on as what they are there. Nothing else is touched.
  */
 
 #include <dlfcn.h>
