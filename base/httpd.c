@@ -196,6 +196,9 @@ static void on_stream_closed(struct evhttp_connection *connection, void *user)
 
 	(void)connection;
 	LIST_REMOVE(stream, link);
+	/* evhttp lets go of a request that is not answered to its end; else it is freed with the connection. */
+	if (!evhttp_request_get_connection(stream->evhttp))
+		evhttp_request_free(stream->evhttp);
 	stream->evhttp = NULL;
 	stream->on_gone(stream->user, stream);
 }
