@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <libmount.h>
 #include <linux/btrfs.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -183,6 +184,29 @@ void content_find(struct disk_part *part, const char *path, dev_t device)
 }
 
 /* --- growing */
+
+/* Whether this process has the capability of this number. */
+static bool has_capability(unsigned number)
+{
+	unsigned long long effective = 0;
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "CapEff: %llx", &effective) == 1)
+			break;
+	if (file)
+		(void)fclose(file);
+	return effective >> number & 1;
+}
+
+/* All of them ask for CAP_SYS_ADMIN, and who has not got it cannot open the disk. */
+const char *content_forbidden(const struct disk_part *part)
+{
+	if (strcmp(part->content, "ext4") == 0 && !has_capability(CAP_SYS_RESOURCE))
+		return "an ext4 is made larger by who has CAP_SYS_RESOURCE, and this process has not";
+	return NULL;
+}
 
 static int grow_ext4(int fd, const char *path, uint64_t size_bytes)
 {

@@ -17,6 +17,9 @@
  */
 void content_find(struct disk_part *part, const char *path, dev_t device);
 
+/* NULL, or why this process may not make this file system larger: a static clause. */
+const char *content_forbidden(const struct disk_part *part);
+
 /*
  * Makes the file system as large as the device (node @path), which has @size_bytes. It is used
  * meanwhile. Negative errno, as the file system gave it.

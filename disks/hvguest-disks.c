@@ -180,6 +180,7 @@ static int grow_partition(struct growing *g, struct disk_part *part)
 
 static int look(struct growing *g, const char *what)
 {
+	const char *forbidden = NULL;
 	char name[DISK_NAME_SIZE];
 	struct disk_part whole = {0};
 	dev_t device;
@@ -193,6 +194,13 @@ static int look(struct growing *g, const char *what)
 	disk_growth_plan(&g->layout, &g->growth);
 	if (g->growth.verdict == DISK_REFUSED) {
 		memcpy(g->why, g->growth.reason, sizeof(g->why));
+		return EXIT_DEGRADED;
+	}
+	/* Before the partition is made larger for nothing. */
+	if (g->growth.verdict == DISK_CAN_GROW)
+		forbidden = content_forbidden(&g->layout.parts[g->growth.part]);
+	if (forbidden) {
+		snprintf(g->why, sizeof(g->why), "%s", forbidden);
 		return EXIT_DEGRADED;
 	}
 	if (g->growth.verdict == DISK_CAN_GROW &&

@@ -143,6 +143,9 @@ for type in $types; do
         check "... and is sound" sound "gpt_$type" "$type"
     else
         skip "$type in a GPT has grown into its disk" "needs CAP_SYS_RESOURCE"
+        name=gpt_$type
+        refuse "... without that it is refused" 3 "$helper" grow "${!name}"
+        is "... and its partition stays" "$(part_mib "$name")" 320
     fi
 done
 check "a table of DOS, too" soon is_large dos_disk
