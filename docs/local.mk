@@ -3,6 +3,9 @@ EXTRA_DIST += \
 	%D%/APPLICATIONS.md \
 	%D%/ARCHITECTURE.md \
 	%D%/HACKING.md \
+	%D%/MONITORING.md \
+	%D%/openapi-hvguestd.json \
+	%D%/openapi-hvhost.json \
 	%D%/PERFORMANCE.md \
 	%D%/POLICY.md \
 	%D%/performance-freeze.svg \

@@ -47,6 +47,7 @@ check_PROGRAMS += %D%/login1
 endif
 
 SYSTEM_TESTS = \
+	%D%/test-api.sh \
 	%D%/test-backup.sh \
 	%D%/test-balance.sh \
 	%D%/test-bench.sh \
