@@ -165,6 +165,17 @@ murder "$one_pid"
 one_starts
 is "what was acknowledged outlives a kill" "$(get durable --pool external)" 1
 
+# A disk that does not take it: somebody else has frozen the file system, and hvguestd does not know.
+fsfreeze --freeze "$data"
+host kvp set one slow 1 >/dev/null 2>&1 &
+set_pid=$!
+sleep 1
+check "a change is not answered before it is on the disk" kill -0 "$set_pid"
+is "... and status answers meanwhile" "$(guest_value one .kvp.state)" writing
+fsfreeze --unfreeze "$data"
+wait "$set_pid"
+is "... but then" $? 0
+
 # --- a channel that comes and goes, a guest that does not answer
 
 told() {
