@@ -3,8 +3,8 @@
 /*
  * Key-value pairs: what host and guest tell each other.
  *
- * kvp watch asks for a list, waits until the daemon has something newer, asks again, and shows what is
- * different. So what changes twice between two lists is shown once, and nothing is missed.
+ * kvp watch asks for a list, waits until the daemon has something newer, asks again, and shows
+ * what is different. So what changes twice between two lists is shown once, and nothing is missed.
  *
  * A slash in a key is not one of the path; the client has a byte for that.
  */

@@ -6,9 +6,9 @@
  * What is shown comes from memory, at any time. A change is answered when it is durable: while file
  * systems are frozen it waits for the thaw, and so does who asked for it.
  *
- * Who may change anything at all is settled by the socket, which is root's. Which pool may be changed
- * is settled here: what the host has said (external, auto-external) and what this service says
- * (auto) are not the administrator's.
+ * Who may change anything at all is settled by the socket, which is root's. Which pool may be
+ * changed is settled here: what the host has said (external, auto-external) and what this service
+ * says (auto) are not the administrator's.
  *
  * Who watches is told a number that grows with each change, and looks himself at what has changed:
  * then nothing can be missed, and nothing has to be kept for anybody.

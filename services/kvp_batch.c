@@ -3,16 +3,18 @@
 /*
  * A batch of changes.
  *
- * Changes that came while the disk was busy go together: one transaction, one wait for the disk, and
- * then all of them are answered. They are of one pool and count in the order in which they came, so
- * of two for one key the last one is made, and each is answered as if it had been made alone.
+ * Changes that came while the disk was busy go together: one transaction, one wait for the disk,
+ * and then all of them are answered. They are of one pool and count in the order in which they
+ * came, so of two for one key the last one is made, and each is answered as if it had been made
+ * alone.
  *
  * The file is what counts, memory follows it. While the file is locked it is read if somebody else
- * has changed it; what there is then is changed, first in the file, then in memory, where nothing can
- * fail any more, because everything that needs memory was made before.
+ * has changed it; what there is then is changed, first in the file, then in memory, where nothing
+ * can fail any more, because everything that needs memory was made before.
  *
- * A key that several records have gets one when it is set, and none when it is removed. If these are
- * more than a transaction can take, the others are removed before, by transactions of their own.
+ * A key that several records have gets one when it is set, and none when it is removed. If these
+ * are more than a transaction can take, the others are removed before, by transactions of their
+ * own.
  */
 
 #include "services/kvp_batch.h"

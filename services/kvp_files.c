@@ -4,10 +4,10 @@
  * The pool files.
  *
  * Others read and write them, too: cloud-init appends under flock(), Microsoft's programs and the
- * stock daemon take fcntl() locks, all on the same inode. So a file is never replaced, and both locks
- * are held while it is changed. The fcntl() lock is one of the open file description, which conflicts
- * with the others' in the same way and is not lost when something else in this process closes the
- * file. Whoever may read a file may lock it, so nobody is waited for without end.
+ * stock daemon take fcntl() locks, all on the same inode. So a file is never replaced, and both
+ * locks are held while it is changed. The fcntl() lock is one of the open file description, which
+ * conflicts with the others' in the same way and is not lost when something else in this process
+ * closes the file. Whoever may read a file may lock it, so nobody is waited for without end.
  *
  * A change (kvp_files_edit):
  *
@@ -20,16 +20,16 @@
  *
  *     5  the file goes to the disk, and the journal's area is marked as done
  *
- * At the first lock after a start, what the journal has and is not done is done again, as a change of
- * its own (kvp_journal.c says how).
+ * At the first lock after a start, what the journal has and is not done is done again, as a change
+ * of its own (kvp_journal.c says how).
  *
- * Whether somebody else has changed a file is told by its inode, size and time of modification. That
- * time comes from a clock that ticks every few milliseconds, which is too coarse to tell a foreign
- * write right behind one of ours; so after ours it is set from the fine clock, to a value that nobody
- * else's write will have.
+ * Whether somebody else has changed a file is told by its inode, size and time of modification.
+ * That time comes from a clock that ticks every few milliseconds, which is too coarse to tell a
+ * foreign write right behind one of ours; so after ours it is set from the fine clock, to a value
+ * that nobody else's write will have.
  *
- * Bytes that can be nobody's record are not thrown away when their place is needed: they are appended
- * to a file beside the pool's, ".aside" behind its name.
+ * Bytes that can be nobody's record are not thrown away when their place is needed: they are
+ * appended to a file beside the pool's, ".aside" behind its name.
  */
 
 #include "services/kvp_files.h"
@@ -109,7 +109,7 @@ static void pool_name(unsigned int pool, char name[NAME_SIZE])
 	snprintf(name, NAME_SIZE, POOL_NAME, pool);
 }
 
-/* --- reading and writing -------------------------------------------------------------------------- */
+/* --- reading and writing --- */
 
 static off_t slot_offset(uint32_t slot)
 {
@@ -149,7 +149,7 @@ static int keep_aside(struct kvp_files *f, unsigned int pool, const void *data, 
 	return r;
 }
 
-/* --- what others have changed --------------------------------------------------------------------- */
+/* --- what others have changed --- */
 
 static struct seen seen_of(const struct stat *st)
 {
@@ -242,7 +242,7 @@ int kvp_files_read(struct kvp_files *f, unsigned int pool, uint8_t **ret_image, 
 	return 0;
 }
 
-/* --- opening and locking -------------------------------------------------------------------------- */
+/* --- opening and locking --- */
 
 static int make_folders(char *path)
 {
@@ -377,7 +377,7 @@ static int wait_for_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
 	return r;
 }
 
-/* --- the journal ---------------------------------------------------------------------------------- */
+/* --- the journal --- */
 
 static int open_journal(struct kvp_files *f, bool make)
 {
@@ -503,7 +503,7 @@ static int sync_file(const struct pool_file *p, const struct kvp_txn *txn)
 	return r < 0 ? negative_errno() : 0;
 }
 
-/* --- changes -------------------------------------------------------------------------------------- */
+/* --- changes --- */
 
 /* What is in the slots that a transaction writes, to be put back if need be. */
 struct old_slots {
@@ -720,7 +720,7 @@ int kvp_files_clear(struct kvp_files *f, unsigned int pool)
 	return r;
 }
 
-/* --- the stamp ------------------------------------------------------------------------------------ */
+/* --- the stamp --- */
 
 void kvp_files_get_stamp(const struct kvp_files *f, char *ret_text, size_t size)
 {

@@ -30,9 +30,9 @@ DEFINE_CLEANUP(kvp_files)
 
 /*
  * Opens the file of @pool, makes it if it is missing, and takes both kinds of locks, flock() and
- * fcntl(), for which it waits up to @wait_ms. What a kill or a power cut has left half done is done
- * now. A file that cannot be written is no error; what is done with it is. -EBUSY: somebody else has
- * a lock; negative errno.
+ * fcntl(), for which it waits up to @wait_ms. What a kill or a power cut has left half done is
+ * done now. A file that cannot be written is no error; what is done with it is. -EBUSY: somebody
+ * else has a lock; negative errno.
  */
 _must_check_ int kvp_files_lock(struct kvp_files *f, unsigned int pool, int wait_ms);
 void kvp_files_unlock(struct kvp_files *f, unsigned int pool);
@@ -48,8 +48,8 @@ _must_check_ int kvp_files_read(struct kvp_files *f, unsigned int pool, uint8_t 
 				size_t *ret_size);
 
 /*
- * Does what @edit says with the file of @pool, which is locked and has not changed. When it returns 0
- * that is durable: it will be there after a power cut. Else the file is as it was.
+ * Does what @edit says with the file of @pool, which is locked and has not changed. When it
+ * returns 0 that is durable: it will be there after a power cut. Else the file is as it was.
  * KVP_EDIT_TOO_LARGE, negative errno (-ENOSPC, -EROFS, -EIO, ...).
  */
 _must_check_ int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit *edit,

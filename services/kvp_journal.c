@@ -9,11 +9,11 @@
  * length afterwards, and it is on the disk before the first of them is written. What was begun is
  * done again at the next start, from whatever state the file is in.
  *
- * Meanwhile somebody else may have written, for a lock ends with its holder. What is ours and what is
- * not is told sector by sector: each sector of a slot is what it was before (the journal has the sums
- * of that) or what it was to become, or, in a slot that is new, zero. If one is neither, another
- * program has been there, and what it wrote stays. The same rule makes it harmless to redo what was
- * finished long ago.
+ * Meanwhile somebody else may have written, for a lock ends with its holder. What is ours and what
+ * is not is told sector by sector: each sector of a slot is what it was before (the journal has
+ * the sums of that) or what it was to become, or, in a slot that is new, zero. If one is neither,
+ * another program has been there, and what it wrote stays. The same rule makes it harmless to redo
+ * what was finished long ago.
  *
  *     new slots       the longest part of ours that is there is completed. If something that is not
  *                     ours is there, ours goes behind it, unless its key is there as well
@@ -77,7 +77,7 @@ static uint32_t n_removed(const struct kvp_txn *txn)
 	return txn->n_before > txn->n_after ? txn->n_before - txn->n_after : 0;
 }
 
-/* --- from an edit to slots ------------------------------------------------------------------------ */
+/* --- from an edit to slots --- */
 
 /* What becomes of which slot; NULL: the record that moves there. */
 struct placed {
@@ -193,7 +193,7 @@ int kvp_txn_plan(const struct kvp_edit *edit, uint32_t pool, uint32_t n_before,
 	return 0;
 }
 
-/* --- bytes ---------------------------------------------------------------------------------------- */
+/* --- bytes --- */
 
 /*
  * An area: u64 "done", u64 number of what is done, zeros up to byte 512; then the transaction:
@@ -351,7 +351,7 @@ int kvp_txn_decode(const uint8_t *area, struct kvp_txn **ret_txn)
 	return done ? KVP_JOURNAL_DONE : 0;
 }
 
-/* --- again ---------------------------------------------------------------------------------------- */
+/* --- again --- */
 
 /* A pool file's bytes. */
 struct image {

@@ -3,9 +3,9 @@
 /*
  * The journal's file.
  *
- * It has two areas, and transaction number N is in area N modulo 2. When N + 1 is written, N is done
- * and on the disk, so a write that is cut off half way leaves N, which is harmless to redo. Of two
- * readable areas the one with the higher number counts.
+ * It has two areas, and transaction number N is in area N modulo 2. When N + 1 is written, N is
+ * done and on the disk, so a write that is cut off half way leaves N, which is harmless to redo.
+ * Of two readable areas the one with the higher number counts.
  *
  * The file is made as long as it will ever be, and written with zeros, so that later no write needs
  * room and the disk has to be told of nothing but the data. It is locked as long as it is open: the

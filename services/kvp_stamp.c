@@ -3,11 +3,11 @@
 /*
  * The stamp of the pools.
  *
- * The files of the pools survive what is in them. What the host says of itself (pool 3: on which host
- * the machine is, what it is called) is of one boot: after it the machine may be elsewhere, and the
- * host says it all again as soon as it is asked for. The other pools are of one machine: after its
- * disk was copied they would speak of another. A text file beside them says of which boot and of
- * which machine they are:
+ * The files of the pools survive what is in them. What the host says of itself (pool 3: on which
+ * host the machine is, what it is called) is of one boot: after it the machine may be elsewhere,
+ * and the host says it all again as soon as it is asked for. The other pools are of one machine:
+ * after its disk was copied they would speak of another. A text file beside them says of which
+ * boot and of which machine they are:
  *
  *     boot=6b29fc40-ca47-1067-b31d-00dd010662da
  *     machine=4c4c4544-0043-3510-8052-b4c04f4b3232

@@ -8,16 +8,16 @@
  *                   files to itself; it is started when it is needed first
  *     anybody       reads memory
  *
- * Changes wait in one queue. When no job is under way, the first of them and those that follow it for
- * the same pool go to the worker as a batch; what comes meanwhile waits for the next one. So the more
- * changes come at once, the more share one wait for the disk. When there is nothing to do, a last job
- * settles the files, which the next change would have to wait for otherwise.
+ * Changes wait in one queue. When no job is under way, the first of them and those that follow it
+ * for the same pool go to the worker as a batch; what comes meanwhile waits for the next one. So
+ * the more changes come at once, the more share one wait for the disk. When there is nothing to
+ * do, a last job settles the files, which the next change would have to wait for otherwise.
  *
  *     hold    no job is begun until it is let go. The one that is under way goes on to its end
  *
- * That somebody else has changed a file is told by inotify on the folder, also of our own changes; so
- * a look at the file follows, and only if it is not as we left it a job that reads it. Each batch
- * looks as well, with the file locked, so this is only for how soon readers see it.
+ * That somebody else has changed a file is told by inotify on the folder, also of our own changes;
+ * so a look at the file follows, and only if it is not as we left it a job that reads it. Each
+ * batch looks as well, with the file locked, so this is only for how soon readers see it.
  *
  * What goes wrong is noted once for each thing that it is, not each time.
  */
@@ -92,7 +92,7 @@ static bool may_be_changed(const struct kvp_change *change)
 	return has_file(change->pool) && change->entry.key[0] != '\0';
 }
 
-/* --- what is said --------------------------------------------------------------------------------- */
+/* --- what is said --- */
 
 static void say(struct kvp_store *s, const char *text)
 {
@@ -157,7 +157,7 @@ static void answer_batch(struct kvp_store *s)
 		changes[i]->done(changes[i], results[i]);
 }
 
-/* --- watchers ------------------------------------------------------------------------------------- */
+/* --- watchers --- */
 
 static void on_changed(evutil_socket_t fd, short what, void *user)
 {
@@ -190,7 +190,7 @@ void kvp_store_unwatch(struct kvp_store *s, void *self)
 			s->watchers[i] = (struct watcher){0};
 }
 
-/* --- jobs ----------------------------------------------------------------------------------------- */
+/* --- jobs --- */
 
 static void run_job(struct worker_job *work)
 {
@@ -350,7 +350,7 @@ bool kvp_store_is_quiet(const struct kvp_store *s)
 	return !s->busy;
 }
 
-/* --- the folder ----------------------------------------------------------------------------------- */
+/* --- the folder --- */
 
 static void look_at(struct kvp_store *s, const struct inotify_event *event)
 {
@@ -397,7 +397,7 @@ static void watch_folder(struct kvp_store *s)
 	say(s, text);
 }
 
-/* --- start and end -------------------------------------------------------------------------------- */
+/* --- start and end --- */
 
 static bool is_before_boot(const struct timespec *time)
 {
@@ -533,7 +533,7 @@ struct kvp_store *kvp_store_free(struct kvp_store *s)
 	return NULL;
 }
 
-/* --- readers -------------------------------------------------------------------------------------- */
+/* --- readers --- */
 
 int kvp_store_get(const struct kvp_store *s, enum kvp_pool pool, const char *key,
 		  char ret_value[KVP_VALUE_SIZE])
@@ -557,7 +557,7 @@ int kvp_store_nth(const struct kvp_store *s, enum kvp_pool pool, uint32_t index,
 	return 0;
 }
 
-/* --- what this service says of itself ------------------------------------------------------------- */
+/* --- what this service says of itself --- */
 
 static int put_locked(struct kvp_store *s, enum kvp_pool pool, const char *key, const char *value)
 {

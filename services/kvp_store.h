@@ -74,9 +74,9 @@ struct kvp_walk {
 };
 
 /*
- * Entry number @index of @pool. Asked for 0, 1, 2, ... each entry that stays is given once, whatever
- * is added or removed meanwhile; added ones may be given. Any other index is counted from the first.
- * Never waits; any thread, each with its own walk. KVP_STORE_NONE: there are no more.
+ * Entry number @index of @pool. Asked for 0, 1, 2, ... each entry that stays is given once,
+ * whatever is added or removed meanwhile; added ones may be given. Any other index is counted from
+ * the first. Never waits; any thread, each with its own walk. KVP_STORE_NONE: there are no more.
  */
 _must_check_ int kvp_store_nth(const struct kvp_store *s, enum kvp_pool pool, uint32_t index,
 			       struct kvp_walk *walk, struct kvp_entry *ret_entry);
@@ -106,14 +106,15 @@ _must_check_ bool kvp_store_withdraw(struct kvp_store *s, struct kvp_change *cha
 
 /*
  * Sets or (@value NULL) removes what this service itself has to say, in memory only; new keys come
- * after those that are there. For pools that are no files' (KVP_POOL_AUTO). Event loop only. -ENOMEM.
+ * after those that are there. For pools that are no files' (KVP_POOL_AUTO). Event loop only.
+ * -ENOMEM.
  */
 _must_check_ int kvp_store_put(struct kvp_store *s, enum kvp_pool pool, const char *key,
 			       const char *value);
 
 /*
- * While held nothing is written to the disk: changes wait, in order, and are made when it is let go.
- * Reads go on. Event loop only; holds are not counted.
+ * While held nothing is written to the disk: changes wait, in order, and are made when it is let
+ * go. Reads go on. Event loop only; holds are not counted.
  */
 void kvp_store_hold(struct kvp_store *s, bool held);
 
@@ -122,7 +123,8 @@ bool kvp_store_is_quiet(const struct kvp_store *s);
 
 /*
  * @on_change is called from the event loop after each change of any pool that readers see, also by
- * other programs; for those who show changes as they occur. At most 4 at a time; false: no more fit.
+ * other programs; for those who show changes as they occur. At most 4 at a time; false: no more
+ * fit.
  */
 _must_check_ bool kvp_store_watch(struct kvp_store *s, void (*on_change)(void *self), void *self);
 void kvp_store_unwatch(struct kvp_store *s, void *self);

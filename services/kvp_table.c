@@ -3,15 +3,16 @@
 /*
  * The pools in memory.
  *
- * A hash table of liburcu holds one name for each key of each pool. A name points to the record that
- * counts: the one in the first slot of the file that has this key. Others may follow, because
+ * A hash table of liburcu holds one name for each key of each pool. A name points to the record
+ * that counts: the one in the first slot of the file that has this key. Others may follow, because
  * programs append to these files without looking (cloud-init uses one key for the parts of a long
  * text); an enumeration has them all, and the first change of the key through us leaves one.
  *
- * The index of a pool is an array of its records in the order in which they came. Each has a serial
- * number that never changes, whatever becomes of its slot in the file, and that is what a reader who
- * enumerates remembers: "the first one from here on" is found by binary search, also after records
- * were removed (which leaves a hole) or the array was replaced by another without holes.
+ * The index of a pool is an array of its records in the order in which they came. Each has a
+ * serial number that never changes, whatever becomes of its slot in the file, and that is what a
+ * reader who enumerates remembers: "the first one from here on" is found by binary search, also
+ * after records were removed (which leaves a hole) or the array was replaced by another without
+ * holes.
  *
  *     reader        hash table -> name -> record -> value, or index -> record, between
  *                   urcu_bp_read_lock() and unlock(): no lock, no loop that depends on a writer
@@ -19,15 +20,15 @@
  *                   there on a list of garbage; that is freed when all readers that could have seen
  *                   it are gone
  *
- * Writers are few (a thread for the files, the event loop for what this service says of itself), and
- * hold a mutex against each other. The flavour of RCU is the one in which threads need not be made
- * known, since anybody may read.
+ * Writers are few (a thread for the files, the event loop for what this service says of itself),
+ * and hold a mutex against each other. The flavour of RCU is the one in which threads need not be
+ * made known, since anybody may read.
  *
  * As in base/worker.c the library's functions are called; its inline code, which would bring its
  * licence, is not used, but for two wrappers of one line.
  */
 
-#include "services/kvp_table.h"
+#include "services/kvp_table_inside.h"
 
 #include "base/container.h"
 #include "services/kvp_store.h"
@@ -36,54 +37,13 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <urcu/urcu-bp.h>
-#include <urcu/rculfhash.h>
 
 enum {
 	BUCKETS_MIN = 16,
 	INDEX_MIN = 16,
 };
 
-struct kvp_name {
-	struct cds_lfht_node node;
-	_Atomic(struct kvp_item *) first; /* NULL: being made, or removed */
-	struct kvp_item *building;        /* kvp_table_load(): the chain to be, and its end */
-	struct kvp_item *building_last;
-	struct kvp_name *next_garbage;
-	uint8_t pool;
-	char key[];
-};
-
-struct index {
-	struct index *next_garbage;
-	size_t capacity;
-	_Atomic size_t n;
-	struct {
-		uint64_t serial;
-		_Atomic(struct kvp_item *) item; /* NULL: a hole */
-	} at[];
-};
-
-struct pool {
-	_Atomic(struct index *) index; /* NULL: never had a record */
-	_Atomic size_t count;
-	uint64_t next_serial;
-	struct kvp_item **slots; /* what is in each slot of the file; NULL: nothing readable */
-	uint32_t n_slots;
-	uint32_t slots_capacity;
-};
-
-struct kvp_table {
-	struct cds_lfht *names;
-	size_t n_names;
-	size_t n_buckets;
-	struct pool pools[KVP_POOLS];
-	pthread_mutex_t writers;
-	struct kvp_item *garbage_items; /* by `next` */
-	struct kvp_name *garbage_names;
-	struct index *garbage_indexes;
-};
-
-/* --- names ---------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 struct wanted {
 	unsigned int pool;
@@ -106,7 +66,7 @@ static int matches(struct cds_lfht_node *node, const void *key)
 }
 
 /* In a read section, or with the writers' lock. */
-static struct kvp_name *find_name(const struct kvp_table *t, unsigned int pool, const char *key)
+struct kvp_name *kvp_name_find(const struct kvp_table *t, unsigned int pool, const char *key)
 {
 	const struct wanted wanted = {pool, key};
 	struct cds_lfht_iter iter;
@@ -117,7 +77,7 @@ static struct kvp_name *find_name(const struct kvp_table *t, unsigned int pool, 
 	return node ? container_of(node, struct kvp_name, node) : NULL;
 }
 
-static struct kvp_name *new_name(const char *key, size_t len)
+struct kvp_name *kvp_name_new(const char *key, size_t len)
 {
 	struct kvp_name *name = calloc(1, sizeof(*name) + len + 1);
 
@@ -127,7 +87,7 @@ static struct kvp_name *new_name(const char *key, size_t len)
 }
 
 /* The library has no way to say that a larger table did not fit; it then goes on with this one. */
-static void fit_buckets(struct kvp_table *t)
+void kvp_table_fit_buckets(struct kvp_table *t)
 {
 	size_t n = t->n_buckets;
 
@@ -141,7 +101,7 @@ static void fit_buckets(struct kvp_table *t)
 	cds_lfht_resize(t->names, n);
 }
 
-static void add_name(struct kvp_table *t, unsigned int pool, struct kvp_name *take_name)
+void kvp_name_add(struct kvp_table *t, unsigned int pool, struct kvp_name *take_name)
 {
 	take_name->pool = (uint8_t)pool;
 	urcu_bp_read_lock();
@@ -150,7 +110,7 @@ static void add_name(struct kvp_table *t, unsigned int pool, struct kvp_name *ta
 	t->n_names++;
 }
 
-static void remove_name(struct kvp_table *t, struct kvp_name *name)
+void kvp_name_remove(struct kvp_table *t, struct kvp_name *name)
 {
 	urcu_bp_read_lock();
 	(void)cds_lfht_del(t->names, &name->node);
@@ -160,15 +120,15 @@ static void remove_name(struct kvp_table *t, struct kvp_name *name)
 	t->n_names--;
 }
 
-/* --- the index ------------------------------------------------------------------------------------ */
+/* --- the index --- */
 
-static struct index *index_of(const struct pool *p)
+static struct kvp_index *index_of(const struct kvp_pool_items *p)
 {
 	return atomic_load_explicit(&p->index, memory_order_acquire);
 }
 
 /* The first place whose serial is @serial or more; index->n if there is none. */
-static size_t place_of(const struct index *index, size_t n, uint64_t serial)
+static size_t place_of(const struct kvp_index *index, size_t n, uint64_t serial)
 {
 	size_t low = 0;
 
@@ -184,9 +144,9 @@ static size_t place_of(const struct index *index, size_t n, uint64_t serial)
 }
 
 /* Puts one with room for @capacity records, and without holes, in place of the pool's index. */
-static int replace_index(struct kvp_table *t, struct pool *p, size_t capacity)
+static int replace_index(struct kvp_table *t, struct kvp_pool_items *p, size_t capacity)
 {
-	struct index *old = index_of(p), *new;
+	struct kvp_index *old = index_of(p), *new;
 	size_t n = 0;
 
 	new = calloc(1, sizeof(*new) + capacity * sizeof(new->at[0]));
@@ -210,9 +170,9 @@ static int replace_index(struct kvp_table *t, struct pool *p, size_t capacity)
 	return 0;
 }
 
-static int reserve_index(struct kvp_table *t, struct pool *p, size_t n)
+int kvp_index_reserve(struct kvp_table *t, struct kvp_pool_items *p, size_t n)
 {
-	const struct index *index = index_of(p);
+	const struct kvp_index *index = index_of(p);
 	size_t needed = atomic_load(&p->count) + n;
 	size_t capacity = INDEX_MIN;
 
@@ -224,9 +184,9 @@ static int reserve_index(struct kvp_table *t, struct pool *p, size_t n)
 }
 
 /* There is room. */
-static void index_append(struct pool *p, struct kvp_item *item)
+void kvp_index_append(struct kvp_pool_items *p, struct kvp_item *item)
 {
-	struct index *index = index_of(p);
+	struct kvp_index *index = index_of(p);
 	size_t n = atomic_load(&index->n);
 
 	item->serial = p->next_serial++;
@@ -237,9 +197,9 @@ static void index_append(struct pool *p, struct kvp_item *item)
 }
 
 /* @new, or nothing, is where @old was, if that is still there. */
-static void index_replace(struct pool *p, const struct kvp_item *old, struct kvp_item *new)
+void kvp_index_replace(struct kvp_pool_items *p, const struct kvp_item *old, struct kvp_item *new)
 {
-	struct index *index = index_of(p);
+	struct kvp_index *index = index_of(p);
 	size_t place = place_of(index, atomic_load(&index->n), old->serial);
 
 	if (atomic_load(&index->at[place].item) != old)
@@ -252,18 +212,18 @@ static void index_replace(struct pool *p, const struct kvp_item *old, struct kvp
 }
 
 /* Many holes are a waste of memory, and of the time of those who pass over them. */
-static void fit_index(struct kvp_table *t, struct pool *p)
+void kvp_index_fit(struct kvp_table *t, struct kvp_pool_items *p)
 {
-	const struct index *index = index_of(p);
+	const struct kvp_index *index = index_of(p);
 	size_t count = atomic_load(&p->count);
 
 	if (index && atomic_load(&index->n) > 2 * count + INDEX_MIN)
 		(void)replace_index(t, p, count + count / 2 + INDEX_MIN);
 }
 
-/* --- slots ---------------------------------------------------------------------------------------- */
+/* --- slots --- */
 
-static int reserve_slots(struct pool *p, size_t n)
+static int reserve_slots(struct kvp_pool_items *p, size_t n)
 {
 	size_t capacity = p->slots_capacity ? p->slots_capacity : INDEX_MIN;
 	struct kvp_item **slots;
@@ -282,7 +242,7 @@ static int reserve_slots(struct pool *p, size_t n)
 
 void kvp_table_set_slots(struct kvp_table *t, unsigned int pool, uint32_t n)
 {
-	struct pool *p = &t->pools[pool];
+	struct kvp_pool_items *p = &t->pools[pool];
 
 	while (p->n_slots < n && p->n_slots < p->slots_capacity)
 		p->slots[p->n_slots++] = NULL;
@@ -292,7 +252,7 @@ void kvp_table_set_slots(struct kvp_table *t, unsigned int pool, uint32_t n)
 static void put_in_slot(struct kvp_table *t, unsigned int pool, uint32_t slot,
 			struct kvp_item *item)
 {
-	struct pool *p = &t->pools[pool];
+	struct kvp_pool_items *p = &t->pools[pool];
 
 	item->slot = slot;
 	if (slot == KVP_NO_SLOT)
@@ -302,7 +262,7 @@ static void put_in_slot(struct kvp_table *t, unsigned int pool, uint32_t slot,
 	p->slots[slot] = item;
 }
 
-static void leave_slot(struct pool *p, const struct kvp_item *item)
+static void leave_slot(struct kvp_pool_items *p, const struct kvp_item *item)
 {
 	if (item->slot < p->n_slots && p->slots[item->slot] == item)
 		p->slots[item->slot] = NULL;
@@ -319,9 +279,9 @@ void kvp_table_move(struct kvp_table *t, unsigned int pool, uint32_t from, uint3
 		t->pools[pool].slots[to] = NULL;
 }
 
-/* --- items ---------------------------------------------------------------------------------------- */
+/* --- items --- */
 
-static struct kvp_item *new_item(const char *value, size_t len)
+struct kvp_item *kvp_item_of(const char *value, size_t len)
 {
 	struct kvp_item *item = calloc(1, sizeof(*item) + len + 1);
 
@@ -337,10 +297,10 @@ int kvp_item_new(const char *key, const char *value, struct kvp_item **ret_item)
 {
 	_cleanup_(cleanup_kvp_itemp) struct kvp_item *item = NULL;
 
-	item = new_item(value, strnlen(value, KVP_VALUE_SIZE - 1));
+	item = kvp_item_of(value, strnlen(value, KVP_VALUE_SIZE - 1));
 	if (!item)
 		return -ENOMEM;
-	item->name = new_name(key, strnlen(key, KVP_KEY_SIZE - 1));
+	item->name = kvp_name_new(key, strnlen(key, KVP_KEY_SIZE - 1));
 	if (!item->name)
 		return -ENOMEM;
 	*ret_item = steal_ptr(item);
@@ -355,14 +315,14 @@ struct kvp_item *kvp_item_free(struct kvp_item *item)
 	return NULL;
 }
 
-static void throw_away(struct kvp_table *t, struct pool *p, struct kvp_item *item)
+void kvp_item_throw_away(struct kvp_table *t, struct kvp_pool_items *p, struct kvp_item *item)
 {
 	leave_slot(p, item);
 	item->next = t->garbage_items;
 	t->garbage_items = item;
 }
 
-/* --- writers -------------------------------------------------------------------------------------- */
+/* --- writers --- */
 
 void kvp_table_lock(struct kvp_table *t)
 {
@@ -379,27 +339,27 @@ struct kvp_item *kvp_table_find(const struct kvp_table *t, unsigned int pool, co
 	struct kvp_name *name;
 
 	urcu_bp_read_lock();
-	name = find_name(t, pool, key);
+	name = kvp_name_find(t, pool, key);
 	urcu_bp_read_unlock();
 	return name ? atomic_load(&name->first) : NULL;
 }
 
 int kvp_table_reserve(struct kvp_table *t, unsigned int pool, size_t n)
 {
-	struct pool *p = &t->pools[pool];
+	struct kvp_pool_items *p = &t->pools[pool];
 	int r = reserve_slots(p, p->n_slots + n);
 
-	return r ? r : reserve_index(t, p, n);
+	return r ? r : kvp_index_reserve(t, p, n);
 }
 
 /* Takes the records from @item on out of the index. */
-static void drop_chain(struct kvp_table *t, struct pool *p, struct kvp_item *item)
+static void drop_chain(struct kvp_table *t, struct kvp_pool_items *p, struct kvp_item *item)
 {
 	while (item) {
 		struct kvp_item *next = item->next;
 
-		index_replace(p, item, NULL);
-		throw_away(t, p, item);
+		kvp_index_replace(p, item, NULL);
+		kvp_item_throw_away(t, p, item);
 		item = next;
 	}
 }
@@ -407,299 +367,42 @@ static void drop_chain(struct kvp_table *t, struct pool *p, struct kvp_item *ite
 void kvp_table_set(struct kvp_table *t, unsigned int pool, struct kvp_item *take_item, uint32_t slot)
 {
 	struct kvp_item *old = kvp_table_find(t, pool, take_item->name->key);
-	struct pool *p = &t->pools[pool];
+	struct kvp_pool_items *p = &t->pools[pool];
 
 	if (old) {
 		struct kvp_item *others = old->next;
 
 		free(take_item->name);
 		take_item->name = old->name;
-		index_replace(p, old, take_item);
+		kvp_index_replace(p, old, take_item);
 		atomic_store_explicit(&old->name->first, take_item, memory_order_release);
-		throw_away(t, p, old);
+		kvp_item_throw_away(t, p, old);
 		drop_chain(t, p, others);
 	} else {
 		atomic_store_explicit(&take_item->name->first, take_item, memory_order_relaxed);
-		index_append(p, take_item);
-		add_name(t, pool, take_item->name);
-		fit_buckets(t);
+		kvp_index_append(p, take_item);
+		kvp_name_add(t, pool, take_item->name);
+		kvp_table_fit_buckets(t);
 	}
 	put_in_slot(t, pool, slot, take_item);
-	fit_index(t, p);
+	kvp_index_fit(t, p);
 }
 
 int kvp_table_remove(struct kvp_table *t, unsigned int pool, const char *key)
 {
 	struct kvp_item *first = kvp_table_find(t, pool, key);
-	struct pool *p = &t->pools[pool];
+	struct kvp_pool_items *p = &t->pools[pool];
 
 	if (!first)
 		return KVP_TABLE_NONE;
-	remove_name(t, first->name);
+	kvp_name_remove(t, first->name);
 	drop_chain(t, p, first);
-	fit_buckets(t);
-	fit_index(t, p);
+	kvp_table_fit_buckets(t);
+	kvp_index_fit(t, p);
 	return 0;
 }
 
-/* --- a whole file --------------------------------------------------------------------------------- */
-
-/* kvp_table_load(), on its way. */
-struct loading {
-	struct kvp_table *t;
-	unsigned int pool;
-	const uint8_t *image;
-	uint32_t n_slots;
-	struct kvp_item **slots;
-	size_t n_new;
-	size_t unreadable;
-};
-
-/* A text of a record, with a NUL. */
-struct texts {
-	char key[KVP_KEY_SIZE];
-	char value[KVP_VALUE_SIZE];
-	size_t value_len;
-};
-
-static int read_texts(const struct loading *l, uint32_t slot, struct texts *texts)
-{
-	const uint8_t *record = l->image + (size_t)slot * KVP_RECORD_SIZE;
-	size_t key_len;
-	int r = kvp_record_read(record, &key_len, &texts->value_len);
-
-	if (r)
-		return r;
-	memcpy(texts->key, record, key_len);
-	texts->key[key_len] = '\0';
-	memcpy(texts->value, record + KVP_KEY_SIZE, texts->value_len);
-	texts->value[texts->value_len] = '\0';
-	return 0;
-}
-
-static bool has_value(const struct kvp_item *item, const struct texts *texts)
-{
-	return item->value_len == texts->value_len &&
-	       memcmp(item->value, texts->value, texts->value_len) == 0;
-}
-
-static void claim(struct loading *l, uint32_t slot, struct kvp_item *item)
-{
-	item->claimed = true;
-	l->slots[slot] = item;
-}
-
-/* First those that are where they were, so that nobody else takes them. */
-static void claim_unmoved(struct loading *l)
-{
-	const struct pool *p = &l->t->pools[l->pool];
-	struct texts texts;
-
-	for (uint32_t slot = 0; slot < l->n_slots && slot < p->n_slots; slot++) {
-		struct kvp_item *item = p->slots[slot];
-
-		if (item && read_texts(l, slot, &texts) == 0 && has_value(item, &texts) &&
-		    strcmp(item->name->key, texts.key) == 0)
-			claim(l, slot, item);
-	}
-}
-
-static int make_item(struct loading *l, uint32_t slot, struct kvp_name *name,
-		     const struct texts *texts)
-{
-	struct kvp_item *item = new_item(texts->value, texts->value_len);
-
-	if (!item)
-		return -ENOMEM;
-	if (!name) {
-		name = new_name(texts->key, strlen(texts->key));
-		if (!name) {
-			free(item);
-			return -ENOMEM;
-		}
-		add_name(l->t, l->pool, name);
-		fit_buckets(l->t);
-	}
-	item->name = name;
-	claim(l, slot, item);
-	l->n_new++;
-	return 0;
-}
-
-static int claim_or_make(struct loading *l, uint32_t slot)
-{
-	struct kvp_item *item;
-	struct kvp_name *name;
-	struct texts texts;
-
-	if (read_texts(l, slot, &texts)) {
-		l->unreadable++;
-		return 0;
-	}
-	urcu_bp_read_lock();
-	name = find_name(l->t, l->pool, texts.key);
-	urcu_bp_read_unlock();
-	item = name ? atomic_load(&name->first) : NULL;
-	while (item && (item->claimed || !has_value(item, &texts)))
-		item = item->next;
-	if (!item)
-		return make_item(l, slot, name, &texts);
-	claim(l, slot, item);
-	return 0;
-}
-
-static bool is_new(const struct loading *l, const struct kvp_item *item)
-{
-	const struct pool *p = &l->t->pools[l->pool];
-
-	return item->slot >= p->n_slots || p->slots[item->slot] != item;
-}
-
-/* As if it had not begun. */
-static void give_up(struct loading *l)
-{
-	for (uint32_t slot = 0; slot < l->n_slots; slot++) {
-		struct kvp_item *item = l->slots[slot];
-
-		if (!item)
-			continue;
-		item->claimed = false;
-		if (!is_new(l, item))
-			continue;
-		if (!atomic_load(&item->name->first) && item->name->next_garbage == NULL &&
-		    !item->name->building) {
-			item->name->building = item; /* once */
-			remove_name(l->t, item->name);
-		}
-		free(item);
-	}
-}
-
-static void build_chains(struct loading *l)
-{
-	for (uint32_t slot = 0; slot < l->n_slots; slot++) {
-		struct kvp_item *item = l->slots[slot];
-
-		if (!item)
-			continue;
-		if (item->name->building)
-			item->name->building_last->next = item;
-		else
-			item->name->building = item;
-		item->name->building_last = item;
-		item->next = NULL;
-	}
-}
-
-/* A new value where the same key had another one is in its place; what else is new comes last. */
-static void publish_item(struct pool *p, struct kvp_item *item, uint32_t slot)
-{
-	const struct kvp_item *old = slot < p->n_slots ? p->slots[slot] : NULL;
-
-	if (old && !old->claimed && old->name == item->name)
-		index_replace(p, old, item);
-	else
-		index_append(p, item);
-}
-
-/* Each key changes at once. */
-static void publish(struct loading *l)
-{
-	struct pool *p = &l->t->pools[l->pool];
-
-	for (uint32_t slot = 0; slot < l->n_slots; slot++) {
-		struct kvp_item *item = l->slots[slot];
-
-		if (!item)
-			continue;
-		if (is_new(l, item))
-			publish_item(p, item, slot);
-		if (item->name->building == item)
-			atomic_store_explicit(&item->name->first, item, memory_order_release);
-	}
-}
-
-/* Those that are not in the file any more; true if there were any. */
-static bool drop_unclaimed(struct loading *l)
-{
-	struct pool *p = &l->t->pools[l->pool];
-	bool any = false;
-
-	for (uint32_t slot = 0; slot < p->n_slots; slot++) {
-		struct kvp_item *item = p->slots[slot];
-
-		if (!item || item->claimed)
-			continue;
-		any = true;
-		index_replace(p, item, NULL);
-		if (!item->name->building && atomic_exchange(&item->name->first, NULL))
-			remove_name(l->t, item->name);
-		throw_away(l->t, p, item);
-	}
-	return any;
-}
-
-/* The slots of the file become those of the pool. */
-static void settle_slots(struct loading *l)
-{
-	struct pool *p = &l->t->pools[l->pool];
-
-	for (uint32_t slot = 0; slot < l->n_slots; slot++) {
-		struct kvp_item *item = l->slots[slot];
-
-		if (!item)
-			continue;
-		item->slot = slot;
-		item->claimed = false;
-		item->name->building = item->name->building_last = NULL;
-	}
-	free(p->slots);
-	p->slots = l->slots;
-	p->slots_capacity = p->n_slots = l->n_slots;
-	l->slots = NULL;
-}
-
-static int claim_all(struct loading *l)
-{
-	int r;
-
-	claim_unmoved(l);
-	for (uint32_t slot = 0; slot < l->n_slots; slot++) {
-		if (l->slots[slot])
-			continue;
-		r = claim_or_make(l, slot);
-		if (r)
-			return r;
-	}
-	return reserve_index(l->t, &l->t->pools[l->pool], l->n_new);
-}
-
-int kvp_table_load(struct kvp_table *t, unsigned int pool, const uint8_t *image, size_t size,
-		   size_t *ret_unreadable)
-{
-	struct loading l = {.t = t, .pool = pool, .image = image,
-			    .n_slots = (uint32_t)(size / KVP_RECORD_SIZE)};
-	bool dropped;
-	int r;
-
-	l.slots = calloc(l.n_slots + 1, sizeof(l.slots[0]));
-	if (!l.slots)
-		return -ENOMEM;
-	r = claim_all(&l);
-	if (r) {
-		give_up(&l);
-		free(l.slots);
-		return r;
-	}
-	build_chains(&l);
-	publish(&l);
-	dropped = drop_unclaimed(&l);
-	settle_slots(&l);
-	fit_buckets(t);
-	fit_index(t, &t->pools[pool]);
-	*ret_unreadable = l.unreadable;
-	return l.n_new == 0 && !dropped ? KVP_TABLE_SAME : 0;
-}
+/* --- garbage --- */
 
 void kvp_table_reclaim(struct kvp_table *t)
 {
@@ -719,14 +422,14 @@ void kvp_table_reclaim(struct kvp_table *t)
 		free(name);
 	}
 	while (t->garbage_indexes) {
-		struct index *index = t->garbage_indexes;
+		struct kvp_index *index = t->garbage_indexes;
 
 		t->garbage_indexes = index->next_garbage;
 		free(index);
 	}
 }
 
-/* --- readers -------------------------------------------------------------------------------------- */
+/* --- readers --- */
 
 int kvp_table_get(const struct kvp_table *t, unsigned int pool, const char *key, char *ret_value)
 {
@@ -735,7 +438,7 @@ int kvp_table_get(const struct kvp_table *t, unsigned int pool, const char *key,
 	int r = KVP_TABLE_NONE;
 
 	urcu_bp_read_lock();
-	name = find_name(t, pool, key);
+	name = kvp_name_find(t, pool, key);
 	item = name ? atomic_load_explicit(&name->first, memory_order_acquire) : NULL;
 	if (item) {
 		memcpy(ret_value, item->value, (size_t)item->value_len + 1);
@@ -751,7 +454,7 @@ size_t kvp_table_count(const struct kvp_table *t, unsigned int pool)
 }
 
 /* The first record whose serial is @serial or more. */
-static const struct kvp_item *item_from(const struct index *index, size_t n, uint64_t serial)
+static const struct kvp_item *item_from(const struct kvp_index *index, size_t n, uint64_t serial)
 {
 	for (size_t i = place_of(index, n, serial); i < n; i++) {
 		const struct kvp_item *item =
@@ -763,7 +466,7 @@ static const struct kvp_item *item_from(const struct index *index, size_t n, uin
 	return NULL;
 }
 
-static const struct kvp_item *item_number(const struct index *index, size_t n, uint32_t number)
+static const struct kvp_item *item_number(const struct kvp_index *index, size_t n, uint32_t number)
 {
 	const struct kvp_item *item = item_from(index, n, 0);
 
@@ -776,7 +479,7 @@ int kvp_table_nth(const struct kvp_table *t, unsigned int pool, uint32_t index,
 		  struct kvp_walk *walk, char *ret_key, char *ret_value)
 {
 	const struct kvp_item *item = NULL;
-	const struct index *all;
+	const struct kvp_index *all;
 	size_t n;
 
 	urcu_bp_read_lock();
@@ -818,8 +521,8 @@ int kvp_table_new(struct kvp_table **ret_table)
 
 static void forget_all(struct kvp_table *t, unsigned int pool)
 {
-	struct pool *p = &t->pools[pool];
-	struct index *index = index_of(p);
+	struct kvp_pool_items *p = &t->pools[pool];
+	struct kvp_index *index = index_of(p);
 
 	for (size_t i = 0; index && i < atomic_load(&index->n); i++) {
 		struct kvp_item *item = atomic_load(&index->at[i].item);
@@ -827,7 +530,7 @@ static void forget_all(struct kvp_table *t, unsigned int pool)
 		if (!item)
 			continue;
 		if (atomic_exchange(&item->name->first, NULL))
-			remove_name(t, item->name);
+			kvp_name_remove(t, item->name);
 		item->next = t->garbage_items;
 		t->garbage_items = item;
 	}

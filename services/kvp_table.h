@@ -52,8 +52,8 @@ _must_check_ int kvp_table_get(const struct kvp_table *t, unsigned int pool, con
 size_t kvp_table_count(const struct kvp_table *t, unsigned int pool);
 
 /*
- * Entry @index of @pool, as kvp_store_nth() says; KVP_KEY_SIZE and KVP_VALUE_SIZE bytes. O(log n) for
- * the next one, else O(n). KVP_TABLE_NONE.
+ * Entry @index of @pool, as kvp_store_nth() says; KVP_KEY_SIZE and KVP_VALUE_SIZE bytes. O(log n)
+ * for the next one, else O(n). KVP_TABLE_NONE.
  */
 _must_check_ int kvp_table_nth(const struct kvp_table *t, unsigned int pool, uint32_t index,
 			       struct kvp_walk *walk, char *ret_key, char *ret_value);

@@ -34,6 +34,7 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/kvp_files.c %D%/kvp_files.h \
 	%D%/kvp_journal_io.c %D%/kvp_journal_io.h \
 	%D%/kvp_store.c %D%/kvp_store.h \
-	%D%/kvp_table.c %D%/kvp_table.h \
+	%D%/kvp_table.c %D%/kvp_table.h %D%/kvp_table_inside.h \
+	%D%/kvp_table_load.c \
 	%D%/osinfo.c %D%/osinfo.h
 %C%_libservices_sys_a_CPPFLAGS = $(AM_CPPFLAGS) $(MNL_CFLAGS)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * bench-kvp BUILD: key-value exchange with 100, 1000 and 10 000 keys, beside the stock hv_kvp_daemon.
- * Both run as they are, with a socket for the kernel's character device (standin/hv_kvp_device.c); this
- * process plays the driver and asks one request after the other, as the kernel does.
+ * bench-kvp BUILD: key-value exchange with 100, 1000 and 10 000 keys, beside the stock
+ * hv_kvp_daemon. Both run as they are, with a socket for the kernel's character device
+ * (standin/hv_kvp_device.c); this process plays the driver and asks one request after the other,
+ * as the kernel does.
  *
  *   kvp_get_N        one value, of a key at random
  *   kvp_echo         what no daemon can beat: a process that answers with what it was asked

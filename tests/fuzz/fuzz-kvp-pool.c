@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * The pool files and the journal of key-value exchange, which other programs, a full disk or a power
- * cut may have left in any state.
+ * The pool files and the journal of key-value exchange, which other programs, a full disk or a
+ * power cut may have left in any state.
  *
  * Input: u8 what.
  *

@@ -5,11 +5,11 @@
  * again and again, at random instants, and looks after each kill whether anything that was
  * acknowledged is lost, or anything is there that cannot be.
  *
- * The process (this program again) opens the store of hvguestd, compares it with the model, which is
- * in shared memory and so survives it, and then keeps up to 20 changes on their way. It is killed
- * within a few milliseconds: of its start, so that what it redoes is interrupted as well, or of its
- * first change. Meanwhile, and while no process is there, records are appended to one of the files
- * as cloud-init does it, which must all stay.
+ * The process (this program again) opens the store of hvguestd, compares it with the model, which
+ * is in shared memory and so survives it, and then keeps up to 20 changes on their way. It is
+ * killed within a few milliseconds: of its start, so that what it redoes is interrupted as well,
+ * or of its first change. Meanwhile, and while no process is there, records are appended to one of
+ * the files as cloud-init does it, which must all stay.
  *
  * With "no-journal" what is to be written to the journal is thrown away, and each write to a pool
  * takes its time: then it must find something. Exit code 0: all is well; 1: it found something, and

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * What may be in the pools after a kill or a power cut: for each key the state that was acknowledged
- * last, or one that was asked for after it. And the traffic that tests make.
+ * What may be in the pools after a kill or a power cut: for each key the state that was
+ * acknowledged last, or one that was asked for after it. And the traffic that tests make.
  */
 
 enum {
@@ -57,8 +57,8 @@ void model_acknowledged(struct model *m, const struct model_change *change);
 void model_foreign(uint32_t number, struct kvp_entry *ret_entry);
 
 /*
- * Compares what is there now, and takes it for what was there. False: something is lost, or is there
- * that cannot be; m->complaint says what.
+ * Compares what is there now, and takes it for what was there. False: something is lost, or is
+ * there that cannot be; m->complaint says what.
  */
 _must_check_ bool model_look(struct model *m, const struct kvp_store *store);
 

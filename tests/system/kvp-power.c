@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * kvp-power CUTS [no-fsync|no-journal]: what a power cut may leave of the pools of key-value exchange,
- * and what becomes of it.
+ * kvp-power CUTS [no-fsync|no-journal]: what a power cut may leave of the pools of key-value
+ * exchange, and what becomes of it.
  *
- * Every write, truncation and sync of the store's files goes through here and is recorded, with the
- * moments at which changes were acknowledged. A power cut at any of these points leaves, of each file,
- * all that was done before its last completed sync, and of what was done since, of each sector of 512
- * bytes, the new state or the old one, whatever the order. Such states are made at random, written
- * into another folder, and the store is opened there: all that was acknowledged before the cut must be
- * there, and nothing that cannot be. What the store does while it is opened is recorded as well, and
- * cut again, because power fails twice.
+ * Every write, truncation and sync of the store's files goes through here and is recorded, with
+ * the moments at which changes were acknowledged. A power cut at any of these points leaves, of
+ * each file, all that was done before its last completed sync, and of what was done since, of each
+ * sector of 512 bytes, the new state or the old one, whatever the order. Such states are made at
+ * random, written into another folder, and the store is opened there: all that was acknowledged
+ * before the cut must be there, and nothing that cannot be. What the store does while it is opened
+ * is recorded as well, and cut again, because power fails twice.
  *
  * With "no-fsync" no sync counts, with "no-journal" nothing is written to the journal: then it must
  * find something. Exit code 0: all is well; 1: it found something, and says what.

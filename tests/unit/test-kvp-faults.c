@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * services/kvp_files.c on a disk that fails: each call that can fail does so once, in each of its ways,
- * and then the change is made or it is not, in memory, in the file, and after a restart.
+ * services/kvp_files.c on a disk that fails: each call that can fail does so once, in each of its
+ * ways, and then the change is made or it is not, in memory, in the file, and after a restart.
  */
 
 #include "services/kvp_batch.h"

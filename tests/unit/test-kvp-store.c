@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * services/kvp_store.c, with the files and the memory below it: real files in a folder of their own.
+ * services/kvp_store.c, with the files and the memory below it: real files in a folder of their
+ * own.
  */
 
 #include "services/kvp_store.h"

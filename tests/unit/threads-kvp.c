@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * services/kvp_table.c: threads that read while another one sets, removes and loads whole files. What
- * a reader gets is whole and was true at some moment, an enumeration has every key that is always
- * there exactly once, and nothing is freed under it (which the sanitizers see).
+ * services/kvp_table.c: threads that read while another one sets, removes and loads whole files.
+ * What a reader gets is whole and was true at some moment, an enumeration has every key that is
+ * always there exactly once, and nothing is freed under it (which the sanitizers see).
  */
 
 #include "services/kvp_store.h"

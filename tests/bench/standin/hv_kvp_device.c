@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * /dev/vmbus/hv_kvp for a daemon on a machine without it: preloaded, it answers open() of that path
- * with the descriptor that HV_KVP_FD names, a SOCK_SEQPACKET socket whose other end plays the kernel's
- * driver (tests/bench/bench-kvp.c). The stock hv_kvp_daemon has the folder of its pools compiled in, so
- * /var/lib/hyperv is taken for the folder that HV_KVP_DIR names. Nothing else is touched.
+ * /dev/vmbus/hv_kvp for a daemon on a machine without it: preloaded, it answers open() of that
+ * path with the descriptor that HV_KVP_FD names, a SOCK_SEQPACKET socket whose other end plays the
+ * kernel's driver (tests/bench/bench-kvp.c). The stock hv_kvp_daemon has the folder of its pools
+ * compiled in, so /var/lib/hyperv is taken for the folder that HV_KVP_DIR names. Nothing else is
+ * touched.
  */
 
 #include <dlfcn.h>
