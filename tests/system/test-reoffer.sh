@@ -19,7 +19,7 @@ in_private_mounts "$@"
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/images.sh"
 image_possible ext4 || skip_all "this machine cannot make or mount ext4"
-watchdog 180
+watchdog 360
 
 mib=1048576
 data=$run/data
