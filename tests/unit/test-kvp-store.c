@@ -25,6 +25,7 @@
 
 enum {
 	PATIENCE_S = 60,
+	HOLD_FOR_GOOD_MS = 600000,
 };
 
 static char dir[64];
@@ -587,7 +588,7 @@ Test(kvp_store, what_is_no_record_is_kept)
 	close(fd);
 }
 
-static pid_t hold_lock(bool by_fcntl, int seconds)
+static pid_t hold_lock(bool by_fcntl, unsigned int ms)
 {
 	pid_t pid = fork();
 
@@ -598,7 +599,7 @@ static pid_t hold_lock(bool by_fcntl, int seconds)
 		if (by_fcntl ? fcntl(fd, F_SETLK, &whole) : flock(fd, LOCK_EX))
 			_exit(1);
 		(void)mknod(path_of("locked"), S_IFREG | 0600, 0);
-		usleep((useconds_t)seconds * 1000000u);
+		usleep(ms * 1000);
 		_exit(0);
 	}
 	while (access(path_of("locked"), F_OK) != 0)
@@ -614,12 +615,12 @@ Test(kvp_store, waits_for_both_kinds_of_locks_and_not_without_end)
 
 	set(0, "a", "1");
 	for (int by_fcntl = 0; by_fcntl < 2; by_fcntl++) {
-		pid = hold_lock(by_fcntl, 1);
+		pid = hold_lock(by_fcntl, 100);
 		cr_expect(eq(int, change(0, "a", "2"), 0), "fcntl %d", by_fcntl);
 		cr_assert(eq(int, waitpid(pid, &status, 0), pid));
 		cr_assert(eq(int, status, 0));
 	}
-	pid = hold_lock(false, 1000);
+	pid = hold_lock(false, HOLD_FOR_GOOD_MS);
 	cr_expect(eq(int, change(0, "a", "3"), -EBUSY));
 	expect_value(0, "a", "2");
 	cr_expect(ne(ptr, (char *)strstr(kvp_store_trouble(store), "/proc/locks"), NULL));
@@ -829,7 +830,7 @@ Test(kvp_store, what_others_hold_a_lock_on_is_read_when_they_let_go)
 	pid_t pid;
 
 	set(0, "a", "1");
-	pid = hold_lock(false, 1000);
+	pid = hold_lock(false, HOLD_FOR_GOOD_MS);
 	{
 		uint8_t record[KVP_RECORD_SIZE];
 		int fd = open(pool_path(0), O_WRONLY | O_APPEND);
