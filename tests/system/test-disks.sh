@@ -10,7 +10,7 @@
 need_root
 need_programs sfdisk partx losetup jq
 in_private_mounts "$@"
-watchdog 300
+watchdog 380
 . "$(dirname "$0")/lab.sh"
 . "$(dirname "$0")/images.sh"
 
