@@ -25,9 +25,15 @@ enum {
 static void get_why(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
-	struct guest *g = api_guest(h, request);
+	struct qemu_vm *vm = api_vm(h, request);
+	struct guest *g = vm ? NULL : api_guest(h, request);
 
-	if (g)
+	if (vm && qemu_vm_balance_id(vm) == BALANCER_NO_GUEST)
+		httpd_reply_error(request, 409, "the VM cannot be reached, and has no memory in the books",
+				  "hvhost status --json says why");
+	else if (vm)
+		api_reply(request, 200, balance_why(h->balance, qemu_vm_balance_id(vm)));
+	else if (g)
 		api_reply(request, 200,
 			  balance_why(h->balance,
 				      balancer_find(balance_core(h->balance), guest_name(g))));

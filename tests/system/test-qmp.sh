@@ -130,5 +130,45 @@ refuse "a path that is not absolute is refused" 2 "$hvhost" serve --run-dir "$ru
 refuse "a socket whose name no guest can have is refused" 1 "$hvhost" serve --run-dir "$run/other" \
     --qmp "$run/a b.sock"
 
+ends "it ends in order, too" "$host_pid" TERM
+
+# --- a budget
+
+for name in silent deaf nonsense huge lies hangs flood stubborn; do
+    pid=${name}_pid
+    murder "${!pid}"
+done
+rm -rf "$run/vms"
+mkdir "$run/vms"
+echo 60 >"$run/use"
+start_host --qmp "$run/vms" --host-memory 640M --minimum 96M --first-action 0 --spacing 1 --smoothing 1
+# What all have together, five times a second.
+(while :; do host status --json | jq '[.guests[].memory.assigned_bytes // 0] | add // 0 | . / 1048576 | ceil'; sleep 0.2; done) \
+    >"$run/samples" 2>/dev/null &
+on_exit stop "$!"
+start_vm one --memory 256 --use "$run/use"
+start_vm two --memory 256 --use "$run/use"
+check "two VMs fit" soon eval 'vm_is one .qemu.state watching && vm_is two .qemu.state watching'
+
+api() {
+    curl -sS --fail --unix-socket "$run/host/api.sock" -X "$1" ${3:+-H 'Content-Type: application/json' -d "$3"} \
+        "http://localhost$2"
+}
+if command -v curl >/dev/null; then
+    check "a third is to start" api POST /v1/reservations '{"name": "three", "bytes": 268435456, "seconds": 300}'
+    check "... and the others give what it needs" soon eval 'api GET /v1/reservations/three | jq -e .complete'
+    check "the host says why" eval 'host why one | grep -q .'
+    start_vm three --memory 256 --use "$run/use"
+    check "it starts" soon vm_is three .qemu.state watching
+else
+    skip "a third is to start" "needs curl"
+fi
+murder "$two_pid"
+rm "$run/vms/two.sock"
+echo 150 >"$run/use"
+check "another is killed, and those that need more get it" soon between one 230 256
+check "all together never had more than the budget" eval '[ "$(sort -n "$run/samples" | tail -n 1)" -le 640 ]'
+diag "the most: $(sort -n "$run/samples" | tail -n 1) MiB"
+
 no_reports
 done_testing

@@ -29,6 +29,11 @@ if [ "$hotadd_bytes" -gt 0 ]; then
     set -- -object "memory-backend-ram,id=hotadd,size=$hotadd_bytes,reserve=off"
 fi
 
+# With hvhost in this machine, it has a monitor of its own.
+if [ -d /hv ]; then
+    set -- "$@" -qmp unix:/hv/run/vms/inner.sock,server=on,wait=off
+fi
+
 # kvm=off: the guest must not see KVM's own interface, or hv_vmbus does not load. Without S4 disabled
 # the kernel's hv_balloon leaves requests unanswered.
 LD_PRELOAD=/lib/clock-shift.so CLOCK_SHIFT_FILE=/run/clock-shift \

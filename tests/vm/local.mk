@@ -2,6 +2,7 @@
 
 VM_TESTS = \
 	%D%/disks.sh \
+	%D%/balance-hv.sh \
 	%D%/dynmem-companion.sh \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-restart.sh \

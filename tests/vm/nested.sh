@@ -17,10 +17,18 @@
 vm_bytes=$((768 * MiB)) # the guest's memory
 vm_guest_append=        # more for its kernel's command line
 vm_hotadd_bytes=0       # memory that hv-balloon can add to it
+vm_hvhost=no            # yes: hvhost is in the outer machine, below /hv with its libraries
 
 # What init-outer.sh reads.
 nested_settings() {
     printf '%s=%q\n' guest_bytes "$vm_bytes" guest_append "$vm_guest_append" hotadd_bytes "$vm_hotadd_bytes"
+}
+
+# hvhost and what it needs, in a folder of its own: the libraries are not those of the outer machine.
+nested_add_hvhost() {
+    [ "$vm_hvhost" = yes ] || return 0
+    mkdir -p "$1"/{bin,run/vms} && cp "$(find "$vm_stage" -type f -name hvhost)" "$1/bin/" &&
+        image_libraries "$1"
 }
 
 # The guest's initramfs, and the outer machine's with the guest inside.
@@ -39,6 +47,7 @@ nested_make_images() {
         cp "$vm_source/init-outer.sh" "$outer/init" &&
         cp "$vm_cache/kernel-$vm_kernel/vmlinuz" "$outer/guest/" &&
         nested_settings >"$outer/guest/settings" &&
+        nested_add_hvhost "$outer/hv" &&
         chmod +x "$guest/init" "$outer/init" &&
         image_pack "$guest" >"$outer/guest/initramfs" &&
         image_pack "$vm_cache/tools" >"$vm_dir/initramfs" &&
