@@ -26,7 +26,8 @@
  *     pressure, which is small for large buffers). Inside of it nothing happens, unless memory is
  *     needed elsewhere; and then a sixty-fourth of what a guest has is not worth a move.
  *   - Demand that rises is believed at once, because the guest suffers; demand that falls is
- *     believed with a time constant, because it often comes back.
+ *     believed with a time constant, because it often comes back. A guest grows by what it demands
+ *     now, and shrinks by what is believed.
  *   - Growing goes all the way. Unhurried shrinking goes in steps, with a pause before each.
  *   - A report counts only if it is younger than the last operation: in between, guest and host do
  *     not agree on how large the balloon is, and the difference would look like demand.
@@ -409,9 +410,9 @@ static bool is_starving(const struct balancer_guest *g)
 }
 
 /* Pressure, then id: those with the same pressure in their order. */
-static uint64_t key_of(const struct balancer_guest *g, uint32_t id)
+static uint64_t key_of(const struct balancer_guest *g, uint64_t demand_pages, uint32_t id)
 {
-	uint64_t p = pressure(g->decision.believed_pages, g->assigned_pages);
+	uint64_t p = pressure(demand_pages, g->assigned_pages);
 
 	if (g->assigned_pages < g->limits.minimum_pages || g->assigned_pages == 0)
 		p = UINT64_MAX;
@@ -439,7 +440,7 @@ static void wants_to_grow(struct balancer *b, uint32_t id, enum balancer_reason 
 	if (kept_pages(g) > g->assigned_pages)
 		pass->missing_pages += kept_pages(g) - g->assigned_pages;
 	pass->is_hard |= is_starving(g) || reason == BALANCER_WHY_BELOW_MINIMUM;
-	b->growers[pass->n_growers++] = key_of(g, id);
+	b->growers[pass->n_growers++] = key_of(g, g->demand_pages, id);
 }
 
 /* It gives without hurry: a step, if nothing speaks against it. */
@@ -532,7 +533,7 @@ static void judge_spare(struct balancer *b, uint32_t id, struct pass *pass)
 		return;
 	}
 	g->decision.reason = BALANCER_WHY_SPARE;
-	b->growers[pass->n_growers++] = key_of(g, id);
+	b->growers[pass->n_growers++] = key_of(g, g->demand_pages, id);
 }
 
 /* Pressure is below the band: it has more than it needs. */
@@ -559,7 +560,8 @@ static void judge_by_demand(struct balancer *b, uint32_t id, struct pass *pass)
 	struct balancer_guest *g = &b->guests[id];
 	struct balancer_decision *d = &g->decision;
 	uint64_t rest = rest_pressure(&g->limits), band = band_of(&g->limits);
-	uint64_t now_pressure = pressure(d->believed_pages, g->assigned_pages);
+	uint64_t now_pressure = pressure(g->demand_pages, g->assigned_pages);
+	uint64_t believed = pressure(d->believed_pages, g->assigned_pages);
 
 	d->grow_above_pages = g->assigned_pages * (rest + band) / 10000;
 	if (g->assigned_pages > g->limits.minimum_pages)
@@ -572,7 +574,7 @@ static void judge_by_demand(struct balancer *b, uint32_t id, struct pass *pass)
 		judge_needy(b, id, pass);
 	else if (d->goal_pages > d->wanted_pages && is_below_spare(g))
 		judge_spare(b, id, pass);
-	else if (now_pressure + band < rest)
+	else if (believed + band < rest)
 		judge_idle(b, id);
 	else
 		d->reason = BALANCER_WHY_AT_REST;
@@ -600,7 +602,7 @@ static void judge(struct balancer *b, uint32_t id, struct pass *pass)
 	else
 		judge_by_demand(b, id, pass);
 	if (can_give(b, g) || d->target_pages < g->assigned_pages)
-		b->givers[pass->n_givers++] = key_of(g, id);
+		b->givers[pass->n_givers++] = key_of(g, d->believed_pages, id);
 }
 
 /* Ordering. */

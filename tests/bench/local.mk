@@ -2,10 +2,13 @@
 # of each; both print lines and leave a JSON file. `make check` only shows that they work.
 
 check_LIBRARIES = %D%/libbench.a
-BENCHES = %D%/bench-daemon %D%/bench-fcopy %D%/bench-freeze %D%/bench-kvp %D%/bench-pages %D%/bench-pressure %D%/bench-ring
+BENCHES = %D%/bench-balancer %D%/bench-daemon %D%/bench-fcopy %D%/bench-freeze %D%/bench-kvp %D%/bench-pages %D%/bench-pressure %D%/bench-ring
 check_PROGRAMS += $(BENCHES)
 
 %C%_libbench_a_SOURCES = %D%/bench.c %D%/bench.h
+
+%C%_bench_balancer_SOURCES = %D%/bench-balancer.c
+%C%_bench_balancer_LDADD = %D%/libbench.a policy/libpolicy.a base/libbase.a
 
 %C%_bench_daemon_SOURCES = %D%/bench-daemon.c
 %C%_bench_daemon_LDADD = %D%/libbench.a

@@ -2,6 +2,7 @@
 # replays its corpus, tests/data/fuzz/NAME, as a test; with it, it is a libFuzzer program.
 
 FUZZ_TARGETS = \
+	%D%/fuzz-balancer \
 	%D%/fuzz-disks \
 	%D%/fuzz-dynmem \
 	%D%/fuzz-dynmem-host \
@@ -16,6 +17,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-kvp-pool \
 	%D%/fuzz-notify \
 	%D%/fuzz-qmp \
+	%D%/fuzz-recording \
 	%D%/fuzz-ring \
 	%D%/fuzz-shm-wire \
 	%D%/fuzz-timesync \
@@ -34,6 +36,14 @@ else
 FUZZ_MAIN = %D%/replay-main.c
 TESTS += $(FUZZ_TARGETS)
 endif
+
+%C%_fuzz_balancer_SOURCES = %D%/fuzz-balancer.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_balancer_LDADD = policy/libpolicy.a base/libbase.a
+%C%_fuzz_balancer_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_recording_SOURCES = %D%/fuzz-recording.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_recording_LDADD = policy/libpolicy.a base/libbase.a
+%C%_fuzz_recording_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_dynmem_SOURCES = %D%/fuzz-dynmem.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_dynmem_LDADD = balloon/libballoon.a base/libbase.a

@@ -23,6 +23,9 @@ UNIT_TESTS = \
 	%D%/test-addresses \
 	%D%/test-align \
 	%D%/test-balancer \
+	%D%/test-balancer-properties \
+	%D%/test-recording \
+	%D%/test-simulate \
 	%D%/test-block-event \
 	%D%/test-block-record \
 	%D%/test-block-source \
@@ -140,6 +143,9 @@ TESTS += $(UNIT_TESTS)
 %C%_test_addresses_LDADD = services/libservices_sys.a services/libservices.a $(MNL_LIBS) $(CRITERION_LIBS)
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_waterfill_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_balancer_properties_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_recording_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_simulate_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_balancer_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_block_event_LDADD = disks/libdisks.a $(CRITERION_LIBS)
 %C%_test_block_record_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
