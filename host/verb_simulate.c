@@ -355,7 +355,8 @@ static uint64_t recorded_pages(const struct recording *r)
 static void print_replay(const struct simulate_settings *s,
 			 const struct outcome outcomes[CONTENDER_N_KINDS])
 {
-	printf("%zu guests, %s, %s of memory\n\n", outcomes[s->policy].at_fit.n_guests,
+	printf("%zu guest%s, %s, %s of memory\n\n", recording_n_guests(s->recording),
+	       recording_n_guests(s->recording) == 1 ? "" : "s",
 	       duration_format(s->seconds * UINT64_C(1000000000)).text,
 	       size_format(s->host_pages * 4096).text);
 	printf("%-15s %9s %10s %9s %9s %8s %8s\n", "POLICY", "WAITED", "IN ALL", "WORST", "MOVED",

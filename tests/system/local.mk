@@ -94,6 +94,7 @@ SYSTEM_TESTS = \
 	%D%/test-rogue.sh \
 	%D%/test-save.sh \
 	%D%/test-silent.sh \
+	%D%/test-simulate.sh \
 	%D%/test-shutdown.sh \
 	%D%/test-tap.sh \
 	%D%/test-time.sh \
