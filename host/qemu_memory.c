@@ -12,8 +12,8 @@
  * The two balloons differ in one thing that matters. A guest of hv-balloon refuses what it cannot give:
  * it is told the whole size at once. A guest of virtio-balloon gives until its kernel kills for want of
  * memory. So it is asked in steps, each at most half of what was available above its floor (see
- * qemu_figures) in a report that is newer than the last step; when there is nothing above the floor the
- * order has ended. And what it was asked for and did not give is not asked for any more: the size is set
+ * qemu_figures) in a report that is newer than the order and the last step; when there is nothing above
+ * the floor the order has ended. And what it was asked for and did not give is not asked for any more: the size is set
  * to what it has, or its driver would go on trying.
  *
  * QEMU's hv-balloon is silent for 50 s after the guest's driver has connected, and that is not to be
@@ -33,7 +33,7 @@
 #define SECOND_NS      UINT64_C(1000000000)
 #define PATIENCE_NS    (5 * SECOND_NS)
 #define HV_SILENCE_NS  (60 * SECOND_NS) /* the first time; see above */
-#define NOT_SENT_NS    (10 * SECOND_NS) /* an order that finds no quiet moment */
+#define NOT_SENT_NS    (10 * SECOND_NS) /* for a quiet moment, or a report to decide by */
 
 enum {
 	PAGE_BYTES = 4096,
@@ -84,7 +84,7 @@ static void on_order(void *self, const struct balancer_order *order)
 	m->told_pages = 0;
 	m->tell = false;
 	m->progress_ns = balancer_get(core(m), m->id)->started_ns;
-	m->step_ended_ns = 0;
+	m->step_ended_ns = m->progress_ns;
 	log_info("%s: %s %s: %s", m->config.name, order->kind == BALANCER_GROW ? "giving" : "taking",
 		 size_format(order->pages * PAGE_BYTES).text, balancer_reason_text(order->reason));
 }
@@ -243,7 +243,7 @@ static void start_moving(struct qemu_memory *m, uint64_t now_ns)
 
 static uint64_t patience_ns(const struct qemu_memory *m)
 {
-	if (m->tell)
+	if (m->tell || m->told_pages == 0 || m->actual_pages == m->told_pages)
 		return NOT_SENT_NS;
 	return m->config.balloon == QEMU_BALLOON_HV && !m->has_moved ? HV_SILENCE_NS : PATIENCE_NS;
 }

@@ -13,7 +13,7 @@
 # fetched is kept until its folder is removed: a test does not change because a mirror has.
 
 image_modules="virtio_pci virtio_console kvm_amd hv_vmbus hv_balloon uio_hv_generic"
-declare -A image_more_modules=([bookworm]="virtio_blk ext4 xfs btrfs loop dm_mod" [trixie]="dax_hmem kmem")
+declare -A image_more_modules=([bookworm]="virtio_blk ext4 xfs btrfs loop dm_mod" [trixie]="dax_hmem kmem virtio_balloon")
 declare -A image_system_packages=([bookworm]="systemd-sysv udev dbus kmod e2fsprogs mount util-linux")
 image_not_fetched=75
 image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg

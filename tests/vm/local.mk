@@ -3,6 +3,7 @@
 VM_TESTS = \
 	%D%/disks.sh \
 	%D%/balance-hv.sh \
+	%D%/balance-virtio.sh \
 	%D%/dynmem-companion.sh \
 	%D%/dynmem-kernel.sh \
 	%D%/dynmem-restart.sh \
@@ -18,6 +19,7 @@ EXTRA_DIST += \
 	%D%/agent.service \
 	%D%/clock-shift.c \
 	%D%/dynmem.sh \
+	%D%/fleet.sh \
 	%D%/image.sh \
 	%D%/init-common.sh \
 	%D%/init-guest.sh \
