@@ -341,7 +341,7 @@ bool fcopy_place_sweep(struct fcopy_place *p)
 		return false;
 	}
 	problem = remove_stale(p);
-	snprintf(p->why, sizeof(p->why), "%.100s/%.100s/%s: %s", p->root ? p->root : "?", p->relative,
+	snprintf(p->why, sizeof(p->why), "%.90s/%.90s/%s: %s", p->root ? p->root : "?", p->relative,
 		 p->temporary, problem ? problem : "removed");
 	close_all(p);
 	forget_record(p);
