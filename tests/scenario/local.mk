@@ -3,6 +3,7 @@
 if HAVE_CRITERION
 
 SCENARIO_TESTS = \
+	%D%/test-balance \
 	%D%/test-dynmem \
 	%D%/test-dynmem-faults \
 	%D%/test-dynmem-restart \
@@ -24,6 +25,8 @@ DYNMEM_WORLD = %D%/dynmem-world.c %D%/dynmem-world.h
 %C%_test_dynmem_restart_LDADD = $(%C%_test_dynmem_LDADD)
 %C%_test_dynmem_LDADD = \
 	host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_balance_LDADD = \
+	policy/libpolicy.a host/libhost.a balloon/libballoon.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_reoffer_LDADD = $(%C%_test_timesync_LDADD)
 %C%_test_timesync_LDADD = \
 	host/libhost.a services/libservices.a vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
