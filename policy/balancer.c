@@ -771,6 +771,8 @@ int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
 	g->stats.turns += g->last != BALANCER_NONE && g->last != g->running && g->moved_pages > 0;
 	g->last = g->running;
 	g->last_end_ns = b->now_ns;
+	g->last_asked_pages = g->asked_pages;
+	g->last_moved_pages = g->moved_pages;
 	g->running = BALANCER_NONE;
 	g->obeying = true;
 	b->urgent = true;

@@ -207,6 +207,8 @@ struct balancer_guest {
 	uint64_t progress_ns;
 	enum balancer_kind last;
 	uint64_t last_end_ns;
+	uint64_t last_asked_pages;
+	uint64_t last_moved_pages;
 	uint64_t refused_available_pages; /* what it had available when it last gave nothing */
 	uint64_t grow_pages_per_s;  /* measured; 0 = not yet */
 	uint64_t shrink_pages_per_s;

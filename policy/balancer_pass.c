@@ -127,7 +127,7 @@ static bool has_given_all(const struct balancer_guest *g)
 {
 	uint64_t available = g->report.available_pages, then = g->refused_available_pages;
 
-	if (g->last != BALANCER_SHRINK || g->moved_pages + MOVE_MIN_PAGES > g->asked_pages)
+	if (g->last != BALANCER_SHRINK || g->last_moved_pages + MOVE_MIN_PAGES > g->last_asked_pages)
 		return false;
 	return available < UINT64_MAX && (then == UINT64_MAX || available <= then + REFUSED_MORE_PAGES);
 }
@@ -135,7 +135,7 @@ static bool has_given_all(const struct balancer_guest *g)
 /* Until when the last refusal holds. */
 static uint64_t refused_until_ns(const struct balancer *b, const struct balancer_guest *g)
 {
-	uint64_t hold_ns = g->moved_pages == 0 ? b->settings.refused_hold_ns : 0;
+	uint64_t hold_ns = g->last_moved_pages == 0 ? b->settings.refused_hold_ns : 0;
 
 	if (has_given_all(g))
 		hold_ns = b->settings.refused_hold_ns * REFUSED_LONG;

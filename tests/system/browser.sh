@@ -48,9 +48,9 @@ in_page() {
         "$(jq -n --arg script "$1" '{script: $script, args: []}')" | jq -r .
 }
 
-# press KEY: to what has the focus
+# press KEY: to what has the focus; as JSON has it, because a shell knows "\ue015" in some locales only
 press() {
-    webdriver POST "/session/$browser_session/actions" "$(jq -n --arg key "$1" '{actions: [{type: "key", id: "keys",
+    webdriver POST "/session/$browser_session/actions" "$(jq -n --argjson key "\"$1\"" '{actions: [{type: "key", id: "keys",
         actions: [{type: "keyDown", value: $key}, {type: "keyUp", value: $key}]}]}')" >/dev/null
 }
 

@@ -421,6 +421,29 @@ Test(balancer, an_order_that_cannot_be_begun_is_as_if_it_had_not_been)
 	balancer_free(b);
 }
 
+Test(balancer, nor_is_it_held_against_an_operation_that_went_well_before)
+{
+	struct balancer_settings s = usual_settings();
+	struct balancer_limits l = usual_limits();
+	struct balancer *b = make(&s);
+	uint32_t id = join(b, "a", &l, GIB);
+
+	balancer_set_manual(b, id, GIB - 16 * MIB);
+	report(b, id, 900 * MIB, T0 + 1);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 1), BALANCER_WHY_MANUAL));
+	cr_expect(eq(int, balancer_moved(b, id, BALANCER_SHRINK, 16 * MIB, (T0 + 1) * SECOND), 0));
+	cr_expect(eq(int, balancer_ended(b, id, (T0 + 1) * SECOND), 0));
+
+	/* The next one cannot be begun now; that puts off no other. */
+	balancer_set_manual(b, id, GIB - 32 * MIB);
+	report(b, id, 900 * MIB, T0 + 20);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 20), BALANCER_WHY_MANUAL));
+	cr_expect(eq(int, balancer_cancelled(b, id, (T0 + 20) * SECOND), 0));
+	report(b, id, 900 * MIB, T0 + 22);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 22), BALANCER_WHY_MANUAL));
+	balancer_free(b);
+}
+
 Test(balancer, rising_demand_is_believed_at_once_and_falling_demand_slowly)
 {
 	struct balancer_settings s = usual_settings();
