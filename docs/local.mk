@@ -2,6 +2,7 @@ EXTRA_DIST += \
 	%D%/ADDRESSES-AND-DISKS.md \
 	%D%/APPLICATIONS.md \
 	%D%/ARCHITECTURE.md \
+	%D%/COMING-FROM.md \
 	%D%/HACKING.md \
 	%D%/MONITORING.md \
 	%D%/openapi-hvguestd.json \
@@ -16,4 +17,5 @@ EXTRA_DIST += \
 	%D%/PROTOCOL-timesync.md \
 	%D%/PROTOCOL-vmbus.md \
 	%D%/PROTOCOL-vss.md \
-	%D%/QEMU.md
+	%D%/QEMU.md \
+	%D%/THREATS.md
