@@ -62,6 +62,14 @@ check "what the guest reports is in hvhost's books" eventually 60 host_is '.memo
 
 check "the guest does nothing, and gives memory" eventually 120 assigned_within 256 600
 check "all three agree how much" eventually 60 all_agree
+# It is taken in steps, with pauses in between: the last one was when nothing has moved for a while.
+rests() {
+    local before
+    before=$(assigned_mib)
+    sleep 8
+    [ "$(assigned_mib)" = "$before" ]
+}
+check "... until it rests" eventually 120 rests
 idle=$(assigned_mib)
 diag "idle: $idle MiB; hvguestd's report: $(guest 'hvguestctl why' | grep -A4 ^report)"
 
