@@ -663,9 +663,12 @@ void balancer_set_assigned(struct balancer *b, uint32_t guest, uint64_t pages, u
 
 void balancer_set_manual(struct balancer *b, uint32_t guest, uint64_t pages)
 {
+	struct balancer_guest *g = &b->guests[guest];
+
 	assert(guest < b->n_ids && b->guests[guest].name);
-	b->guests[guest].manual = true;
-	b->guests[guest].manual_pages = min_u64(pages, BALANCER_PAGES_MAX);
+	g->manual = true;
+	g->manual_pages = min_u64(pages, BALANCER_PAGES_MAX);
+	g->last_moved_pages = g->last_asked_pages; /* what it refused before does not count */
 	b->hurry = true;
 }
 

@@ -341,7 +341,10 @@ void balancer_restarted(struct balancer *b, uint32_t guest, uint64_t now_ns);
 /* It has this much by the host's own books, whatever was agreed: its channel closed, for instance. */
 void balancer_set_assigned(struct balancer *b, uint32_t guest, uint64_t pages, uint64_t now_ns);
 
-/* From now on it gets @pages, within its bounds and its share, whatever it needs; or what it needs. */
+/*
+ * From now on it gets @pages, within its bounds and its share, whatever it needs; or what it needs. To
+ * set an amount is to ask anew, whatever the guest has refused before.
+ */
 void balancer_set_manual(struct balancer *b, uint32_t guest, uint64_t pages);
 void balancer_set_automatic(struct balancer *b, uint32_t guest);
 

@@ -444,6 +444,29 @@ Test(balancer, nor_is_it_held_against_an_operation_that_went_well_before)
 	balancer_free(b);
 }
 
+Test(balancer, an_amount_that_is_set_by_hand_is_asked_for_whatever_was_refused_before)
+{
+	struct balancer_settings s = usual_settings();
+	struct balancer_limits l = usual_limits();
+	struct balancer *b = make(&s);
+	uint32_t id = join(b, "a", &l, GIB);
+
+	report(b, id, 600 * MIB, T0 + 1);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 1), BALANCER_WHY_SHRINK));
+	cr_expect(eq(int, balancer_ended(b, id, (T0 + 1) * SECOND), 0));
+	report(b, id, 600 * MIB, T0 + 7);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 7), BALANCER_WHY_REFUSED));
+
+	balancer_set_manual(b, id, GIB - 64 * MIB);
+	report(b, id, 600 * MIB, T0 + 9);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 9), BALANCER_WHY_MANUAL));
+	/* If it refuses that too, it is left alone for a while. */
+	cr_expect(eq(int, balancer_ended(b, id, (T0 + 9) * SECOND), 0));
+	report(b, id, 600 * MIB, T0 + 12);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 12), BALANCER_WHY_REFUSED));
+	balancer_free(b);
+}
+
 Test(balancer, rising_demand_is_believed_at_once_and_falling_demand_slowly)
 {
 	struct balancer_settings s = usual_settings();
