@@ -137,8 +137,10 @@ static uint64_t refused_until_ns(const struct balancer *b, const struct balancer
 {
 	uint64_t hold_ns = g->last_moved_pages == 0 ? b->settings.refused_hold_ns : 0;
 
+	/* While a guest waits to start, those are asked more often who may have more to give by now. */
 	if (has_given_all(g))
-		hold_ns = b->settings.refused_hold_ns * REFUSED_LONG;
+		hold_ns = b->settings.refused_hold_ns *
+			  (b->reserved_pages > b->held_pages ? 1 : REFUSED_LONG);
 	return g->last_end_ns + hold_ns;
 }
 
