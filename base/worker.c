@@ -15,7 +15,7 @@
  * A thread cannot be stopped from outside while it is in a system call, so stopping is a request: a
  * flag of the job or of the whole worker that run() looks at between two pieces of work.
  *
- * This file and services/kvp_table*.c know liburcu. It calls the library's functions and does not use
+ * This file, services/kvp_table*.c and host/board.c know liburcu. It calls the library's functions and does not use
  * its inline code, which would bring that code's licence into this program.
  */
 

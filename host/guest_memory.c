@@ -76,22 +76,6 @@ static void book(struct guest_memory *g, uint64_t now)
 		balancer_set_assigned(b, g->id, has, now);
 }
 
-static void operation_ended(struct guest_memory *g, uint64_t now)
-{
-	struct dynmem_host_status s;
-	const struct dynmem_host_operation *o = &s.operation;
-
-	book(g, now);
-	if (place(g)->running == BALANCER_NONE)
-		return;
-	dynmem_host_get_status(g->core, &s);
-	(void)balancer_ended(balance_core(g->balance), g->id, now);
-	log_info("%s: %s %s of %s", g->context.guest_name,
-		 o->kind == DYNMEM_HOST_BALLOON ? "took" : "gave",
-		 size_format(o->done_pages * VMBUS_PAGE_SIZE).text,
-		 size_format(o->asked_pages * VMBUS_PAGE_SIZE).text);
-}
-
 /* Reasons of the host's to leave the guest alone. */
 static void guard(struct guest_memory *g, uint64_t now)
 {
@@ -104,6 +88,23 @@ static void guard(struct guest_memory *g, uint64_t now)
 	if (g->context.backup_runs(g->context.guest))
 		guards |= BALANCER_GUARD_BACKUP;
 	balancer_guard(balance_core(g->balance), g->id, guards, now);
+}
+
+static void operation_ended(struct guest_memory *g, uint64_t now)
+{
+	struct dynmem_host_status s;
+	const struct dynmem_host_operation *o = &s.operation;
+
+	book(g, now);
+	if (place(g)->running == BALANCER_NONE)
+		return;
+	guard(g, now);
+	dynmem_host_get_status(g->core, &s);
+	(void)balancer_ended(balance_core(g->balance), g->id, now);
+	log_info("%s: %s %s of %s", g->context.guest_name,
+		 o->kind == DYNMEM_HOST_BALLOON ? "took" : "gave",
+		 size_format(o->done_pages * VMBUS_PAGE_SIZE).text,
+		 size_format(o->asked_pages * VMBUS_PAGE_SIZE).text);
 }
 
 static void perform(struct guest_memory *g, const struct dynmem_host_action *action, uint64_t now)

@@ -3,7 +3,8 @@
 /*
  * hvhost serve: the lab host.
  *
- * One event loop holds the lab, the guests and the API; two workers make the copies of backups.
+ * One event loop holds the lab, the guests, the balancer and the API; two workers make the copies of
+ * backups, and a thread shows to whoever looks (host/show.c).
  */
 
 #include "base/ask.h"

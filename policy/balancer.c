@@ -633,6 +633,7 @@ void balancer_guard(struct balancer *b, uint32_t guest, unsigned int guards, uin
 		g->stalled_ns = b->now_ns;
 	b->urgent |= g->guards != guards;
 	g->guards = guards;
+	g->is_disturbed |= (guards & ~(unsigned int)BALANCER_GUARD_STALLING) != 0;
 }
 
 void balancer_restarted(struct balancer *b, uint32_t guest, uint64_t now_ns)
@@ -689,6 +690,7 @@ void balancer_begin(struct balancer *b, uint32_t guest, enum balancer_kind kind,
 	g->running = kind;
 	g->asked_pages = pages;
 	g->moved_pages = 0;
+	g->is_disturbed = false;
 	g->started_ns = g->progress_ns = b->now_ns;
 	if (kind == BALANCER_GROW)
 		book(b, g, g->assigned_pages, pages);
@@ -775,7 +777,7 @@ int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
 	g->last = g->running;
 	g->last_end_ns = b->now_ns;
 	g->last_asked_pages = g->asked_pages;
-	g->last_moved_pages = g->moved_pages;
+	g->last_moved_pages = g->is_disturbed ? g->asked_pages : g->moved_pages;
 	g->running = BALANCER_NONE;
 	g->obeying = true;
 	b->urgent = true;

@@ -205,10 +205,11 @@ struct balancer_guest {
 	uint64_t moved_pages;       /* of the running operation, or the last one */
 	uint64_t started_ns;
 	uint64_t progress_ns;
+	bool is_disturbed; /* it was to be left alone at some time of the operation */
 	enum balancer_kind last;
 	uint64_t last_end_ns;
 	uint64_t last_asked_pages;
-	uint64_t last_moved_pages;
+	uint64_t last_moved_pages; /* as many, if that it moved less says nothing of the guest */
 	uint64_t refused_available_pages; /* what it had available when it last gave nothing */
 	uint64_t grow_pages_per_s;  /* measured; 0 = not yet */
 	uint64_t shrink_pages_per_s;
@@ -329,7 +330,10 @@ _must_check_ int balancer_unreserve(struct balancer *b, const char *name, uint64
 int balancer_report(struct balancer *b, uint32_t guest, const struct balancer_report *report,
 		    uint64_t now_ns);
 
-/* From now on these reasons hold for leaving it alone. */
+/*
+ * From now on these reasons hold for leaving it alone. What an operation moved that they came into says
+ * nothing of what the guest has to give; so say it before the operation's end.
+ */
 void balancer_guard(struct balancer *b, uint32_t guest, unsigned int guards, uint64_t now_ns);
 
 /*

@@ -444,6 +444,30 @@ Test(balancer, nor_is_it_held_against_an_operation_that_went_well_before)
 	balancer_free(b);
 }
 
+Test(balancer, what_was_cut_short_by_a_backup_is_asked_for_again_after_it)
+{
+	static const uint64_t moved[] = {0, 16 * MIB}; /* nothing, or a part */
+
+	for (size_t i = 0; i < 2; i++) {
+		struct balancer_settings s = usual_settings();
+		struct balancer_limits l = usual_limits();
+		struct balancer *b = make(&s);
+		uint32_t id = join(b, "a", &l, GIB);
+
+		report(b, id, 600 * MIB, T0 + 1);
+		cr_expect(eq(int, (int)reason_at(b, id, T0 + 1), BALANCER_WHY_SHRINK));
+		(void)balancer_moved(b, id, BALANCER_SHRINK, moved[i], (T0 + 2) * SECOND);
+		balancer_guard(b, id, BALANCER_GUARD_BACKUP, (T0 + 2) * SECOND);
+		cr_expect(eq(int, balancer_ended(b, id, (T0 + 2) * SECOND), 0));
+		report(b, id, 600 * MIB, T0 + 8);
+		cr_expect(eq(int, (int)reason_at(b, id, T0 + 8), BALANCER_WHY_BACKUP));
+		balancer_guard(b, id, 0, (T0 + 9) * SECOND);
+		report(b, id, 600 * MIB, T0 + 10);
+		cr_expect(eq(int, (int)reason_at(b, id, T0 + 10), BALANCER_WHY_SHRINK));
+		balancer_free(b);
+	}
+}
+
 Test(balancer, an_amount_that_is_set_by_hand_is_asked_for_whatever_was_refused_before)
 {
 	struct balancer_settings s = usual_settings();
