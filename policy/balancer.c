@@ -46,6 +46,8 @@ enum {
 	CAPACITY_MIN = 16,
 	STALL_SWAPPED_PAGES = 256, /* 1 MiB written to the page file between two reports */
 	SPEED_MIN_PAGES = 1024,    /* 4 MiB: less says nothing about a guest's speed */
+	REFUSED_PAGES = 256,       /* 1 MiB less than it was asked for */
+	REFUSED_LONGEST = 60,      /* times refused_hold_ns */
 	RESERVATIONS_MAX = 4096,
 };
 
@@ -645,6 +647,7 @@ void balancer_restarted(struct balancer *b, uint32_t guest, uint64_t now_ns)
 	g->start_ns = b->now_ns;
 	g->has_report = false;
 	g->last = BALANCER_NONE;
+	g->refused_hold_ns = 0;
 	g->stalled_ns = 0;
 	g->lies = 0;
 	b->urgent = true;
@@ -669,7 +672,7 @@ void balancer_set_manual(struct balancer *b, uint32_t guest, uint64_t pages)
 	assert(guest < b->n_ids && b->guests[guest].name);
 	g->manual = true;
 	g->manual_pages = min_u64(pages, BALANCER_PAGES_MAX);
-	g->last_moved_pages = g->last_asked_pages; /* what it refused before does not count */
+	g->refused_hold_ns = 0;
 	b->hurry = true;
 }
 
@@ -755,6 +758,26 @@ static void measure_speed(const struct balancer *b, struct balancer_guest *g)
 		*speed = max_u64(*speed, max_u64(now, g->asked_pages));
 }
 
+/*
+ * How long the guest is left alone after the operation that ends. One that gives less than it was asked
+ * for may have come to its floor, or wait for memory at this moment: that is not to be told from here, so
+ * it is asked again, but less and less often.
+ */
+static uint64_t next_hold_ns(const struct balancer *b, const struct balancer_guest *g)
+{
+	uint64_t hold_ns = b->settings.refused_hold_ns;
+
+	if (g->is_disturbed)
+		return 0;
+	if (g->running == BALANCER_GROW)
+		return g->moved_pages == 0 ? hold_ns : 0;
+	if (g->moved_pages + REFUSED_PAGES > g->asked_pages && g->moved_pages > 0)
+		return 0;
+	if (g->last != BALANCER_SHRINK || g->refused_hold_ns == 0)
+		return hold_ns;
+	return min_u64(2 * g->refused_hold_ns, REFUSED_LONGEST * hold_ns);
+}
+
 int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
 {
 	struct balancer_guest *g = &b->guests[guest];
@@ -767,6 +790,7 @@ int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
 	}
 	measure_speed(b, g);
 	book(b, g, g->assigned_pages, 0);
+	g->refused_hold_ns = next_hold_ns(b, g);
 	g->stats.refusals += g->moved_pages == 0;
 	g->refused_available_pages = UINT64_MAX; /* of the next report */
 	if (g->running == BALANCER_GROW)
@@ -776,8 +800,6 @@ int balancer_ended(struct balancer *b, uint32_t guest, uint64_t now_ns)
 	g->stats.turns += g->last != BALANCER_NONE && g->last != g->running && g->moved_pages > 0;
 	g->last = g->running;
 	g->last_end_ns = b->now_ns;
-	g->last_asked_pages = g->asked_pages;
-	g->last_moved_pages = g->is_disturbed ? g->asked_pages : g->moved_pages;
 	g->running = BALANCER_NONE;
 	g->obeying = true;
 	b->urgent = true;

@@ -75,8 +75,8 @@ struct balancer_settings {
 	uint64_t smoothing_ns;      /* time constant at which falling demand is believed; 0 = at once */
 	uint64_t short_smoothing_ns; /* the same, while memory is short */
 	uint64_t shrink_spacing_ns; /* from the end of any operation to the next unhurried shrinking */
-	uint64_t refused_hold_ns;   /* after an operation that moved nothing, until the next like it at
-				     * the least; sixty times that if it has no more available then */
+	uint64_t refused_hold_ns;   /* what a guest has refused it is not asked again for so long; to give,
+				     * each time in a row twice as long, sixty times at most */
 	uint64_t obey_ns;           /* an operation without progress for so long is not obeyed */
 	uint64_t stalled_hold_ns;   /* after the last sign of a stall nothing is taken for so long */
 	uint64_t frozen_figures_ns; /* figures that stay the same to the page are not believed any more */
@@ -127,7 +127,7 @@ enum balancer_reason {
 	BALANCER_WHY_AT_MAXIMUM,
 	BALANCER_WHY_STALLING,       /* would be shrunk, but its tasks wait for memory */
 	BALANCER_WHY_SPACING,        /* would be shrunk, but the last operation is too recent */
-	BALANCER_WHY_REFUSED,        /* did nothing when asked last */
+	BALANCER_WHY_REFUSED,        /* did less than it was asked last */
 	BALANCER_WHY_SHORT,          /* wants more, and the host has none: others are asked */
 	BALANCER_WHY_AT_SHARE,       /* wants more, and has its share of what there is */
 	BALANCER_WHY_GROW,           /* (acts) */
@@ -208,9 +208,8 @@ struct balancer_guest {
 	bool is_disturbed; /* it was to be left alone at some time of the operation */
 	enum balancer_kind last;
 	uint64_t last_end_ns;
-	uint64_t last_asked_pages;
-	uint64_t last_moved_pages; /* as many, if that it moved less says nothing of the guest */
-	uint64_t refused_available_pages; /* what it had available when it last gave nothing */
+	uint64_t refused_hold_ns; /* how long after last_end_ns it is left alone; 0: it did as it was asked */
+	uint64_t refused_available_pages; /* what it had available after that; UINT64_MAX: not known */
 	uint64_t grow_pages_per_s;  /* measured; 0 = not yet */
 	uint64_t shrink_pages_per_s;
 	bool obeying;               /* false: an operation makes no progress */

@@ -31,8 +31,8 @@
  *   - Growing goes all the way. Unhurried shrinking goes in steps, with a pause before each.
  *   - A report counts only if it is younger than the last operation: in between, guest and host do
  *     not agree on how large the balloon is, and the difference would look like demand.
- *   - A guest that moved nothing is left alone for a while; one that gave less than it was asked for is
- *     not asked again until it has more available than it had then. It has its own floor.
+ *   - A guest that gave less than it was asked for is left alone for a while, longer each time in a row,
+ *     or until it has more available than it had then. It has its own floor.
  *   - No order is larger than what the guest moves in two seconds, by what was measured of it.
  *
  * A guest that cannot be moved now (it boots, is being backed up, does not report or obey) has what
@@ -55,8 +55,7 @@ enum {
 	DEAD_SHARE = 64,         /* of assigned: less is not worth a move while memory is short */
 	SLEW_MIN_PAGES = 8192,   /* 32 MiB */
 	SLEW_UNKNOWN_PAGES = 131072, /* 512 MiB, of a guest whose speed was not measured yet */
-	REFUSED_LONG = 60,       /* times refused_hold_ns, while it has not more available than then */
-	REFUSED_MORE_PAGES = 8192, /* 32 MiB more */
+	REFUSED_MORE_PAGES = 8192, /* 32 MiB more available: it can be asked again */
 	PRESSURE_MAX = 9999,     /* percent that is shown */
 	SPARE_KEPT = 4,          /* of what nobody wants the host keeps one part in so many */
 	SPARE_BAND = 8,          /* spare memory is moved for no less than that part of assigned */
@@ -122,29 +121,29 @@ static uint64_t with_buffer(const struct balancer_guest *g, uint64_t demand_page
 
 /* Looking. */
 
-/* True if the guest gave less than it was asked for, and has no more to spare than it had then. */
-static bool has_given_all(const struct balancer_guest *g)
+/* True if the guest has clearly more to spare than when it gave less than it was asked for. */
+static bool has_more_to_give(const struct balancer_guest *g)
 {
 	uint64_t available = g->report.available_pages, then = g->refused_available_pages;
 
-	if (g->last != BALANCER_SHRINK || g->last_moved_pages + MOVE_MIN_PAGES > g->last_asked_pages)
-		return false;
-	return available < UINT64_MAX && (then == UINT64_MAX || available <= then + REFUSED_MORE_PAGES);
+	return g->last == BALANCER_SHRINK && available < UINT64_MAX && then < UINT64_MAX &&
+	       available > then + REFUSED_MORE_PAGES;
 }
 
 /* Until when the last refusal holds. */
 static uint64_t refused_until_ns(const struct balancer *b, const struct balancer_guest *g)
 {
-	uint64_t hold_ns = g->last_moved_pages == 0 ? b->settings.refused_hold_ns : 0;
+	uint64_t hold_ns = g->refused_hold_ns, once_ns = b->settings.refused_hold_ns;
 
+	if (has_more_to_give(g))
+		hold_ns = g->moved_pages == 0 ? min_u64(hold_ns, once_ns) : 0;
 	/* While a guest waits to start, those are asked more often who may have more to give by now. */
-	if (has_given_all(g))
-		hold_ns = b->settings.refused_hold_ns *
-			  (b->reserved_pages > b->held_pages ? 1 : REFUSED_LONG);
+	if (b->reserved_pages > b->held_pages)
+		hold_ns = min_u64(hold_ns, once_ns);
 	return g->last_end_ns + hold_ns;
 }
 
-/* A guest that kept its memory keeps it until it has more of it to spare, or a long time has passed. */
+/* True if the guest is left alone because it did not do what it was asked. */
 static bool was_refused(const struct balancer *b, const struct balancer_guest *g,
 			enum balancer_kind kind)
 {

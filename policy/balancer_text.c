@@ -37,7 +37,7 @@ const char *balancer_reason_text(enum balancer_reason reason)
 		[BALANCER_WHY_AT_MAXIMUM] = "the guest needs more, but has all that it may have",
 		[BALANCER_WHY_STALLING] = "the guest waits for memory; nothing is taken from it",
 		[BALANCER_WHY_SPACING] = "the last operation is too recent to take more",
-		[BALANCER_WHY_REFUSED] = "the guest moved nothing when asked; waiting before asking again",
+		[BALANCER_WHY_REFUSED] = "the guest did not do what it was asked; waiting before asking again",
 		[BALANCER_WHY_SHORT] = "the guest needs more, and the host has none yet: others are asked for it",
 		[BALANCER_WHY_AT_SHARE] = "the guest needs more, but has its share of what the host has",
 		[BALANCER_WHY_GROW] = "the guest needs more than it has with its buffer",
@@ -68,7 +68,7 @@ const char *balancer_condition_text(int condition)
 	case BALANCER_BAD_NAME:
 		return "a guest's name has 1 to 63 bytes";
 	case BALANCER_TWICE:
-		return "there is a guest of this name already";
+		return "there is a guest, or a reservation, of this name already";
 	case BALANCER_NO_ROOM:
 		return "the host has not the memory for it, even if all other guests had their minimum";
 	case BALANCER_NO_ROOM_NOW:

@@ -292,7 +292,7 @@ diag "$(grep asked "$run/one.log")"
 check "... it says why" grep -q "asked for 1 GiB and gets 0 B: no more is available above the floor" \
     "$run/one.log"
 host_says_why() {
-    host_value one .memory.why | grep -q "moved nothing when asked; waiting"
+    host_value one .memory.why | grep -q "did not do what it was asked; waiting"
 }
 check "... and so does the host" soon host_says_why
 claim 4000

@@ -41,6 +41,9 @@ struct guest {
 	struct balancer_order order; /* kind NONE: none */
 	uint64_t left;   /* of the order */
 	bool is_dead;    /* never answers */
+	bool is_stubborn; /* in calm seconds: gives a page or nothing, whatever is asked of it */
+	uint64_t refused; /* in a row, since it is */
+	uint64_t refused_ns; /* when, last */
 };
 
 struct world {
@@ -327,6 +330,24 @@ static void run_chaos(struct world *w)
 }
 
 /* Everybody answers, nobody lies, demands stand still. */
+static void answer_calmly(struct world *w, struct guest *g)
+{
+	uint64_t pages = g->is_stubborn ? below(w, 2) : g->left;
+
+	if (g->order.kind == BALANCER_GROW)
+		g->has += pages;
+	else
+		g->has -= pages;
+	if (g->is_stubborn) {
+		g->refused++;
+		g->refused_ns = w->now;
+	}
+	(void)balancer_moved(w->b, g->id, g->order.kind, pages, w->now);
+	g->left = 0;
+	g->order.kind = BALANCER_NONE;
+	cr_assert(eq(int, balancer_ended(w->b, g->id, w->now), 0));
+}
+
 static void calm_second(struct world *w)
 {
 	w->now += SECOND;
@@ -336,16 +357,8 @@ static void calm_second(struct world *w)
 		if (!g->is_there)
 			continue;
 		g->is_dead = false;
-		if (g->order.kind != BALANCER_NONE) {
-			if (g->order.kind == BALANCER_GROW)
-				g->has += g->left;
-			else
-				g->has -= g->left;
-			(void)balancer_moved(w->b, g->id, g->order.kind, g->left, w->now);
-			g->left = 0;
-			g->order.kind = BALANCER_NONE;
-			cr_assert(eq(int, balancer_ended(w->b, g->id, w->now), 0));
-		}
+		if (g->order.kind != BALANCER_NONE)
+			answer_calmly(w, g);
 		w->now += MS;
 		report(w, g, false);
 	}
@@ -480,6 +493,63 @@ Test(balancer_properties, after_a_step_no_target_turns_more_than_twice, .timeout
 				/* The first is from what it did before the step to what it does after it. */
 				cr_assert(le(u64, balancer_get(w.b, w.guests[i].id)->stats.turns - before[i],
 					     3),
+					  "seed %u: %s", seed, w.guests[i].name);
+		finish(&w);
+	}
+}
+
+/* Everybody is to give all above its minimum, by hand, and gives next to nothing. */
+static void become_stubborn(struct world *w)
+{
+	for (int i = 0; i < GUESTS; i++) {
+		struct guest *g = &w->guests[i];
+
+		if (!g->is_there || g->has < g->limits.minimum_pages + 2 * MIB)
+			continue;
+		g->is_stubborn = true;
+		balancer_set_manual(w->b, g->id, g->limits.minimum_pages);
+	}
+}
+
+/* An order to a stubborn guest has the pause before it that it has to have. */
+static void check_pause(const struct world *w, const struct guest *g)
+{
+	uint64_t pause;
+
+	if (g->order.kind != BALANCER_SHRINK || g->refused == 0)
+		return;
+	pause = g->refused > 6 ? 3600 * SECOND : 60 * SECOND << (g->refused - 1);
+	cr_assert(ge(u64, w->now - g->refused_ns, pause), "seed %u: %s, refusal %" PRIu64, w->seed, g->name,
+		  g->refused);
+	cr_assert(lt(u64, w->now - g->refused_ns, pause + 5 * SECOND), "seed %u: %s, refusal %" PRIu64,
+		  w->seed, g->name, g->refused);
+}
+
+Test(balancer_properties, who_refuses_is_asked_less_and_less_often_and_gives_when_it_can, .timeout = 300)
+{
+	for (unsigned int seed = first_seed(); seed < first_seed() + SEEDS / 15; seed++) {
+		uint64_t refused = 0;
+		struct world w;
+
+		make_world(&w, seed);
+		run_chaos(&w);
+		come_to_rest(&w);
+		become_stubborn(&w);
+		for (int s = 0; s < 3 * 3600; s++) {
+			calm_second(&w);
+			for (int i = 0; i < GUESTS; i++)
+				check_pause(&w, &w.guests[i]);
+		}
+		for (int i = 0; i < GUESTS; i++) {
+			refused += w.guests[i].refused;
+			w.guests[i].is_stubborn = false;
+		}
+		cr_assert(gt(u64, refused, 0), "seed %u: nobody was asked", seed);
+		for (int s = 0; s < 3700; s++)
+			calm_second(&w);
+		for (int i = 0; i < GUESTS; i++)
+			if (w.guests[i].refused > 0)
+				cr_assert(le(u64, w.guests[i].has, w.guests[i].limits.minimum_pages + MIB),
 					  "seed %u: %s", seed, w.guests[i].name);
 		finish(&w);
 	}

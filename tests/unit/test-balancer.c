@@ -11,6 +11,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -1282,20 +1283,44 @@ Test(balancer, a_slow_leak_is_followed_up_to_the_maximum_and_never_beyond)
 	cr_expect(eq(int, s.n_turns, s.n_shrunk > 0));
 }
 
-Test(balancer, a_guest_that_refuses_is_asked_again_when_it_has_more_available_or_after_long)
+/* Asked at once, and 1, 3, 7, 15, 31, 63 minutes after that; then once an hour. */
+Test(balancer, a_guest_that_refuses_is_asked_less_and_less_often_and_at_once_when_it_has_more)
 {
+	static const struct {
+		uint64_t seconds; /* at the end of it */
+		int asked;
+	} rows[] = {{60, 1}, {90, 2}, {210, 3}, {500, 4}, {1000, 5}, {2000, 6}, {3900, 7},
+		    {7600, 8}, {11200, 9}};
 	struct simulation s;
 
 	simulation_init(&s, 200 * MIB);
 	s.refuses_below = 3 * GIB;
-	simulation_run(&s, 600);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		simulation_run(&s, T0 + rows[i].seconds - s.now);
+		cr_expect(eq(int, s.n_shrunk, rows[i].asked), "after %" PRIu64 " s", rows[i].seconds);
+	}
 	cr_expect(eq(u64, s.assigned, 2 * GIB));
-	cr_expect(eq(int, s.n_shrunk, 1));
-	simulation_run(&s, 3600);
-	cr_expect(eq(int, s.n_shrunk, 2));
 	s.available_more = 40 * MIB;
-	simulation_run(&s, 60);
-	cr_expect(eq(int, s.n_shrunk, 3));
+	simulation_run(&s, 65); /* it gave nothing, and that was a minute ago at least */
+	cr_expect(eq(int, s.n_shrunk, 10));
+}
+
+Test(balancer, a_guest_that_gives_what_it_is_asked_for_begins_anew)
+{
+	struct simulation s;
+	int asked;
+
+	simulation_init(&s, 200 * MIB);
+	s.refuses_below = 3 * GIB;
+	simulation_run(&s, 1000);
+	s.refuses_below = 0;
+	while (s.assigned == 2 * GIB && s.now < T0 + 3600)
+		simulation_step(&s);
+	cr_assert(lt(u64, s.assigned, 2 * GIB));
+	s.refuses_below = s.assigned;
+	asked = s.n_shrunk;
+	simulation_run(&s, 500);
+	cr_expect(eq(int, s.n_shrunk - asked, 4)); /* at once, after 1, 3 and 7 minutes */
 }
 
 Test(balancer, a_guest_that_gives_a_part_is_left_at_its_floor)
