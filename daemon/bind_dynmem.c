@@ -140,7 +140,7 @@ static int set_up(struct bind_dynmem *b)
 	config->capabilities.hot_add = config->can_hot_add;
 	read_alignment(&config->capabilities.hot_add_alignment);
 	config->first_status_ns = b->context.config->report_delay_ns;
-	r = dynmem_session_open(config, b->context.session, &session);
+	r = dynmem_session_open(config, b->context.session, NULL, 0, &session);
 	if (r)
 		return r;
 	b->core = session.core;

@@ -199,16 +199,18 @@ static int watch_keeper(struct bind_dynmem *b)
  * Pages had moved before the new keeper could hold them: this machine uses what the host has. There
  * is no message for that; only a closed channel makes a host forget. What is held becomes unreported.
  */
-static void start_anew(struct bind_dynmem *b, uint64_t lost_pages)
+static void start_anew(struct bind_dynmem *b)
 {
+	const struct memory_work *w = &b->work;
 	struct dynmem_session session;
 
 	log_error("memory: %s that the host has had moved before the new keeper could hold them; "
 		  "closing the channel, so that it forgets them",
-		  size_format(lost_pages * DYNMEM_PAGE_SIZE).text);
+		  size_format(w->lost_pages * DYNMEM_PAGE_SIZE).text);
 	connection_close_channel(*b->context.connection, b, true);
 	bind_dynmem_commit(b);
-	if (dynmem_session_open(&b->core_config, b->context.session, &session)) {
+	if (w->list_result ||
+	    dynmem_session_open(&b->core_config, b->context.session, w->held, w->n_held, &session)) {
 		log_error("memory: what is held cannot be listed: no memory until hvguestd is restarted");
 		b->problem = "the new keeper does not say what it holds";
 		return;
@@ -221,13 +223,11 @@ static void start_anew(struct bind_dynmem *b, uint64_t lost_pages)
 /* Another keeper holds what the last one held. */
 static void keeper_revived(struct bind_dynmem *b)
 {
-	uint64_t lost_pages = b->stats.pages.lost_pages;
-
 	b->revive_due = false;
 	if (watch_keeper(b))
 		log_error("memory: the end of the keeper cannot be watched: no memory");
-	if (lost_pages > 0)
-		start_anew(b, lost_pages);
+	if (b->work.lost_pages > 0)
+		start_anew(b);
 	else
 		log_notice("memory: process %d holds everything that was held, where it was",
 			   (int)keeper_client_pid(b->work.keeper));

@@ -55,7 +55,8 @@ static int restore(const struct dynmem_config *config, struct session *session,
 	return 0;
 }
 
-static int compare(struct session *session, struct dynmem *core, uint64_t *ret_lost_pages)
+/* With what is held now. */
+static int list_and_compare(struct session *session, struct dynmem *core, uint64_t *ret_lost_pages)
 {
 	_cleanup_free_ struct page_range *held = NULL;
 	size_t n;
@@ -68,6 +69,7 @@ static int compare(struct session *session, struct dynmem *core, uint64_t *ret_l
 }
 
 int dynmem_session_open(const struct dynmem_config *config, struct session *session,
+			const struct page_range *held, size_t n_held,
 			struct dynmem_session *ret_session)
 {
 	struct dynmem_session s = {0};
@@ -76,8 +78,10 @@ int dynmem_session_open(const struct dynmem_config *config, struct session *sess
 	int r;
 
 	r = restore(config, session, &s);
-	if (r == 0 && session)
-		r = compare(session, s.core, &lost_pages);
+	if (r == 0 && held)
+		r = dynmem_reconcile(s.core, held, n_held, &lost_pages);
+	else if (r == 0 && session)
+		r = list_and_compare(session, s.core, &lost_pages);
 	if (r) {
 		(void)dynmem_free(s.core);
 		return r;

@@ -18,10 +18,12 @@ struct dynmem_session {
 /*
  * Makes the machine of the session's record and compares it with the memory that is out of use in
  * fact; or makes a new one, whose record begins here. @session may be NULL, or have a problem: then
- * nothing is recorded. If it cannot be resumed and is not CLOSED, dynmem_close() has to follow
+ * nothing is recorded. What is out of use are the @n_held ranges at @held, in order; if that is NULL it
+ * is asked for, which waits for the keeper. If the machine cannot be resumed and is not CLOSED, dynmem_close() has to follow
  * before anything else, and the channel must be closed, too. Negative errno.
  */
 _must_check_ int dynmem_session_open(const struct dynmem_config *config, struct session *session,
+				     const struct page_range *held, size_t n_held,
 				     struct dynmem_session *ret_session);
 
 /* Pages of @set that are not among the @n ranges at @held, in order. */

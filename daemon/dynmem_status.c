@@ -62,13 +62,13 @@ json_t *dynmem_status_verified(const struct dynmem *core, const struct memory_wo
 {
 	const struct rangeset *host = dynmem_ballooned(core);
 	const struct rangeset *unreported = dynmem_unreported(core);
-	uint64_t missing = dynmem_session_missing(host, done->held, done->n_slice) +
-			   dynmem_session_missing(unreported, done->held, done->n_slice);
+	uint64_t missing = dynmem_session_missing(host, done->held, done->n_held) +
+			   dynmem_session_missing(unreported, done->held, done->n_held);
 
 	return json_pack("{s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "schema", 1, "ours",
 			 missing == 0 && done->moved_pages == 0, "ballooned_bytes",
 			 bytes(host->pages), "unreported_bytes", bytes(unreported->pages),
-			 "held_bytes", bytes(page_ranges_count(done->held, done->n_slice)),
+			 "held_bytes", bytes(page_ranges_count(done->held, done->n_held)),
 			 "looked_at_bytes", bytes(done->done_pages), "moved_bytes",
 			 bytes(done->moved_pages), "missing_bytes", bytes(missing));
 }

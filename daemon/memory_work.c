@@ -15,20 +15,26 @@
 
 #include <stdlib.h>
 
+static int list_held(struct memory_work *work)
+{
+	free(work->held);
+	work->held = NULL;
+	work->n_held = 0;
+	return memory_sources_list(work->sources, &work->held, &work->n_held);
+}
+
 /* Everything that is held, and whether it is where it was. */
 static int verify(struct memory_work *work)
 {
 	int r;
 
-	free(work->held);
-	work->held = NULL;
 	work->done_pages = work->moved_pages = 0;
 	if (work->keeper) {
 		r = keeper_client_verify(work->keeper, &work->done_pages, &work->moved_pages);
 		if (r)
 			return r == KEEPER_CLIENT_LOST ? MEMORY_SOURCES_LOST : r;
 	}
-	return memory_sources_list(work->sources, &work->held, &work->n_slice);
+	return list_held(work);
 }
 
 static int ask_sources(struct memory_work *work)
@@ -78,6 +84,9 @@ static void run_work(struct worker_job *job)
 	work->revived = false;
 	work->result = work_with_keeper(work);
 	memory_sources_get_stats(work->sources, &work->stats);
+	work->lost_pages = work->revived ? work->stats.pages.lost_pages : 0;
+	if (work->lost_pages > 0)
+		work->list_result = list_held(work);
 }
 
 void memory_work_init(struct memory_work *work, void (*done)(struct job *job))

@@ -40,10 +40,13 @@ struct memory_work {
 	int result;                      /* 0; negative errno; TAKE: MEMORY_SOURCES_EXHAUSTED */
 	uint64_t done_pages;
 	uint64_t moved_pages;            /* VERIFY: of done_pages, not where they were */
-	struct page_range *held;         /* VERIFY: everything that is held, in order */
-	size_t n_slice;                  /* TAKE: of slice; VERIFY: of held */
+	struct page_range *held;         /* VERIFY, and if pages were lost: all that is held, in order */
+	size_t n_held;
+	size_t n_slice;                  /* TAKE: of slice */
 	struct page_range slice[KEEPER_RANGES_MAX]; /* TAKE */
 	bool revived;                         /* the keeper had died, and there is another */
+	uint64_t lost_pages;                  /* that it could not hold where they were */
+	int list_result;                      /* if there are such: of the list of what is held */
 	struct memory_sources_stats stats;    /* afterwards */
 };
 

@@ -8,20 +8,19 @@
 
 #include "host/guest_backup.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "host/ic_client.h"
+#include "host/guest_ic.h"
 #include "host/vss_host.h"
 #include "vss/vss_wire.h"
 
 #include <stdio.h>
 
 struct guest_backup {
-	struct guest_service_context context;
 	struct backup_workers workers;
-	struct ic_client channel;
+	struct guest_ic ic;
 	struct vss_host core;
-	struct event *timer;
 	struct backup *backup; /* the one under way */
 };
 
@@ -45,7 +44,7 @@ static void do_send(struct guest_backup *g, const struct vss_host_action *action
 	if (action->operation == VSS_OP_THAW)
 		backup_thawing(g->backup);
 	if (vss_host_message(action, message, sizeof(message), &size) ||
-	    !ic_client_request(&g->channel, message, size))
+	    !ic_client_request(&g->ic.client, message, size))
 		vss_host_lost(&g->core, clock_monotonic_ns());
 }
 
@@ -77,36 +76,22 @@ static void step(struct guest_backup *g)
 				vss_host_snapshot_done(&g->core, false, clock_monotonic_ns());
 			break;
 		case VSS_HOST_RESET:
-			ic_client_negotiate(&g->channel);
+			ic_client_negotiate(&g->ic.client);
 			break;
 		case VSS_HOST_FINISHED:
 			do_finish(g);
 			break;
 		}
 	}
-	timer_set(g->timer, vss_host_deadline_ns(&g->core));
+	timer_set(g->ic.timer, vss_host_deadline_ns(&g->core));
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *user)
-{
-	struct guest_backup *g = user;
-
-	(void)fd;
-	(void)what;
-	vss_host_tick(&g->core, clock_monotonic_ns());
-	step(g);
-}
-
-static void on_ready(void *self)
-{
-	(void)self; /* Backups begin when somebody asks for one. */
-}
-
-static void on_refused(void *self)
+static void on_timer(void *self)
 {
 	struct guest_backup *g = self;
 
-	log_warning("%s: the guest speaks no version of VSS that we do", g->context.guest_name);
+	vss_host_tick(&g->core, clock_monotonic_ns());
+	step(g);
 }
 
 static void on_response(void *self, const struct ic_response *response)
@@ -120,78 +105,23 @@ static void on_response(void *self, const struct ic_response *response)
 	step(g);
 }
 
-static void on_corrupt(void *self)
+static void on_closed(void *self)
 {
 	struct guest_backup *g = self;
 
-	g->context.rescind(g->context.guest, &vmbus_class_vss);
-}
-
-static const struct ic_client_user channel_ops = {
-	.on_ready = on_ready,
-	.on_refused = on_refused,
-	.on_response = on_response,
-	.on_corrupt = on_corrupt,
-};
-
-int guest_backup_new(const struct guest_service_context *context,
-		     const struct backup_workers *workers, struct guest_backup **ret_backup)
-{
-	static const struct vss_host_config config = {0};
-	_cleanup_(cleanup_guest_backupp) struct guest_backup *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return -ENOMEM;
-	g->context = *context;
-	g->workers = *workers;
-	vss_host_init(&g->core, &config);
-	ic_client_init(&g->channel, &ic_service_vss, &channel_ops, g);
-	g->timer = event_new(context->base, -1, 0, on_timer, g);
-	if (!g->timer)
-		return -ENOMEM;
-
-	*ret_backup = steal_ptr(g);
-	return 0;
-}
-
-static void close_channel(void *self)
-{
-	struct guest_backup *g = self;
-
-	ic_client_close(&g->channel);
 	vss_host_lost(&g->core, clock_monotonic_ns());
 	step(g);
 }
 
-struct guest_backup *guest_backup_free(struct guest_backup *g)
-{
-	if (!g)
-		return NULL;
-	if (g->timer) {
-		close_channel(g);
-		event_free(g->timer);
-	}
-	free(g);
-	return NULL;
-}
-
-static void open_channel(void *self, struct vmbus_port *take_port)
-{
-	struct guest_backup *g = self;
-
-	if (ic_client_open(&g->channel, g->context.base, take_port))
-		g->context.rescind(g->context.guest, &vmbus_class_vss);
-}
-
 int guest_backup_start(struct guest_backup *g, struct backup *backup)
 {
-	if (!ic_client_is_ready(&g->channel))
+	if (!ic_client_is_ready(&g->ic.client))
 		return GUEST_BACKUP_NOT_READY;
 	if (g->backup || vss_host_start(&g->core, clock_monotonic_ns()))
 		return GUEST_BACKUP_RUNNING;
 
 	g->backup = backup;
-	log_notice("%s: backup %u begins", g->context.guest_name, backup_id(backup));
+	log_notice("%s: backup %u begins", g->ic.context.guest_name, backup_id(backup));
 	step(g);
 	return 0;
 }
@@ -203,37 +133,55 @@ bool guest_backup_is_running(const struct guest_backup *g)
 
 const char *guest_backup_state(const struct guest_backup *g)
 {
-	return g->channel.link ? vss_host_state_name(g->core.state) : "none";
+	return g->ic.client.link ? vss_host_state_name(g->core.state) : "none";
 }
 
-json_t *guest_backup_status(const struct guest_backup *g)
+static json_t *status(const void *self)
 {
+	const struct guest_backup *g = self;
 	char version[16];
 
-	return json_pack("{s:s, s:s*}", "state",
-			 guest_backup_state(g), "version",
-			 ic_client_version(&g->channel, version));
-}
-
-static json_t *describe(const void *self)
-{
-	return guest_backup_status(self);
+	return json_pack("{s:s, s:s*}", "state", guest_backup_state(g), "version",
+			 ic_client_version(&g->ic.client, version));
 }
 
 static void destroy(void *self)
 {
-	(void)guest_backup_free(self);
+	struct guest_backup *g = self;
+
+	guest_ic_fini(&g->ic);
+	free(g);
+}
+
+static const struct guest_ic_ops ic_ops = {
+	.service = &ic_service_vss,
+	.status_name = "backup",
+	.on_response = on_response,
+	.on_timer = on_timer,
+	.on_closed = on_closed,
+	.status = status,
+	.free = destroy,
+};
+
+int guest_backup_new(const struct guest_service_context *context,
+		     const struct backup_workers *workers, struct guest_backup **ret_backup)
+{
+	static const struct vss_host_config config = {0};
+	_cleanup_free_ struct guest_backup *g = calloc(1, sizeof(*g));
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	g->workers = *workers;
+	vss_host_init(&g->core, &config);
+	r = guest_ic_init(&g->ic, context, &ic_ops, g);
+	if (r)
+		return r;
+	*ret_backup = steal_ptr(g);
+	return 0;
 }
 
 struct guest_service guest_backup_service(struct guest_backup *g)
 {
-	return (struct guest_service){
-		.class_id = &vmbus_class_vss,
-		.status_name = "backup",
-		.self = g,
-		.open = open_channel,
-		.close = close_channel,
-		.status = describe,
-		.free = destroy,
-	};
+	return guest_ic_service(&g->ic);
 }

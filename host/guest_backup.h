@@ -21,11 +21,7 @@ _must_check_ int guest_backup_new(const struct guest_service_context *context,
 				  const struct backup_workers *workers,
 				  struct guest_backup **ret_backup);
 
-/* The guest is lost: a backup under way fails. */
-struct guest_backup *guest_backup_free(struct guest_backup *g);
-DEFINE_CLEANUP(guest_backup)
-
-/* As the guest sees it; valid as long as @g is. */
+/* As the guest sees it; valid as long as @g is. When it is freed, a backup under way fails. */
 struct guest_service guest_backup_service(struct guest_backup *g);
 
 /* Begins @backup, which is borrowed until it has ended. GUEST_BACKUP_NOT_READY, _RUNNING. */
@@ -36,6 +32,3 @@ bool guest_backup_is_running(const struct guest_backup *g);
 
 /* The step of the backup under way, or "idle", or "none" without a channel; a constant. */
 const char *guest_backup_state(const struct guest_backup *g);
-
-/* For status: the step of the backup under way, or "idle", or "none" without a channel. */
-json_t *guest_backup_status(const struct guest_backup *g);

@@ -9,23 +9,22 @@
 
 #include "host/guest_fcopy.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "base/log.h"
-#include "host/ic_client.h"
+#include "host/guest_ic.h"
 
 #include <stdio.h>
 #include <string.h>
 
 struct guest_fcopy {
-	struct guest_service_context context;
-	struct ic_client channel;
+	struct guest_ic ic;
 	struct fcopy_host core;
 	struct file_copy *copy; /* under way; NULL: none */
 	struct fcopy_host_action held; /* waits for its data */
 	bool holds;
 	char problem[96]; /* with the source; "": none */
-	struct event *timer;
 };
 
 static void send_action(struct guest_fcopy *g, const struct fcopy_host_action *action,
@@ -34,9 +33,9 @@ static void send_action(struct guest_fcopy *g, const struct fcopy_host_action *a
 	uint8_t message[FCOPY_WRITE_SIZE];
 	size_t n = fcopy_host_message(&g->core, action, data, message);
 
-	if (!ic_client_request(&g->channel, message, n)) {
+	if (!ic_client_request(&g->ic.client, message, n)) {
 		log_warning("%s: file copy: the guest does not read its requests",
-			    g->context.guest_name);
+			    g->ic.context.guest_name);
 		fcopy_host_close(&g->core);
 	}
 }
@@ -84,8 +83,8 @@ static void perform(struct guest_fcopy *g)
 			break;
 		case FCOPY_HOST_RESET:
 			log_warning("%s: file copy: the guest does not answer; starting over",
-				    g->context.guest_name);
-			ic_client_negotiate(&g->channel);
+				    g->ic.context.guest_name);
+			ic_client_negotiate(&g->ic.client);
 			break;
 		case FCOPY_HOST_ENDED:
 			end_copy(g, &action);
@@ -97,15 +96,13 @@ static void perform(struct guest_fcopy *g)
 }
 
 /* The deadline moves with each fragment; the timer is looked at only when it has passed. */
-static void on_timer(evutil_socket_t fd, short what, void *user)
+static void on_timer(void *self)
 {
-	struct guest_fcopy *g = user;
+	struct guest_fcopy *g = self;
 
-	(void)fd;
-	(void)what;
 	fcopy_host_tick(&g->core, clock_monotonic_ns());
 	perform(g);
-	timer_set(g->timer, fcopy_host_deadline_ns(&g->core));
+	timer_set(g->ic.timer, fcopy_host_deadline_ns(&g->core));
 }
 
 static void on_data(void *user)
@@ -123,18 +120,6 @@ static void on_data(void *user)
 	perform(g);
 }
 
-static void on_ready(void *self)
-{
-	(void)self; /* Files are copied when somebody wants it. */
-}
-
-static void on_refused(void *self)
-{
-	struct guest_fcopy *g = self;
-
-	log_warning("%s: the guest speaks no version of file copy that we do", g->context.guest_name);
-}
-
 static void on_response(void *self, const struct ic_response *response)
 {
 	struct guest_fcopy *g = self;
@@ -143,63 +128,12 @@ static void on_response(void *self, const struct ic_response *response)
 	perform(g);
 }
 
-static void on_corrupt(void *self)
+static void on_closed(void *self)
 {
 	struct guest_fcopy *g = self;
 
-	g->context.rescind(g->context.guest, &vmbus_class_fcopy);
-}
-
-static const struct ic_client_user channel_ops = {
-	.on_ready = on_ready,
-	.on_refused = on_refused,
-	.on_response = on_response,
-	.on_corrupt = on_corrupt,
-};
-
-int guest_fcopy_new(const struct guest_service_context *context, struct guest_fcopy **ret_fcopy)
-{
-	_cleanup_(cleanup_guest_fcopyp) struct guest_fcopy *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return -ENOMEM;
-	g->context = *context;
-	ic_client_init(&g->channel, &ic_service_fcopy, &channel_ops, g);
-	fcopy_host_init(&g->core);
-	g->timer = event_new(context->base, -1, 0, on_timer, g);
-	if (!g->timer)
-		return -ENOMEM;
-
-	*ret_fcopy = steal_ptr(g);
-	return 0;
-}
-
-static void close_channel(void *self)
-{
-	struct guest_fcopy *g = self;
-
-	ic_client_close(&g->channel);
 	fcopy_host_close(&g->core);
 	perform(g);
-}
-
-struct guest_fcopy *guest_fcopy_free(struct guest_fcopy *g)
-{
-	if (g) {
-		close_channel(g);
-		if (g->timer)
-			event_free(g->timer);
-		free(g);
-	}
-	return NULL;
-}
-
-static void open_channel(void *self, struct vmbus_port *take_port)
-{
-	struct guest_fcopy *g = self;
-
-	if (ic_client_open(&g->channel, g->context.base, take_port))
-		g->context.rescind(g->context.guest, &vmbus_class_fcopy);
 }
 
 int guest_fcopy_start(struct guest_fcopy *g, struct file_copy *copy)
@@ -207,11 +141,11 @@ int guest_fcopy_start(struct guest_fcopy *g, struct file_copy *copy)
 	uint64_t now = clock_monotonic_ns();
 	int r;
 
-	if (!ic_client_is_ready(&g->channel))
+	if (!ic_client_is_ready(&g->ic.client))
 		return GUEST_FCOPY_NOT_READY;
 	if (g->copy)
 		return GUEST_FCOPY_RUNNING;
-	r = file_copy_begin(copy, g->context.base, on_data, g);
+	r = file_copy_begin(copy, g->ic.context.base, on_data, g);
 	if (r)
 		return r;
 	g->problem[0] = '\0';
@@ -219,7 +153,7 @@ int guest_fcopy_start(struct guest_fcopy *g, struct file_copy *copy)
 	if (r)
 		return r == FCOPY_HOST_RUNNING ? GUEST_FCOPY_RUNNING : GUEST_FCOPY_BAD_NAME;
 	g->copy = copy;
-	timer_set(g->timer, fcopy_host_deadline_ns(&g->core));
+	timer_set(g->ic.timer, fcopy_host_deadline_ns(&g->core));
 	perform(g);
 	return 0;
 }
@@ -232,30 +166,50 @@ void guest_fcopy_cancel(struct guest_fcopy *g, const struct file_copy *copy)
 	perform(g);
 }
 
-static json_t *describe(const void *self)
+static json_t *status(const void *self)
 {
 	const struct guest_fcopy *g = self;
 	char version[16];
 
 	return json_pack("{s:s, s:s*}", "state",
-			 g->channel.link ? fcopy_host_state_name(g->core.state) : "none", "version",
-			 ic_client_version(&g->channel, version));
+			 g->ic.client.link ? fcopy_host_state_name(g->core.state) : "none", "version",
+			 ic_client_version(&g->ic.client, version));
 }
 
 static void destroy(void *self)
 {
-	(void)guest_fcopy_free(self);
+	struct guest_fcopy *g = self;
+
+	guest_ic_fini(&g->ic);
+	free(g);
+}
+
+static const struct guest_ic_ops ic_ops = {
+	.service = &ic_service_fcopy,
+	.status_name = "copy",
+	.on_response = on_response,
+	.on_timer = on_timer,
+	.on_closed = on_closed,
+	.status = status,
+	.free = destroy,
+};
+
+int guest_fcopy_new(const struct guest_service_context *context, struct guest_fcopy **ret_fcopy)
+{
+	_cleanup_free_ struct guest_fcopy *g = calloc(1, sizeof(*g));
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	fcopy_host_init(&g->core);
+	r = guest_ic_init(&g->ic, context, &ic_ops, g);
+	if (r)
+		return r;
+	*ret_fcopy = steal_ptr(g);
+	return 0;
 }
 
 struct guest_service guest_fcopy_service(struct guest_fcopy *g)
 {
-	return (struct guest_service){
-		.class_id = &vmbus_class_fcopy,
-		.status_name = "copy",
-		.self = g,
-		.open = open_channel,
-		.close = close_channel,
-		.status = describe,
-		.free = destroy,
-	};
+	return guest_ic_service(&g->ic);
 }

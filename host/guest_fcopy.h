@@ -21,11 +21,7 @@ enum {
 _must_check_ int guest_fcopy_new(const struct guest_service_context *context,
 				 struct guest_fcopy **ret_fcopy);
 
-/* The guest is lost: a copy under way fails. */
-struct guest_fcopy *guest_fcopy_free(struct guest_fcopy *g);
-DEFINE_CLEANUP(guest_fcopy)
-
-/* As the guest sees it. */
+/* As the guest sees it; valid as long as @g is. When it is freed, a copy under way fails. */
 struct guest_service guest_fcopy_service(struct guest_fcopy *g);
 
 /* Begins @copy, which is borrowed until it has ended. The conditions above, negative errno. */

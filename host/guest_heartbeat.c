@@ -9,11 +9,12 @@
 
 #include "host/guest_heartbeat.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "base/log.h"
+#include "host/guest_ic.h"
 #include "host/heartbeat_host.h"
-#include "host/ic_client.h"
 #include "services/heartbeat.h"
 
 enum {
@@ -21,10 +22,8 @@ enum {
 };
 
 struct guest_heartbeat {
-	struct guest_service_context context;
-	struct ic_client channel;
+	struct guest_ic ic;
 	struct heartbeat_host core;
-	struct event *timer;
 };
 
 static void step(struct guest_heartbeat *g)
@@ -34,15 +33,13 @@ static void step(struct guest_heartbeat *g)
 
 	heartbeat_host_tick(&g->core, now);
 	while (heartbeat_host_next_action(&g->core, now, &action) == 0)
-		(void)!ic_client_request(&g->channel, action.message, sizeof(action.message));
-	timer_set(g->timer, heartbeat_host_deadline_ns(&g->core));
+		(void)!ic_client_request(&g->ic.client, action.message, sizeof(action.message));
+	timer_set(g->ic.timer, heartbeat_host_deadline_ns(&g->core));
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *user)
+static void on_timer(void *self)
 {
-	(void)fd;
-	(void)what;
-	step(user);
+	step(self);
 }
 
 static void on_ready(void *self)
@@ -53,14 +50,6 @@ static void on_ready(void *self)
 	step(g);
 }
 
-static void on_refused(void *self)
-{
-	struct guest_heartbeat *g = self;
-
-	log_warning("%s: the guest speaks no version of heartbeat that we do",
-		    g->context.guest_name);
-}
-
 static void on_response(void *self, const struct ic_response *response)
 {
 	struct guest_heartbeat *g = self;
@@ -68,68 +57,16 @@ static void on_response(void *self, const struct ic_response *response)
 				       clock_monotonic_ns());
 
 	if (r)
-		log_warning("%s: a wrong heartbeat (%d)", g->context.guest_name, r);
+		log_warning("%s: a wrong heartbeat (%d)", g->ic.context.guest_name, r);
 	step(g);
 }
 
-static void on_corrupt(void *self)
+static void on_closed(void *self)
 {
 	struct guest_heartbeat *g = self;
 
-	g->context.rescind(g->context.guest, &vmbus_class_heartbeat);
-}
-
-static const struct ic_client_user channel_ops = {
-	.on_ready = on_ready,
-	.on_refused = on_refused,
-	.on_response = on_response,
-	.on_corrupt = on_corrupt,
-};
-
-int guest_heartbeat_new(const struct guest_service_context *context,
-			struct guest_heartbeat **ret_heartbeat)
-{
-	_cleanup_(cleanup_guest_heartbeatp) struct guest_heartbeat *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return -ENOMEM;
-	g->context = *context;
-	ic_client_init(&g->channel, &ic_service_heartbeat, &channel_ops, g);
-	heartbeat_host_init(&g->core);
-	g->timer = event_new(context->base, -1, 0, on_timer, g);
-	if (!g->timer)
-		return -ENOMEM;
-
-	*ret_heartbeat = steal_ptr(g);
-	return 0;
-}
-
-struct guest_heartbeat *guest_heartbeat_free(struct guest_heartbeat *g)
-{
-	if (g) {
-		ic_client_close(&g->channel);
-		if (g->timer)
-			event_free(g->timer);
-		free(g);
-	}
-	return NULL;
-}
-
-static void open_channel(void *self, struct vmbus_port *take_port)
-{
-	struct guest_heartbeat *g = self;
-
-	if (ic_client_open(&g->channel, g->context.base, take_port))
-		g->context.rescind(g->context.guest, &vmbus_class_heartbeat);
-}
-
-static void close_channel(void *self)
-{
-	struct guest_heartbeat *g = self;
-
-	ic_client_close(&g->channel);
 	heartbeat_host_stop(&g->core);
-	timer_set(g->timer, UINT64_MAX);
+	timer_set(g->ic.timer, UINT64_MAX);
 }
 
 static const char *state_name(const struct heartbeat_host *core)
@@ -155,39 +92,57 @@ static json_t *hold_left(const struct heartbeat_host *core)
 	return core->hold_left_ms == UINT32_MAX ? NULL : json_real(left_s > 0 ? left_s : 0);
 }
 
-json_t *guest_heartbeat_status(const struct guest_heartbeat *g)
+static json_t *status(const void *self)
 {
+	const struct guest_heartbeat *g = self;
 	char version[16];
 
 	return json_pack("{s:s, s:s, s:s, s:o*, s:s*, s:I, s:I, s:I, s:f}", "state",
 			 state_name(&g->core), "application",
 			 heartbeat_application_name(g->core.application), "hold",
 			 heartbeat_hold_name(g->core.hold), "hold_seconds_left", hold_left(&g->core),
-			 "version", ic_client_version(&g->channel, version), "asked",
+			 "version", ic_client_version(&g->ic.client, version), "asked",
 			 (json_int_t)g->core.asked, "answered", (json_int_t)g->core.answered,
 			 "missed", (json_int_t)g->core.missed, "answer_seconds",
 			 g->core.answer_time_ns / 1e9);
 }
 
-static json_t *describe(const void *self)
-{
-	return guest_heartbeat_status(self);
-}
-
 static void destroy(void *self)
 {
-	(void)guest_heartbeat_free(self);
+	struct guest_heartbeat *g = self;
+
+	guest_ic_fini(&g->ic);
+	free(g);
+}
+
+static const struct guest_ic_ops ic_ops = {
+	.service = &ic_service_heartbeat,
+	.status_name = "heartbeat",
+	.on_ready = on_ready,
+	.on_response = on_response,
+	.on_timer = on_timer,
+	.on_closed = on_closed,
+	.status = status,
+	.free = destroy,
+};
+
+int guest_heartbeat_new(const struct guest_service_context *context,
+			struct guest_heartbeat **ret_heartbeat)
+{
+	_cleanup_free_ struct guest_heartbeat *g = calloc(1, sizeof(*g));
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	heartbeat_host_init(&g->core);
+	r = guest_ic_init(&g->ic, context, &ic_ops, g);
+	if (r)
+		return r;
+	*ret_heartbeat = steal_ptr(g);
+	return 0;
 }
 
 struct guest_service guest_heartbeat_service(struct guest_heartbeat *g)
 {
-	return (struct guest_service){
-		.class_id = &vmbus_class_heartbeat,
-		.status_name = "heartbeat",
-		.self = g,
-		.open = open_channel,
-		.close = close_channel,
-		.status = describe,
-		.free = destroy,
-	};
+	return guest_ic_service(&g->ic);
 }

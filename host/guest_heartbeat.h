@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "base/cleanup.h"
 #include "host/guest_service.h"
 
 /*
@@ -13,14 +12,9 @@ struct guest_heartbeat;
 /* Not asking yet. -ENOMEM. */
 _must_check_ int guest_heartbeat_new(const struct guest_service_context *context,
 				     struct guest_heartbeat **ret_heartbeat);
-struct guest_heartbeat *guest_heartbeat_free(struct guest_heartbeat *g);
-DEFINE_CLEANUP(guest_heartbeat)
 
 /* As the guest sees it; valid as long as @g is. */
 struct guest_service guest_heartbeat_service(struct guest_heartbeat *g);
 
 /* For the board. */
 void guest_heartbeat_show(const struct guest_heartbeat *g, struct board_services *ret_services);
-
-/* {"state": "ok" | "lost" | "none", ...} */
-json_t *guest_heartbeat_status(const struct guest_heartbeat *g);

@@ -9,11 +9,12 @@
 
 #include "host/guest_kvp.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/jobs.h"
 #include "base/log.h"
-#include "host/ic_client.h"
+#include "host/guest_ic.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,8 @@
 #define TELL_NS UINT64_C(60000000000)
 
 struct guest_kvp {
-	struct guest_service_context context;
-	struct ic_client channel;
+	struct guest_ic ic;
 	struct kvp_host core;
-	struct event *timer;
 	bool told; /* about this host, since the channel was opened */
 };
 
@@ -39,13 +38,13 @@ static void perform_one(struct guest_kvp *g, const struct kvp_host_action *actio
 	switch (action->type) {
 	case KVP_HOST_ACTION_SEND:
 		kvp_host_write(&g->core, message, &size);
-		if (!ic_client_request(&g->channel, message, size))
+		if (!ic_client_request(&g->ic.client, message, size))
 			kvp_host_not_sent(&g->core);
 		break;
 	case KVP_HOST_ACTION_NEGOTIATE:
 		log_warning("%s: a request for keys was not answered in time: negotiating anew",
-			    g->context.guest_name);
-		ic_client_negotiate(&g->channel);
+			    g->ic.context.guest_name);
+		ic_client_negotiate(&g->ic.client);
 		kvp_host_negotiating(&g->core);
 		break;
 	case KVP_HOST_ACTION_ENTRY:
@@ -64,15 +63,13 @@ static void perform(struct guest_kvp *g)
 
 	while (kvp_host_next_action(&g->core, &action))
 		perform_one(g, &action);
-	timer_set(g->timer, kvp_host_deadline_ns(&g->core));
+	timer_set(g->ic.timer, kvp_host_deadline_ns(&g->core));
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *user)
+static void on_timer(void *self)
 {
-	struct guest_kvp *g = user;
+	struct guest_kvp *g = self;
 
-	(void)fd;
-	(void)what;
 	kvp_host_tick(&g->core, clock_monotonic_ns());
 	perform(g);
 }
@@ -114,7 +111,7 @@ static bool next_fact(struct telling *t)
 	if (t->next < 3 && gethostname(q->value, sizeof(q->value) - 1) < 0)
 		strcpy(q->value, "unknown");
 	else if (t->next >= 3)
-		snprintf(q->value, sizeof(q->value), "%s", t->next == 3 ? t->guest->context.guest_name : "1");
+		snprintf(q->value, sizeof(q->value), "%s", t->next == 3 ? t->guest->ic.context.guest_name : "1");
 	t->next++;
 	return true;
 }
@@ -146,7 +143,7 @@ static void on_ready(void *self)
 	struct guest_kvp *g = self;
 	bool first = !g->told;
 
-	kvp_host_open(&g->core, g->channel.ic.version.major);
+	kvp_host_open(&g->core, g->ic.client.ic.version.major);
 	g->told = true;
 	if (first)
 		tell_about_host(g);
@@ -157,8 +154,6 @@ static void on_refused(void *self)
 {
 	struct guest_kvp *g = self;
 
-	log_warning("%s: the guest speaks no version of key-value exchange that we do",
-		    g->context.guest_name);
 	kvp_host_close(&g->core);
 	perform(g);
 }
@@ -171,94 +166,70 @@ static void on_response(void *self, const struct ic_response *response)
 	perform(g);
 }
 
-static void on_corrupt(void *self)
+static void on_opened(void *self)
 {
 	struct guest_kvp *g = self;
 
-	g->context.rescind(g->context.guest, &vmbus_class_kvp);
+	kvp_host_negotiating(&g->core);
 }
 
-static const struct ic_client_user channel_ops = {
-	.on_ready = on_ready,
-	.on_refused = on_refused,
-	.on_response = on_response,
-	.on_corrupt = on_corrupt,
-};
-
-int guest_kvp_new(const struct guest_service_context *context, struct guest_kvp **ret_kvp)
-{
-	_cleanup_(cleanup_guest_kvpp) struct guest_kvp *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return -ENOMEM;
-	g->context = *context;
-	ic_client_init(&g->channel, &ic_service_kvp, &channel_ops, g);
-	kvp_host_init(&g->core);
-	g->timer = event_new(context->base, -1, 0, on_timer, g);
-	if (!g->timer)
-		return -ENOMEM;
-
-	*ret_kvp = steal_ptr(g);
-	return 0;
-}
-
-static void close_channel(void *self)
+static void on_closed(void *self)
 {
 	struct guest_kvp *g = self;
 
-	ic_client_close(&g->channel);
 	kvp_host_close(&g->core);
 	g->told = false;
 	perform(g);
 }
 
-struct guest_kvp *guest_kvp_free(struct guest_kvp *g)
-{
-	if (!g)
-		return NULL;
-	if (g->timer) {
-		close_channel(g);
-		event_free(g->timer);
-	}
-	free(g);
-	return NULL;
-}
-
-static void open_channel(void *self, struct vmbus_port *take_port)
-{
-	struct guest_kvp *g = self;
-
-	if (ic_client_open(&g->channel, g->context.base, take_port))
-		g->context.rescind(g->context.guest, &vmbus_class_kvp);
-	else
-		kvp_host_negotiating(&g->core);
-}
-
-static json_t *describe(const void *self)
+static json_t *status(const void *self)
 {
 	const struct guest_kvp *g = self;
 	char version[16];
 
 	return json_pack("{s:s, s:s*, s:I, s:I, s:I}", "state", kvp_host_state_name(g->core.state),
-			 "version", ic_client_version(&g->channel, version), "asked",
+			 "version", ic_client_version(&g->ic.client, version), "asked",
 			 (json_int_t)g->core.asked, "answered", (json_int_t)g->core.answers,
 			 "renegotiations", (json_int_t)g->core.renegotiations);
 }
 
 static void destroy(void *self)
 {
-	(void)guest_kvp_free(self);
+	struct guest_kvp *g = self;
+
+	guest_ic_fini(&g->ic);
+	free(g);
+}
+
+static const struct guest_ic_ops ic_ops = {
+	.service = &ic_service_kvp,
+	.status_name = "kvp",
+	.on_opened = on_opened,
+	.on_ready = on_ready,
+	.on_refused = on_refused,
+	.on_response = on_response,
+	.on_timer = on_timer,
+	.on_closed = on_closed,
+	.status = status,
+	.free = destroy,
+};
+
+int guest_kvp_new(const struct guest_service_context *context, struct guest_kvp **ret_kvp)
+{
+	_cleanup_free_ struct guest_kvp *g = calloc(1, sizeof(*g));
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	kvp_host_init(&g->core);
+	r = guest_ic_init(&g->ic, context, &ic_ops, g);
+	if (r)
+		return r;
+	*ret_kvp = steal_ptr(g);
+	return 0;
 }
 
 struct guest_service guest_kvp_service(struct guest_kvp *g)
 {
-	return (struct guest_service){
-		.class_id = &vmbus_class_kvp,
-		.status_name = "kvp",
-		.self = g,
-		.open = open_channel,
-		.close = close_channel,
-		.status = describe,
-		.free = destroy,
-	};
+	return guest_ic_service(&g->ic);
 }

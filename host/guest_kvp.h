@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "base/cleanup.h"
 #include "host/guest_service.h"
 #include "host/kvp_host.h"
 
@@ -26,8 +25,6 @@ struct guest_kvp_wish {
 
 /* -ENOMEM. */
 _must_check_ int guest_kvp_new(const struct guest_service_context *context, struct guest_kvp **ret_kvp);
-struct guest_kvp *guest_kvp_free(struct guest_kvp *g);
-DEFINE_CLEANUP(guest_kvp)
 
 /* For the guest's table; it frees the service. */
 struct guest_service guest_kvp_service(struct guest_kvp *g);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "base/cleanup.h"
 #include "host/guest_service.h"
 
 /*
@@ -20,8 +19,6 @@ enum {
 /* -ENOMEM. */
 _must_check_ int guest_shutdown_new(const struct guest_service_context *context,
 				    struct guest_shutdown **ret_shutdown);
-struct guest_shutdown *guest_shutdown_free(struct guest_shutdown *g);
-DEFINE_CLEANUP(guest_shutdown)
 
 /* As the guest sees it; valid as long as @g is. */
 struct guest_service guest_shutdown_service(struct guest_shutdown *g);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "base/cleanup.h"
 #include "host/guest_service.h"
 #include "host/timesync_host.h"
 
@@ -19,8 +18,6 @@ enum {
 /* -ENOMEM. */
 _must_check_ int guest_timesync_new(const struct guest_service_context *context,
 				    struct guest_timesync **ret_timesync);
-struct guest_timesync *guest_timesync_free(struct guest_timesync *g);
-DEFINE_CLEANUP(guest_timesync)
 
 /* As the guest sees it; valid as long as @g is. */
 struct guest_service guest_timesync_service(struct guest_timesync *g);

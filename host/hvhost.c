@@ -26,6 +26,7 @@ static const struct verb {
 	{"memory", "assign memory to a guest, by hand or by its demand", verb_memory},
 	{"why", "what the balancer decided for a guest, from what, and what would have changed it", verb_why},
 	{"balance", "show the balancer, pause it, or let it decide without effect", verb_balance},
+	{"reserve", "set memory aside for a guest that is to start", verb_reserve},
 	{"record", "write down what the guests report, second by second", verb_record},
 	{"replay", "run a recording against policies of memory", verb_replay},
 	{"simulate", "compare policies of memory on a fleet that is made up", verb_simulate},

@@ -23,6 +23,7 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/guest_backup.c %D%/guest_backup.h \
 	%D%/guest_fcopy.c %D%/guest_fcopy.h \
 	%D%/guest_heartbeat.c %D%/guest_heartbeat.h \
+	%D%/guest_ic.c %D%/guest_ic.h \
 	%D%/guest_limits.c %D%/guest_limits.h \
 	%D%/guest_memory.c %D%/guest_memory.h \
 	%D%/guest_service.h \

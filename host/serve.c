@@ -104,6 +104,28 @@ static int make_guest(struct host *h, struct seat *seat, struct lab_guest *lab_g
 	return r;
 }
 
+/* Why the balancer turns a guest away; it tries again each second. */
+static enum shm_status turn_away(struct host *h, const char *name, const struct balancer_limits *limits,
+				 int r)
+{
+	if (r > 0 && clock_monotonic_ns() - h->turned_away_ns >= TURNED_AWAY_NS) {
+		h->turned_away_ns = clock_monotonic_ns();
+		log_warning("%s: turned away, it wants %s: %s", name,
+			    size_format(limits->startup_pages * VMBUS_PAGE_SIZE).text,
+			    balancer_condition_text(r));
+	}
+	switch (r) {
+	case BALANCER_NO_ROOM:
+		return SHM_NO_ROOM;
+	case BALANCER_NO_ROOM_NOW:
+		return SHM_NO_ROOM_NOW;
+	case BALANCER_TWICE:
+		return SHM_NAME_TAKEN;
+	default:
+		return r > 0 ? SHM_BAD_LIMITS : SHM_NO_MEMORY;
+	}
+}
+
 static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const char *name,
 				uint64_t memory_pages, void **ret_context)
 {
@@ -121,14 +143,11 @@ static enum shm_status on_hello(void *user, struct lab_guest *lab_guest, const c
 	seat->host = h;
 	seat->memory_pages = memory_pages;
 	r = balance_join(h->balance, name, &limits, &seat->balance_id);
-	/* It tries again each second. */
-	if (r > 0 && clock_monotonic_ns() - h->turned_away_ns >= TURNED_AWAY_NS) {
-		h->turned_away_ns = clock_monotonic_ns();
-		log_warning("%s: turned away, it wants %s: %s", name,
-			    size_format(limits.startup_pages * VMBUS_PAGE_SIZE).text,
-			    balancer_condition_text(r));
+	if (r) {
+		free(seat);
+		return turn_away(h, name, &limits, r);
 	}
-	if (r || make_guest(h, seat, lab_guest, name, memory_pages)) {
+	if (make_guest(h, seat, lab_guest, name, memory_pages)) {
 		free(seat);
 		return SHM_NO_MEMORY;
 	}

@@ -18,6 +18,7 @@ int verb_copy(int argc, char **argv);
 int verb_memory(int argc, char **argv);
 int verb_why(int argc, char **argv);
 int verb_balance(int argc, char **argv);
+int verb_reserve(int argc, char **argv);
 int verb_record(int argc, char **argv);
 int verb_shutdown(int argc, char **argv);
 int verb_reboot(int argc, char **argv);

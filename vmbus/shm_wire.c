@@ -77,7 +77,7 @@ bool shm_name_is_valid(const char *name)
 
 const char *shm_status_text(uint32_t status)
 {
-	static const char *const texts[] = {
+	static const char *const texts[SHM_N_STATUSES] = {
 		[SHM_OK] = "ok",
 		[SHM_BAD_VERSION] = "the two sides speak different versions of the lab protocol",
 		[SHM_BAD_NAME] = "the guest's name is not valid (letters, digits, '.', '_', '-')",
@@ -85,8 +85,13 @@ const char *shm_status_text(uint32_t status)
 		[SHM_NO_SUCH_CHANNEL] = "there is no such channel",
 		[SHM_ALREADY_OPEN] = "the channel is open already",
 		[SHM_BAD_RING_SIZE] = "the ring size is not between 8 KiB and 4 MiB in whole pages",
-		[SHM_NO_MEMORY] = "the host has no memory for the rings",
+		[SHM_NO_MEMORY] = "the host's own memory does not suffice",
+		[SHM_NO_ROOM] = "the host's budget has no room for this guest, even if all others had their "
+				"minimum: lower its startup memory, or raise --host-memory there",
+		[SHM_NO_ROOM_NOW] = "the host's budget has no room for this guest yet: others are asked to give",
+		[SHM_BAD_LIMITS] = "the memory limits that the host has for this guest make no sense: its log "
+				   "says why",
 	};
 
-	return status < sizeof(texts) / sizeof(texts[0]) ? texts[status] : "unknown status";
+	return status < SHM_N_STATUSES ? texts[status] : "unknown status";
 }

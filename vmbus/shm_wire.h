@@ -41,6 +41,10 @@ enum shm_status {
 	SHM_ALREADY_OPEN,
 	SHM_BAD_RING_SIZE,
 	SHM_NO_MEMORY,
+	SHM_NO_ROOM,     /* for a guest, beside the others */
+	SHM_NO_ROOM_NOW, /* the same, until others have given memory: worth trying again */
+	SHM_BAD_LIMITS,  /* what the host's administrator wants for the guest */
+	SHM_N_STATUSES,
 };
 
 struct shm_message {

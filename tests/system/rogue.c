@@ -86,7 +86,7 @@ static void send_surprise(struct rogue *r)
 		.type = (uint32_t)below(r, SHM_RELEASE + 2),
 		.channel_id = (uint32_t)below(r, ROGUE_CHANNELS + 2),
 		.version = (uint32_t)below(r, 3),
-		.status = (uint32_t)below(r, SHM_NO_MEMORY + 2),
+		.status = (uint32_t)below(r, SHM_N_STATUSES + 1),
 		.ring_size = chance(r, 2) ? ROGUE_RING_SIZE : (uint32_t)next_random(r),
 		.memory_pages = next_random(r),
 		.class_id = *classes[below(r, 3)],
@@ -162,7 +162,7 @@ static void answer_open(struct rogue *r, const struct shm_message *m)
 		return;
 	}
 	if (!ch || chance(r, 16))
-		opened.status = (uint32_t)below(r, SHM_NO_MEMORY + 3);
+		opened.status = (uint32_t)below(r, SHM_N_STATUSES + 2);
 	if (!ch || opened.status != SHM_OK) {
 		send_control(r, &opened, NULL, 0);
 		return;
@@ -358,7 +358,7 @@ static bool introduce(struct rogue *r)
 	if (chance(r, 12))
 		m.version = (uint32_t)next_random(r);
 	if (chance(r, 12))
-		m.status = (uint32_t)below(r, SHM_NO_MEMORY + 3);
+		m.status = (uint32_t)below(r, SHM_N_STATUSES + 2);
 	if (chance(r, 12))
 		fill(r, m.name, sizeof(m.name));
 	send_control(r, &m, NULL, 0);

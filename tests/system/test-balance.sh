@@ -100,16 +100,22 @@ printf '[guest one]\nstartup = 1000M\nminimum = 1000M\nmaximum = 1000M\n' >"$run
 kill -HUP "$host_pid"
 check "minima that the host cannot keep are refused" soon grep -q "one: keeps its limits" "$run/host.log"
 
-curl="curl -s --unix-socket $run/host/api.sock"
-is "a reservation that cannot be is refused" \
-    "$($curl -X POST http://h/v1/reservations -d "{\"name\": \"x\", \"bytes\": $((800 * mib))}" | jq -r .error.message)" \
-    "the host has not the memory for it, even if all other guests had their minimum"
-$curl -X POST http://h/v1/reservations -d "{\"name\": \"x\", \"bytes\": $((200 * mib))}" >/dev/null
-check "a reservation is filled by others" soon eval \
-    '[ "$($curl http://h/v1/reservations/x | jq .complete)" = true ]'
+reserved=$(host reserve x 800M 2>&1)
+is "a reservation that cannot be is refused" $? 1
+check "... with the reason" grep -q "the host has not the memory for it, even if all other guests had their minimum" \
+    <<<"$reserved"
+host reserve x 200M --wait >"$run/reserved"
+is "a reservation is filled by others" "$(cat "$run/reserved")" "x: 200 MiB of 200 MiB are set aside"
 check "... within the budget" within_budget
-$curl -X DELETE http://h/v1/reservations/x >/dev/null
+is "... and shown" "$(host reserve x --json | jq -c '[.bytes, .complete]')" "[$((200 * mib)),true]"
+host reserve x 100M >/dev/null 2>&1
+is "there is one of a name at most" $? 1
+host reserve x --cancel >/dev/null
 check "given up, it is given back" soon has two 724
+host reserve x >/dev/null 2>&1
+is "... and not known any more" $? 1
+host reserve y 100M --seconds 4000 >/dev/null 2>&1
+is "nothing is reserved for ever" $? 2
 
 "$hvhost" serve --run-dir "$run/other" --host-memory 1G --reserve 2G >"$run/other.out" 2>&1
 is "a reserve above the host's memory is refused" $? 2

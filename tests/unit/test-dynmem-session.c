@@ -81,7 +81,7 @@ Test(dynmem_session, without_a_session_a_new_machine_is_made)
 	struct dynmem_config config;
 
 	dynmem_config_init(&config);
-	cr_assert(eq(int, dynmem_session_open(&config, NULL, &session), 0));
+	cr_assert(eq(int, dynmem_session_open(&config, NULL, NULL, 0, &session), 0));
 	cr_expect(not(session.resumable));
 	dynmem_get_status(session.core, &status);
 	cr_expect(eq(int, status.state, DYNMEM_STATE_CLOSED));
