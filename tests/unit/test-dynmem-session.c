@@ -87,3 +87,18 @@ Test(dynmem_session, without_a_session_a_new_machine_is_made)
 	cr_expect(eq(int, status.state, DYNMEM_STATE_CLOSED));
 	(void)dynmem_free(session.core);
 }
+
+Test(dynmem_session, what_is_held_and_of_no_record_is_unreported)
+{
+	const struct page_range held[] = {{512, 1024}, {4096, 512}};
+	struct dynmem_session session;
+	struct dynmem_status status;
+	struct dynmem_config config;
+
+	dynmem_config_init(&config);
+	cr_assert(eq(int, dynmem_session_open(&config, NULL, held, 2, &session), 0));
+	dynmem_get_status(session.core, &status);
+	cr_expect(eq(u64, status.unreported_pages, 1536));
+	cr_expect(eq(u64, dynmem_session_missing(dynmem_unreported(session.core), held, 2), 0));
+	(void)dynmem_free(session.core);
+}
