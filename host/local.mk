@@ -73,6 +73,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/verb_kvp.c \
 	%D%/verb_power.c \
 	%D%/verb_record.c \
+	%D%/verb_reserve.c \
 	%D%/verb_simulate.c \
 	%D%/verb_status.c \
 	%D%/verb_time.c \
