@@ -9,6 +9,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-dynmem-record \
 	%D%/fuzz-fcopy \
 	%D%/fuzz-freezer-record \
+	%D%/fuzz-heartbeat \
 	%D%/fuzz-ic \
 	%D%/fuzz-ip-files \
 	%D%/fuzz-keeper \
@@ -20,6 +21,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-recording \
 	%D%/fuzz-ring \
 	%D%/fuzz-shm-wire \
+	%D%/fuzz-shutdown \
 	%D%/fuzz-timesync \
 	%D%/fuzz-vss
 
@@ -65,6 +67,10 @@ endif
 %C%_fuzz_freezer_record_LDADD = fsfreeze/libfsfreeze.a base/libbase.a
 %C%_fuzz_freezer_record_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
+%C%_fuzz_heartbeat_SOURCES = %D%/fuzz-heartbeat.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_heartbeat_LDADD = host/libhost.a services/libservices.a base/libbase.a
+%C%_fuzz_heartbeat_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
 %C%_fuzz_ic_SOURCES = %D%/fuzz-ic.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ic_LDADD = vmbus/libvmbus.a base/libbase.a
 %C%_fuzz_ic_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
@@ -80,6 +86,7 @@ endif
 %C%_fuzz_kvp_host_SOURCES = %D%/fuzz-kvp-host.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_kvp_host_LDADD = host/libhost.a services/libservices.a base/libbase.a
 %C%_fuzz_kvp_host_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
 %C%_fuzz_kvp_pool_SOURCES = %D%/fuzz-kvp-pool.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_kvp_pool_LDADD = services/libservices_sys.a services/libservices.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_fuzz_kvp_pool_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
@@ -122,6 +129,10 @@ vmbus/tests_fuzz_libwatched_a-ring.$(OBJEXT): CFLAGS = -O0 -g
 %C%_fuzz_shm_wire_SOURCES = %D%/fuzz-shm-wire.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_shm_wire_LDADD = vmbus/libvmbus.a base/libbase.a
 %C%_fuzz_shm_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_shutdown_SOURCES = %D%/fuzz-shutdown.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_shutdown_LDADD = host/libhost.a services/libservices.a base/libbase.a
+%C%_fuzz_shutdown_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_timesync_SOURCES = %D%/fuzz-timesync.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_timesync_LDADD = services/libservices.a base/libbase.a

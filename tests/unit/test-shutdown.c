@@ -92,6 +92,29 @@ Test(shutdown, every_message_that_is_too_short_is_refused)
 	cr_expect(not(s.has_last));
 }
 
+/* A message whose flags have one bit wrong is another request or none; any other bit is said, not done. */
+Test(shutdown, no_flipped_bit_takes_a_machine_down_that_was_not_asked_for)
+{
+	for (size_t bit = 0; bit < 8 * sizeof(message); bit++) {
+		uint32_t flag = bit >= 64 && bit < 96 ? 1u << (bit - 64) : 0;
+		struct shutdown s;
+		int r;
+
+		shutdown_init(&s, true);
+		make(SHUTDOWN_FLAG_RESTART, "updates");
+		message[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		r = receive(&s, 3, 2);
+		cr_assert(eq(int, r, flag & ~3u ? SHUTDOWN_UNKNOWN : 0), "bit %zu", bit);
+		cr_expect(eq(int, s.has_last, r == 0), "bit %zu", bit);
+		if (r)
+			continue;
+		cr_expect(eq(int, (int)s.last.kind, flag == SHUTDOWN_FLAG_RESTART ? SHUTDOWN_POWER_OFF
+										  : SHUTDOWN_REBOOT), "bit %zu", bit);
+		cr_expect(eq(int, s.last.force, flag == SHUTDOWN_FLAG_FORCE), "bit %zu", bit);
+		cr_expect(le(sz, strlen(s.last.text), SHUTDOWN_TEXT_SIZE), "bit %zu", bit);
+	}
+}
+
 Test(shutdown, the_text_is_printable_and_ends)
 {
 	struct shutdown s;
