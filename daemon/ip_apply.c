@@ -115,6 +115,21 @@ static int make_folder_of(const char *path)
 	return mkdir(folder, 0755) < 0 && errno != EEXIST ? negative_errno() : 0;
 }
 
+/* 0: files can be made in the folder of @path, or in the nearest above it that is there. */
+static int can_write_beside(const char *path)
+{
+	char folder[PATH_MAX];
+	char *slash;
+	int r = -ENOENT;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	while (r == -ENOENT && (slash = strrchr(folder, '/')) && slash > folder) {
+		*slash = '\0';
+		r = access(folder, W_OK) < 0 ? negative_errno() : 0;
+	}
+	return r;
+}
+
 static int write_all(int fd, const char *text)
 {
 	size_t left = strlen(text);
@@ -591,6 +606,12 @@ static int apply(struct change *c, const struct kvp_ip_info *info)
 	if (r) {
 		complain(c, "no network manager that is known has %s", c->adapter.name);
 		return r;
+	}
+	/* Where nothing can be written, nothing could be taken back. */
+	r = can_write_beside(path);
+	if (r) {
+		complain(c, "%s: %s: ip_injection needs a folder that can be written to", path, strerror(-r));
+		return IP_APPLY_FAILED;
 	}
 	r = make_text(c, info, text);
 	r = r ? r : remember(c, path);

@@ -1,4 +1,5 @@
-EXTRA_DIST += \
+# For readers without the source, too.
+dist_doc_DATA = \
 	%D%/ADDRESSES-AND-DISKS.md \
 	%D%/APPLICATIONS.md \
 	%D%/ARCHITECTURE.md \

@@ -3,7 +3,7 @@ presetsdir = $(pkglibexecdir)/presets
 dist_presets_SCRIPTS = %D%/presets/mariadb %D%/presets/postgresql
 dist_presets_DATA = %D%/presets/session.sh
 
-EXTRA_DIST += %D%/hvguestd.service.in
+EXTRA_DIST += %D%/hvguestd.service.in %D%/hvhost.service.in
 
 # For those who watch: dashboards to import, rules to copy.
 grafanadir = $(datadir)/hvguest/grafana
@@ -14,13 +14,17 @@ EXTRA_DIST += %D%/prometheus/hvguest.rules.test.yml
 
 if HAVE_SYSTEMD
 systemdsystemunitdir = $(prefix)/lib/systemd/system
-systemdsystemunit_DATA = %D%/hvguestd.service
+systemdsystemunit_DATA = %D%/hvguestd.service %D%/hvhost.service
+dist_systemdsystemunit_DATA = %D%/hvguest-devices.target
+udevrulesdir = $(prefix)/lib/udev/rules.d
+dist_udevrules_DATA = %D%/udev/60-hvguest.rules
 endif
-CLEANFILES += %D%/hvguestd.service
+CLEANFILES += %D%/hvguestd.service %D%/hvhost.service
 
-%D%/hvguestd.service: %D%/hvguestd.service.in Makefile
+%D%/hvguestd.service %D%/hvhost.service: %D%/%.service: %D%/%.service.in Makefile
 	@$(MKDIR_P) %D%
-	$(AM_V_GEN)sed 's|[@]sbindir@|$(sbindir)|' $(srcdir)/%D%/hvguestd.service.in >$@.new && mv $@.new $@
+	$(AM_V_GEN)sed -e 's|[@]sbindir@|$(sbindir)|' -e 's|[@]bindir@|$(bindir)|' $(srcdir)/%D%/$*.service.in >$@.new && \
+		mv $@.new $@
 
 # What the settings are, and their defaults; for a cross build it is made by the target's program.
 nodist_doc_DATA = %D%/hvguest.conf
@@ -75,3 +79,39 @@ $(MAN_PAGES): %D%/man/%: %D%/man/%.scd
 	hvhost.1) host/hvhost$(EXEEXT) --manual ;; \
 	esac >$@.list && \
 	sed -e '/@generated@/{r '$@.list -e 'd;}' $< | $(SCDOC) >$@.new && rm $@.list && mv $@.new $@
+
+# Packages, from the tarball that `make dist` makes; they are built anew if anything in it has changed.
+DEBIAN_FILES = \
+	%D%/debian/changelog \
+	%D%/debian/control \
+	%D%/debian/copyright \
+	%D%/debian/hvguest.README.Debian \
+	%D%/debian/hvguest.dirs \
+	%D%/debian/hvguest.install \
+	%D%/debian/hvguest.lintian-overrides \
+	%D%/debian/hvguest.postrm \
+	%D%/debian/hvguest-dev.install \
+	%D%/debian/hvguest-doc.install \
+	%D%/debian/hvhost.install \
+	%D%/debian/hvhost.prerm \
+	%D%/debian/rules \
+	%D%/debian/source/format
+EXTRA_DIST += $(DEBIAN_FILES) %D%/build-deb %D%/build-rpm %D%/hvhost.default %D%/rpm/hvguest.spec
+
+.PHONY: deb rpm
+deb: packages/deb.made
+rpm: packages/rpm.made
+
+packages/$(distdir).tar.xz: $(DISTFILES)
+	@$(MKDIR_P) packages
+	$(AM_V_GEN)date=$$(sed -n 's/^ -- .*>  //p' $(srcdir)/%D%/debian/changelog | head -n 1) && \
+	TAR_OPTIONS="--sort=name --owner=0 --group=0 --numeric-owner --mode=go-w --mtime=@$$(date -d "$$date" +%s)" \
+		$(MAKE) -s dist-xz && mv $(distdir).tar.xz $@
+
+packages/deb.made packages/rpm.made: packages/%.made: packages/$(distdir).tar.xz %D%/build-deb %D%/build-rpm
+	@$(MKDIR_P) packages/$*
+	$(AM_V_GEN)$(srcdir)/%D%/build-$* $(abs_builddir)/packages/$(distdir).tar.xz $(abs_builddir)/packages/$* && \
+		touch $@
+
+clean-local:
+	rm -rf packages

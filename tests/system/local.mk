@@ -70,6 +70,7 @@ SYSTEM_TESTS = \
 	%D%/test-ip-networkmanager.sh \
 	%D%/test-kvp-keys.sh \
 	%D%/test-incremental.sh \
+	%D%/test-install.sh \
 	%D%/test-kvp-crash.sh \
 	%D%/test-kvp-pools.sh \
 	%D%/test-logind.sh \
@@ -104,5 +105,9 @@ SYSTEM_TESTS = \
 RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
 
 TESTS += $(RUN_SYSTEM_TESTS)
-dist_check_SCRIPTS += $(SYSTEM_TESTS)
+
+# After make deb and make rpm, which the suite does once.
+PACKAGE_TESTS = %D%/test-packages.sh
+
+dist_check_SCRIPTS += $(SYSTEM_TESTS) $(PACKAGE_TESTS)
 EXTRA_DIST += tests/data/ip %D%/browser.sh %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh

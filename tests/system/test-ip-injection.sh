@@ -136,6 +136,15 @@ start_networkd
 check "networkd comes back with it" soon has_only 198.51.100.7/24
 soon state_is configured
 
+# --- an /etc that cannot be written to
+
+mount -o remount,ro /etc/systemd/network
+refuse "nothing is set where nothing can be written" 1 set_ip --address 192.0.2.12/24
+check "... which is said, and why" grep -q "$file: Read-only file system: ip_injection needs a folder" "$run/one.log"
+check "... and nothing has changed" has_only 198.51.100.7/24
+check "... and no record is left" test ! -e "$run/one/state/network-change.json"
+mount -o remount,rw /etc/systemd/network
+
 # --- ended in the middle
 
 begin_and_kill() {

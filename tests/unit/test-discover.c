@@ -177,6 +177,34 @@ Test(discover, a_class_is_found_or_not)
 	cr_expect(eq(int, device.uio, 3));
 }
 
+/* Where udev finds a class_id, it starts hvguestd. */
+Test(discover, the_udev_rules_name_each_class_that_hvguestd_serves)
+{
+	static const struct vmbus_guid *const classes[] = {
+		&vmbus_class_dynmem,   &vmbus_class_vss,      &vmbus_class_kvp,     &vmbus_class_fcopy,
+		&vmbus_class_shutdown, &vmbus_class_heartbeat, &vmbus_class_timesync,
+	};
+	const char *srcdir = getenv("srcdir");
+	char path[1024], rules[4096], wanted[128], text[VMBUS_GUID_TEXT_SIZE];
+	FILE *file;
+	size_t n, n_named = 0;
+
+	snprintf(path, sizeof(path), "%s/packaging/udev/60-hvguest.rules", srcdir ? srcdir : ".");
+	file = fopen(path, "re");
+	cr_assert(ne(ptr, file, NULL), "%s", path);
+	n = fread(rules, 1, sizeof(rules) - 1, file);
+	fclose(file);
+	rules[n] = '\0';
+	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
+		vmbus_guid_format(classes[i], text);
+		snprintf(wanted, sizeof(wanted), "ATTR{class_id}==\"{%s}\", ", text);
+		cr_expect(ne(ptr, strstr(rules, wanted), NULL), "%s", wanted);
+	}
+	for (const char *at = rules; (at = strstr(at, "ATTR{class_id}")); at++)
+		n_named++;
+	cr_expect(eq(sz, n_named, sizeof(classes) / sizeof(classes[0])));
+}
+
 Test(discover, this_machine_can_be_asked)
 {
 	int r = vmbus_discover(VMBUS_SYSFS, devices, MAX, &n_devices);

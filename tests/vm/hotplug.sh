@@ -62,7 +62,7 @@ offline() {
     guest "grep -lx offline $sysfs/memory*/state | wc -l"
 }
 
-vm_enable hvguestd.service
+vm_enable_hvguestd
 vm_start
 
 check "hvguestd is there" eventually 60 status_is .hotplug.policy online_movable

@@ -45,17 +45,17 @@ vm_add_unit() {
     vm_add_file "usr/local/lib/systemd/system/$1" && vm_enable "$1"
 }
 
+# vm_enable_hvguestd: at boot, though this is not Hyper-V
+vm_enable_hvguestd() {
+    printf '[Unit]\nConditionVirtualization=\n' |
+        vm_add_file etc/systemd/system/hvguestd.service.d/lab.conf && vm_enable hvguestd.service
+}
+
 # vm_add_lab: hvguestd with its lab host, both started at boot; more for its configuration comes from
 # standard input
 vm_add_lab() {
     { printf '[lab]\nsocket = /run/hvhost/lab.sock\n' && cat; } | vm_add_file usr/local/etc/hvguest/hvguest.conf &&
-        vm_enable hvguestd.service && vm_add_unit hvhost.service <<END
-[Unit]
-Description=Lab host of the VM test
-
-[Service]
-ExecStart=/usr/local/bin/hvhost serve --run-dir /run/hvhost
-END
+        vm_enable_hvguestd && vm_enable hvhost.service
 }
 
 # The initramfs that finds the disk, and the disk.
