@@ -1253,6 +1253,7 @@ Test(balancer, a_jump_is_followed_within_seconds_and_a_fall_in_minutes_without_s
 	operations = s.n_grown + s.n_shrunk;
 	simulation_run(&s, 3600);
 	cr_expect(eq(int, s.n_grown + s.n_shrunk, operations));
+	balancer_free(s.b);
 }
 
 Test(balancer, noise_inside_the_band_moves_nothing)
@@ -1268,6 +1269,7 @@ Test(balancer, noise_inside_the_band_moves_nothing)
 		simulation_step(&s);
 	}
 	cr_expect(eq(int, s.n_grown + s.n_shrunk, 0));
+	balancer_free(s.b);
 }
 
 Test(balancer, a_slow_leak_is_followed_up_to_the_maximum_and_never_beyond)
@@ -1281,6 +1283,7 @@ Test(balancer, a_slow_leak_is_followed_up_to_the_maximum_and_never_beyond)
 	}
 	cr_expect(eq(u64, s.assigned, 8 * (uint64_t)GIB));
 	cr_expect(eq(int, s.n_turns, s.n_shrunk > 0));
+	balancer_free(s.b);
 }
 
 /* Asked at once, and 1, 3, 7, 15, 31, 63 minutes after that; then once an hour. */
@@ -1303,6 +1306,7 @@ Test(balancer, a_guest_that_refuses_is_asked_less_and_less_often_and_at_once_whe
 	s.available_more = 40 * MIB;
 	simulation_run(&s, 65); /* it gave nothing, and that was a minute ago at least */
 	cr_expect(eq(int, s.n_shrunk, 10));
+	balancer_free(s.b);
 }
 
 Test(balancer, a_guest_that_gives_what_it_is_asked_for_begins_anew)
@@ -1321,6 +1325,7 @@ Test(balancer, a_guest_that_gives_what_it_is_asked_for_begins_anew)
 	asked = s.n_shrunk;
 	simulation_run(&s, 500);
 	cr_expect(eq(int, s.n_shrunk - asked, 4)); /* at once, after 1, 3 and 7 minutes */
+	balancer_free(s.b);
 }
 
 Test(balancer, a_guest_that_gives_a_part_is_left_at_its_floor)
@@ -1332,4 +1337,5 @@ Test(balancer, a_guest_that_gives_a_part_is_left_at_its_floor)
 	simulation_run(&s, 600);
 	cr_expect(eq(u64, s.assigned, 1500 * MIB));
 	cr_expect(eq(int, s.n_grown, 0));
+	balancer_free(s.b);
 }

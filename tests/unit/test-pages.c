@@ -746,14 +746,14 @@ Test(pages, huge_pages_of_a_dead_process_are_held_on_where_they_are, .fini = tak
 
 Test(pages, pages_that_moved_meanwhile_are_lost_and_said_to_be)
 {
-	struct pages *pages = new_pages(false, true, true);
+	struct pages *dead = new_pages(false, true, true), *pages;
 	struct pages_config config = {.allowed = {[PAGES_SMALL] = true}, .pin = true};
 	struct pages_stats stats;
 	struct ledger_chunk *chunk;
 	struct rangeset set;
 
 	rangeset_init(&set, 1 << 20);
-	take(pages, 100, PAGES_SMALL, &set);
+	take(dead, 100, PAGES_SMALL, &set);
 	chunk = mmap(NULL, sizeof(*chunk), PROT_READ | PROT_WRITE, MAP_SHARED, memory.ledger_fd, 0);
 	cr_assert(ne(ptr, chunk, MAP_FAILED));
 	chunk->pfns[3] ^= 1;
@@ -766,6 +766,7 @@ Test(pages, pages_that_moved_meanwhile_are_lost_and_said_to_be)
 	cr_expect(eq(u64, stats.source[PAGES_SMALL].bytes, 98 * PAGE));
 	expect_verified(pages, 98);
 	pages_free(pages);
+	pages_free(dead);
 	rangeset_fini(&set);
 }
 
