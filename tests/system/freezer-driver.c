@@ -52,6 +52,8 @@ struct driver {
 	bool bounce; /* thaw as soon as everything is frozen */
 	size_t n_targets;
 	struct freezer_target targets[FREEZER_ENTRIES_MAX];
+	size_t n_also;
+	char *also[FREEZER_ENTRIES_MAX]; /* owned paths of those that no plan has */
 };
 
 static int plan_mounts(struct driver *d, const char *const *roots, size_t n_roots)
@@ -97,17 +99,19 @@ static void open_targets(struct driver *d)
 	puts("opened");
 }
 
-/* Something that no plan would have. The path is never forgotten. */
+/* Something that no plan would have. */
 static void open_also(struct driver *d, const char *path)
 {
 	const unsigned int level = d->n_targets ? d->targets[d->n_targets - 1].level : 0;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	printf("also %s %d\n", path, fd < 0 ? -errno : 0);
-	if (fd >= 0)
-		d->targets[d->n_targets++] = (struct freezer_target){
-			.target = strdup(path), .type = "unknown", .level = level, .fd = fd,
-		};
+	if (fd < 0)
+		return;
+	d->also[d->n_also] = strdup(path);
+	d->targets[d->n_targets++] = (struct freezer_target){
+		.target = d->also[d->n_also++], .type = "unknown", .level = level, .fd = fd,
+	};
 }
 
 static void reverse_targets(struct driver *d)
@@ -270,6 +274,8 @@ int main(int argc, char **argv)
 	d.client = freezer_client_free(d.client);
 	d.plan = freeze_plan_free(d.plan);
 	d.mounts = mounts_free(d.mounts);
+	for (size_t i = 0; i < d.n_also; i++)
+		free(d.also[i]);
 	puts("bye");
 	return r != 0;
 }
