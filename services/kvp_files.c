@@ -11,14 +11,18 @@
  *
  * A change (kvp_files_edit):
  *
- *     1  the last change is on the disk, so the journal's other area is free
- *     2  room for new records is reserved; what is about to be overwritten is read
+ *     1  what is about to be overwritten is read
+ *     2  unless the change may follow the last one in the journal, that is settled (5), so the
+ *        journal's other area is free; room for new records is reserved
  *     3  the transaction goes to the journal, and the journal to the disk. From here on it will happen
  *     4  the file is written. If that fails it is put back, and the transaction taken back
  *
- * and, when whoever asked has his answer (kvp_files_settle):
+ * and some time after whoever asked has his answer (kvp_files_settle):
  *
  *     5  the file goes to the disk, and the journal's area is marked as done
+ *
+ * A change may follow the last one if both only overwrite records, so that the disk is waited for
+ * once; but not over a change of somebody else, whose slots may be other ones.
  *
  * At the first lock after a start, what the journal has and is not done is done again, as a change
  * of its own (kvp_journal.c says how).
@@ -68,6 +72,7 @@ struct pool_file {
 	int open_error; /* why it is open for reading only; 0: it is not */
 	int refused;    /* why it cannot be changed while this lock is held; 0: it can */
 	bool locked;
+	bool read_anew;   /* since our last change, for it was somebody else's turn */
 	struct seen seen; /* zero: in no state that is known outside */
 };
 
@@ -77,7 +82,7 @@ struct kvp_files {
 	struct pool_file pools[KVP_POOLS];
 	struct kvp_journal journal;
 	struct kvp_txn *pending;   /* from before the start: has to be done again */
-	struct kvp_txn *unsettled; /* in its file, which may not be on the disk */
+	struct kvp_txn *unsettled; /* a chain: in its file, which may not be on the disk */
 	bool unsettled_lost;       /* the disk has refused it: the file must be written again */
 	size_t n_notes;
 	char notes[NOTES_MAX][KVP_FILES_NOTE_SIZE];
@@ -226,6 +231,7 @@ int kvp_files_read(struct kvp_files *f, unsigned int pool, uint8_t **ret_image, 
 	ssize_t n;
 
 	remember(p);
+	p->read_anew = true;
 	if ((uint64_t)p->seen.size <= size)
 		size = (size_t)p->seen.size;
 	else
@@ -439,11 +445,15 @@ static int redo(struct kvp_files *f, const struct kvp_txn *txn)
 		note(f, "%s/" POOL_NAME ": %zu records of an interrupted change were left as another "
 			"program has written them since", f->dir, txn->pool, result.overtaken);
 	remember(&f->pools[txn->pool]);
+	/* What is not done again has to be on the disk before the journal has something else. */
+	r = kvp_files_settle(f);
+	if (!r && fsync(f->pools[txn->pool].fd) < 0)
+		r = negative_errno();
+	if (r)
+		return r;
 	if (edit.n_writes + edit.n_appends + edit.n_removes > 0)
 		return edit_again(f, txn->pool, &edit);
-	if (fsync(f->pools[txn->pool].fd) < 0)
-		return negative_errno();
-	kvp_journal_done(&f->journal);
+	kvp_journal_done(&f->journal, txn->number);
 	return 0;
 }
 
@@ -523,6 +533,13 @@ static int write_txn(const struct pool_file *p, const struct kvp_txn *txn)
 	return txn->n_after < txn->n_before ? cut(p, slot_offset(txn->n_after)) : 0;
 }
 
+static int write_chain(const struct pool_file *p, const struct kvp_txn *last)
+{
+	int r = last->earlier ? write_chain(p, last->earlier) : 0;
+
+	return r ? r : write_txn(p, last);
+}
+
 bool kvp_files_are_unsettled(const struct kvp_files *f)
 {
 	return f->unsettled;
@@ -539,7 +556,7 @@ int kvp_files_settle(struct kvp_files *f)
 	p = &f->pools[txn->pool];
 	/* The kernel forgets what it could not write; only we know it still. */
 	if (f->unsettled_lost)
-		r = write_txn(p, txn);
+		r = write_chain(p, txn);
 	if (!r)
 		r = sync_file(p, txn);
 	if (r) {
@@ -550,7 +567,7 @@ int kvp_files_settle(struct kvp_files *f)
 		f->unsettled_lost = true;
 		return r;
 	}
-	kvp_journal_done(&f->journal);
+	kvp_journal_done(&f->journal, txn->number);
 	f->unsettled = kvp_txn_free(txn);
 	f->unsettled_lost = false;
 	return 0;
@@ -654,7 +671,7 @@ static int take_back(struct kvp_files *f, struct kvp_txn **txn, const struct old
 	int r = put_back(p, *txn, old);
 
 	if (!r)
-		r = kvp_journal_abort(&f->journal, (*txn)->number);
+		r = kvp_journal_abort(&f->journal);
 	if (r) {
 		note(f, "%s/" POOL_NAME " is half changed, and cannot be put back: %s: it will be tried "
 			"again before the next change", f->dir, (*txn)->pool, strerror(-r));
@@ -671,7 +688,13 @@ static int may_edit(struct kvp_files *f, unsigned int pool)
 		r = open_journal(f, true);
 	if (!r && f->pending) /* to be redone by the next lock */
 		r = -EBUSY;
-	return r ? r : kvp_files_settle(f);
+	return r || !f->unsettled_lost ? r : kvp_files_settle(f);
+}
+
+/* Where the disk need not be waited for twice. */
+static bool may_follow(const struct kvp_files *f, const struct pool_file *p, const struct kvp_txn *txn)
+{
+	return !p->read_anew && kvp_journal_may_follow(&f->journal, txn, f->unsettled);
 }
 
 int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit *edit,
@@ -680,27 +703,35 @@ int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit
 	_cleanup_(cleanup_kvp_txnp) struct kvp_txn *txn = NULL;
 	_cleanup_free_ struct old_slots *old = malloc(sizeof(*old));
 	struct pool_file *p = &f->pools[pool];
+	bool follows;
 	int r;
 
 	if (!old)
 		return -ENOMEM;
 	r = may_edit(f, pool);
+	if (!r)
+		r = make_txn(f, pool, edit, old, &txn, ret_moves);
 	if (r)
 		return r;
-	r = make_txn(f, pool, edit, old, &txn, ret_moves);
+	follows = may_follow(f, p, txn);
+	if (!follows)
+		r = kvp_files_settle(f);
 	if (!r && txn->n_after != txn->n_before)
 		r = clear_tail(f, pool, edit->drop_tail);
 	if (!r)
 		r = reserve_room(p, txn);
 	if (!r)
-		r = kvp_journal_write(&f->journal, txn);
+		r = kvp_journal_write(&f->journal, txn, follows);
 	if (r)
 		return r;
 	r = write_txn(p, txn);
-	if (r)
+	if (r) {
 		r = take_back(f, &txn, old, r);
-	else
+	} else {
+		txn->earlier = f->unsettled;
 		f->unsettled = steal_ptr(txn);
+	}
+	p->read_anew = false;
 	remember_own(p);
 	return r;
 }

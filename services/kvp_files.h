@@ -59,8 +59,8 @@ _must_check_ int kvp_files_edit(struct kvp_files *f, unsigned int pool, const st
 uint32_t kvp_files_slots(const struct kvp_files *f, unsigned int pool);
 
 /*
- * Waits until the last change is in its pool's file on the disk, too, where the next change would
- * have to wait for it. Negative errno: the journal still has it.
+ * Waits until the last changes are in their pool's file on the disk, too. The next change may have
+ * to wait for that otherwise. Negative errno: the journal still has them.
  */
 _must_check_ int kvp_files_settle(struct kvp_files *f);
 

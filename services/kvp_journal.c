@@ -15,6 +15,10 @@
  * another program has been there, and what it wrote stays. The same rule makes it harmless to redo
  * what was finished long ago.
  *
+ * Transactions that only write slots in place, one behind the other, are a chain: the pool file has
+ * to be waited for once for all of them. Of a chain each sector may be as any of its transactions
+ * has found it or left it, whatever the others; it becomes what the last one wants.
+ *
  *     new slots       the longest part of ours that is there is completed. If something that is not
  *                     ours is there, ours goes behind it, unless its key is there as well
  *     removed slots   are removed again if all of them are as they were; else they are somebody's
@@ -32,7 +36,7 @@
 #include <string.h>
 
 #define DONE_MAGIC UINT64_C(0x454e4f445056564b) /* "KVVPDONE" */
-#define TXN_MAGIC  UINT64_C(0x324e58545056564b) /* "KVVPTXN2" */
+#define TXN_MAGIC  UINT64_C(0x334e58545056564b) /* "KVVPTXN3" */
 
 enum {
 	HEAD_SIZE = 48,
@@ -54,7 +58,12 @@ struct kvp_txn *kvp_txn_new(size_t n_writes)
 
 struct kvp_txn *kvp_txn_free(struct kvp_txn *txn)
 {
-	free(txn);
+	while (txn) {
+		struct kvp_txn *earlier = txn->earlier;
+
+		free(txn);
+		txn = earlier;
+	}
 	return NULL;
 }
 
@@ -75,6 +84,31 @@ static size_t min_size(size_t a, size_t b)
 static uint32_t n_removed(const struct kvp_txn *txn)
 {
 	return txn->n_before > txn->n_after ? txn->n_before - txn->n_after : 0;
+}
+
+/* --- chains --- */
+
+static bool is_in_place(const struct kvp_txn *txn)
+{
+	return txn->n_before == txn->n_after;
+}
+
+bool kvp_txn_may_follow(const struct kvp_txn *txn, const struct kvp_txn *last)
+{
+	size_t n_writes = txn->n_writes;
+
+	for (const struct kvp_txn *t = last; t; t = t->earlier)
+		n_writes += t->n_writes;
+	return last && last->pool == txn->pool && is_in_place(last) && is_in_place(txn) &&
+	       last->n_after == txn->n_before && n_writes <= KVP_EDIT_MAX;
+}
+
+static const struct kvp_txn_write *find_write(const struct kvp_txn *txn, uint32_t slot)
+{
+	for (uint32_t i = 0; i < txn->n_writes; i++)
+		if (txn->writes[i].slot == slot)
+			return &txn->writes[i];
+	return NULL;
 }
 
 /* --- from an edit to slots --- */
@@ -196,8 +230,8 @@ int kvp_txn_plan(const struct kvp_edit *edit, uint32_t pool, uint32_t n_before,
 /* --- bytes --- */
 
 /*
- * An area: u64 "done", u64 number of what is done, zeros up to byte 512; then the transaction:
- * u64 magic, u64 sum of all that follows, u64 number, u32 pool, u32 n_before, u32 n_after,
+ * An area: u64 "done", u64 number of what is done, zeros up to byte 512; then the transactions of
+ * one chain, the first there, each other at the next multiple of 4096. A transaction: u64 magic, u64 sum of all that follows, u64 number, u32 pool, u32 n_before, u32 n_after,
  * u32 n_writes, u64 zero; n_writes times (u32 slot, u32 zero, sums, record); sums of the removed.
  */
 
@@ -245,7 +279,7 @@ void kvp_txn_encode(const struct kvp_txn *txn, uint8_t *buf)
 	bytes_put_u64(&out, kvp_sum(buf + 16, size - 16));
 }
 
-void kvp_txn_encode_done(uint64_t number, uint8_t buf[KVP_JOURNAL_DONE_SIZE])
+void kvp_area_encode_done(uint64_t number, uint8_t buf[KVP_JOURNAL_DONE_SIZE])
 {
 	struct bytes_writer out;
 
@@ -317,38 +351,73 @@ static int get_body(struct bytes_reader *in, const struct kvp_txn *head, struct 
 	return bytes_reader_ok(in) && is_whole(txn) ? 0 : KVP_JOURNAL_UNREADABLE;
 }
 
-static bool says_done(const uint8_t *area, uint64_t number)
+int kvp_txn_decode(const uint8_t *bytes, size_t size, struct kvp_txn **ret_txn)
 {
-	struct bytes_reader in;
-
-	bytes_reader_init(&in, area, KVP_JOURNAL_DONE_SIZE);
-	return bytes_get_u64(&in) == DONE_MAGIC && bytes_get_u64(&in) >= number;
-}
-
-int kvp_txn_decode(const uint8_t *area, struct kvp_txn **ret_txn)
-{
-	const uint8_t *start = area + KVP_JOURNAL_TXN_OFFSET;
 	_cleanup_(cleanup_kvp_txnp) struct kvp_txn *txn = NULL;
 	struct kvp_txn head = {0};
 	struct bytes_reader in;
 	uint64_t sum;
-	bool done;
 
-	if (is_zero(start, HEAD_SIZE))
-		return KVP_JOURNAL_EMPTY;
-	bytes_reader_init(&in, start, KVP_JOURNAL_AREA_SIZE - KVP_JOURNAL_TXN_OFFSET);
-	if (get_head(&in, &head, &sum))
+	if (size < HEAD_SIZE)
 		return KVP_JOURNAL_UNREADABLE;
-	if (kvp_sum(start + 16, kvp_txn_size(&head) - 16) != sum)
+	if (is_zero(bytes, HEAD_SIZE))
+		return KVP_JOURNAL_EMPTY;
+	bytes_reader_init(&in, bytes, size);
+	if (get_head(&in, &head, &sum) || kvp_txn_size(&head) > size ||
+	    kvp_sum(bytes + 16, kvp_txn_size(&head) - 16) != sum)
 		return KVP_JOURNAL_UNREADABLE;
 	txn = kvp_txn_new(head.n_writes);
 	if (!txn)
 		return -ENOMEM;
 	if (get_body(&in, &head, txn))
 		return KVP_JOURNAL_UNREADABLE;
-	done = says_done(area, txn->number);
 	*ret_txn = steal_ptr(txn);
-	return done ? KVP_JOURNAL_DONE : 0;
+	return 0;
+}
+
+uint64_t kvp_area_done(const uint8_t *area)
+{
+	struct bytes_reader in;
+
+	bytes_reader_init(&in, area, KVP_JOURNAL_DONE_SIZE);
+	return bytes_get_u64(&in) == DONE_MAGIC ? bytes_get_u64(&in) : 0;
+}
+
+size_t kvp_txn_end(const struct kvp_txn *txn, size_t offset)
+{
+	return (offset + kvp_txn_size(txn) + KVP_JOURNAL_TXN_ALIGN - 1) &
+	       ~(size_t)(KVP_JOURNAL_TXN_ALIGN - 1);
+}
+
+/* What is left of another chain behind this one has older numbers. */
+static bool is_next(const struct kvp_txn *txn, const struct kvp_txn *last)
+{
+	return txn->number == last->number + 1 && kvp_txn_may_follow(txn, last);
+}
+
+int kvp_area_decode(const uint8_t *area, struct kvp_txn **ret_last)
+{
+	_cleanup_(cleanup_kvp_txnp) struct kvp_txn *last = NULL, *txn = NULL;
+	size_t at = KVP_JOURNAL_TXN_OFFSET;
+	int r;
+
+	r = kvp_txn_decode(area + at, KVP_JOURNAL_AREA_SIZE - at, &last);
+	if (r)
+		return r;
+	for (;;) {
+		at = kvp_txn_end(last, at);
+		if (at >= KVP_JOURNAL_AREA_SIZE)
+			break;
+		r = kvp_txn_decode(area + at, KVP_JOURNAL_AREA_SIZE - at, &txn);
+		if (r < 0)
+			return r;
+		if (r > 0 || !is_next(txn, last))
+			break;
+		txn->earlier = last;
+		last = steal_ptr(txn);
+	}
+	*ret_last = steal_ptr(last);
+	return 0;
 }
 
 /* --- again --- */
@@ -366,16 +435,26 @@ static const uint8_t *slot_of(const struct image *image, uint32_t slot)
 	return image->bytes + (size_t)slot * KVP_RECORD_SIZE;
 }
 
-/* Is each sector what it was, or what it was to become? */
-static bool is_ours(const struct kvp_txn_write *w, const uint8_t *record)
+/* Is sector number @i of @slot what one of the chain has found there, or wanted there? */
+static bool is_ours(const struct kvp_txn *last, uint32_t slot, size_t i, const uint8_t *sector)
 {
-	for (size_t i = 0; i < KVP_RECORD_SECTORS; i++) {
-		const uint8_t *sector = record + i * KVP_SECTOR_SIZE;
+	uint64_t sum = kvp_sum(sector, KVP_SECTOR_SIZE);
 
-		if (memcmp(sector, w->after + i * KVP_SECTOR_SIZE, KVP_SECTOR_SIZE) != 0 &&
-		    kvp_sum(sector, KVP_SECTOR_SIZE) != w->before.of[i])
-			return false;
+	for (const struct kvp_txn *txn = last; txn; txn = txn->earlier) {
+		const struct kvp_txn_write *w = find_write(txn, slot);
+
+		if (w && (sum == w->before.of[i] ||
+			  memcmp(sector, w->after + i * KVP_SECTOR_SIZE, KVP_SECTOR_SIZE) == 0))
+			return true;
 	}
+	return false;
+}
+
+static bool are_ours(const struct kvp_txn *last, uint32_t slot, const uint8_t *record)
+{
+	for (size_t i = 0; i < KVP_RECORD_SECTORS; i++)
+		if (!is_ours(last, slot, i, record + i * KVP_SECTOR_SIZE))
+			return false;
 	return true;
 }
 
@@ -396,10 +475,11 @@ static void redo_write(const struct kvp_txn_write *w, struct kvp_edit *edit)
 	edit->writes[edit->n_writes++] = (struct kvp_edit_write){w->slot, w->after};
 }
 
-static void redo_in_place(const struct kvp_txn_write *w, const struct image *image,
-			  struct kvp_edit *edit, struct kvp_redo *redo)
+/* @w is the last of the chain that writes this slot. */
+static void redo_in_place(const struct kvp_txn *last, const struct kvp_txn_write *w,
+			  const struct image *image, struct kvp_edit *edit, struct kvp_redo *redo)
 {
-	if (w->slot >= image->slots || !is_ours(w, slot_of(image, w->slot)))
+	if (w->slot >= image->slots || !are_ours(last, w->slot, slot_of(image, w->slot)))
 		redo->overtaken++;
 	else if (memcmp(slot_of(image, w->slot), w->after, KVP_RECORD_SIZE) != 0)
 		redo_write(w, edit);
@@ -467,17 +547,29 @@ static void redo_removes(const struct kvp_txn *txn, const struct image *image,
 		edit->removes[edit->n_removes++] = txn->n_after + i;
 }
 
-void kvp_txn_redo(const struct kvp_txn *txn, const uint8_t *image, size_t size,
+static bool is_written_later(const struct kvp_txn *last, const struct kvp_txn *txn, uint32_t slot)
+{
+	for (; last != txn; last = last->earlier)
+		if (find_write(last, slot))
+			return true;
+	return false;
+}
+
+void kvp_txn_redo(const struct kvp_txn *last, const uint8_t *image, size_t size,
 		  struct kvp_edit *ret_edit, struct kvp_redo *ret_redo)
 {
 	const struct image file = {image, size, (uint32_t)(size / KVP_RECORD_SIZE),
 				   size % KVP_RECORD_SIZE};
-	const struct kvp_txn_write *w = txn->writes, *end = txn->writes + txn->n_writes;
+	const struct kvp_txn_write *w = last->writes, *end = last->writes + last->n_writes;
 
 	*ret_edit = (struct kvp_edit){0};
 	*ret_redo = (struct kvp_redo){0};
-	for (; w < end && w->slot < txn->n_before; w++)
-		redo_in_place(w, &file, ret_edit, ret_redo);
+	for (; w < end && w->slot < last->n_before; w++)
+		redo_in_place(last, w, &file, ret_edit, ret_redo);
 	redo_new(w, end, &file, ret_edit, ret_redo);
-	redo_removes(txn, &file, ret_edit);
+	redo_removes(last, &file, ret_edit);
+	for (const struct kvp_txn *txn = last->earlier; txn; txn = txn->earlier)
+		for (uint32_t i = 0; i < txn->n_writes; i++)
+			if (!is_written_later(last, txn, txn->writes[i].slot))
+				redo_in_place(last, &txn->writes[i], &file, ret_edit, ret_redo);
 }

@@ -4,6 +4,8 @@
 #include "base/cleanup.h"
 #include "services/kvp_record.h"
 
+#include <stdbool.h>
+
 /*
  * The journal of the pool files: what is about to be written into one of them, so that it can be
  * written again after a kill or a power cut. docs/PROTOCOL-kvp-pools.md has the format.
@@ -17,11 +19,12 @@ enum {
 	KVP_BATCH_MAX = 16,    /* slots that an edit writes, adds and removes together; those of a
 				  redo may have more, by what moves anew */
 
-	KVP_JOURNAL_AREAS = 2, /* used in turn */
+	KVP_JOURNAL_AREAS = 2, /* used in turn, by chains */
 	KVP_JOURNAL_AREA_SIZE = 42 * 4096,
 	KVP_JOURNAL_SIZE = KVP_JOURNAL_AREAS * KVP_JOURNAL_AREA_SIZE,
 	KVP_JOURNAL_DONE_SIZE = 16, /* bytes at the start of an area, overwritten when it is done */
-	KVP_JOURNAL_TXN_OFFSET = KVP_SECTOR_SIZE,
+	KVP_JOURNAL_TXN_OFFSET = KVP_SECTOR_SIZE, /* the first transaction of an area */
+	KVP_JOURNAL_TXN_ALIGN = 4096,             /* and those that follow it */
 };
 
 /* What is to be done with a pool file. The slots are those of the file before. */
@@ -46,8 +49,9 @@ struct kvp_sums {
 	uint64_t of[KVP_RECORD_SECTORS];
 };
 
-/* An edit, slot by slot: one transaction of the journal. */
+/* An edit, slot by slot: one transaction of the journal, and those before it in its chain. */
 struct kvp_txn {
+	struct kvp_txn *earlier; /* owned; NULL: this one is the first */
 	uint64_t number;   /* from 1 on */
 	uint32_t pool;
 	uint32_t n_before; /* records in the file */
@@ -75,7 +79,7 @@ struct kvp_moves {
 /* A transaction with room for @n_writes; the caller's. NULL: no memory. */
 struct kvp_txn *kvp_txn_new(size_t n_writes);
 
-/* Frees it. */
+/* Frees it, with those before it. */
 struct kvp_txn *kvp_txn_free(struct kvp_txn *txn);
 DEFINE_CLEANUP(kvp_txn)
 
@@ -93,27 +97,41 @@ enum {
 _must_check_ int kvp_txn_plan(const struct kvp_edit *edit, uint32_t pool, uint32_t n_before,
 			      struct kvp_txn **ret_txn, struct kvp_moves *ret_moves);
 
-/* The conditions of kvp_txn_decode(). */
+/*
+ * True if @txn may follow the chain that ends with @last (NULL: there is none): all of it then
+ * writes slots of one pool in place, KVP_EDIT_MAX of them at most.
+ */
+bool kvp_txn_may_follow(const struct kvp_txn *txn, const struct kvp_txn *last);
+
+/* The conditions of kvp_txn_decode() and kvp_area_decode(). */
 enum {
-	KVP_JOURNAL_EMPTY = 1, /* nothing was ever written there */
+	KVP_JOURNAL_EMPTY = 1,  /* nothing was ever written there */
 	KVP_JOURNAL_UNREADABLE, /* it was not written to its end, or not by us */
-	KVP_JOURNAL_DONE,      /* the transaction is in its pool file, and that on the disk */
 };
 
 /* Bytes that kvp_txn_encode() writes. */
 size_t kvp_txn_size(const struct kvp_txn *txn);
 
-/* Writes the area's bytes from KVP_JOURNAL_TXN_OFFSET on; @buf has kvp_txn_size() of them. */
+/* Writes the transaction's bytes; @buf has kvp_txn_size() of them. */
 void kvp_txn_encode(const struct kvp_txn *txn, uint8_t *buf);
 
-/* Writes the first bytes of an area that say that @number is done. */
-void kvp_txn_encode_done(uint64_t number, uint8_t buf[KVP_JOURNAL_DONE_SIZE]);
+/* Reads one transaction, of @size bytes at most. The two conditions above, -ENOMEM. */
+_must_check_ int kvp_txn_decode(const uint8_t *bytes, size_t size, struct kvp_txn **ret_txn);
+
+/* Where in an area the transaction behind @txn goes, which is at @offset. */
+size_t kvp_txn_end(const struct kvp_txn *txn, size_t offset);
+
+/* Writes the first bytes of an area that say that everything in it up to @number is done. */
+void kvp_area_encode_done(uint64_t number, uint8_t buf[KVP_JOURNAL_DONE_SIZE]);
+
+/* The number in the first bytes of an area; 0: nothing is done, or the area is not ours. */
+uint64_t kvp_area_done(const uint8_t *area);
 
 /*
- * Reads one area of KVP_JOURNAL_AREA_SIZE bytes. With KVP_JOURNAL_DONE the transaction is there,
- * too. KVP_JOURNAL_EMPTY, KVP_JOURNAL_UNREADABLE, -ENOMEM.
+ * Reads the chain in an area of KVP_JOURNAL_AREA_SIZE bytes, done or not: its last transaction, the
+ * caller's, with those before it. The two conditions above, of the first transaction; -ENOMEM.
  */
-_must_check_ int kvp_txn_decode(const uint8_t *area, struct kvp_txn **ret_txn);
+_must_check_ int kvp_area_decode(const uint8_t *area, struct kvp_txn **ret_last);
 
 /* The sums of the sectors of @record. */
 struct kvp_sums kvp_sums_of(const uint8_t record[KVP_RECORD_SIZE]);
@@ -130,9 +148,9 @@ struct kvp_redo {
 };
 
 /*
- * What is left to be done of @txn, given the @size bytes of its pool file as they are now: half of
- * it may have been written, sector by sector, and others may have written since. What others have
- * written stays. The edit borrows from @txn and @image.
+ * What is left to be done of the chain that ends with @last, given the @size bytes of its pool file
+ * as they are now: any part of it may have been written, sector by sector, and others may have
+ * written since. What others have written stays. The edit borrows from the chain and @image.
  */
-void kvp_txn_redo(const struct kvp_txn *txn, const uint8_t *image, size_t size,
+void kvp_txn_redo(const struct kvp_txn *last, const uint8_t *image, size_t size,
 		  struct kvp_edit *ret_edit, struct kvp_redo *ret_redo);

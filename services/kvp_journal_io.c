@@ -3,9 +3,11 @@
 /*
  * The journal's file.
  *
- * It has two areas, and transaction number N is in area N modulo 2. When N + 1 is written, N is
- * done and on the disk, so a write that is cut off half way leaves N, which is harmless to redo.
- * Of two readable areas the one with the higher number counts.
+ * It has two areas, each with one chain of transactions. A new chain goes into the other area, and
+ * only when the last one is done and on the disk, so a write that is cut off half way leaves that,
+ * which is harmless to redo. A transaction that follows in a chain has disk blocks of its own; if it
+ * is cut off half way, the chain ends before it. Of two readable areas the one with the higher number
+ * counts. A number is never used twice, whatever becomes of its transaction.
  *
  * The file is made as long as it will ever be, and written with zeros, so that later no write needs
  * room and the disk has to be told of nothing but the data. It is locked as long as it is open: the
@@ -17,6 +19,7 @@
 
 #include "services/kvp_journal_io.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,9 +40,9 @@ void kvp_journal_fini(struct kvp_journal *j)
 	j->fd = close_fd(j->fd);
 }
 
-static off_t area_offset(uint64_t number)
+static off_t area_offset(unsigned int area)
 {
-	return (off_t)(number % KVP_JOURNAL_AREAS) * KVP_JOURNAL_AREA_SIZE;
+	return (off_t)area * KVP_JOURNAL_AREA_SIZE;
 }
 
 int kvp_write_at(int fd, const void *data, size_t len, off_t offset)
@@ -94,7 +97,7 @@ static int make_file(int fd, int dir_fd)
 	if (!zeros)
 		return -ENOMEM;
 	for (size_t i = 0; i < KVP_JOURNAL_AREAS; i++)
-		kvp_txn_encode_done(0, zeros + i * KVP_JOURNAL_AREA_SIZE);
+		kvp_area_encode_done(0, zeros + i * KVP_JOURNAL_AREA_SIZE);
 	r = kvp_write_at(fd, zeros, KVP_JOURNAL_SIZE, 0);
 	if (r)
 		return r;
@@ -108,34 +111,45 @@ static bool is_ours(const uint8_t *data, size_t len)
 
 	if (len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0))
 		return true;
-	kvp_txn_encode_done(0, mark);
+	kvp_area_encode_done(0, mark);
 	for (size_t i = 0; i < KVP_JOURNAL_AREAS; i++)
 		if (memcmp(data + i * KVP_JOURNAL_AREA_SIZE, mark, sizeof(mark) / 2) == 0)
 			return true;
 	return false;
 }
 
-/* The last transaction of both areas. */
+/* What of the chain is not done. */
+static struct kvp_txn *drop_done(struct kvp_txn *take_last, uint64_t done)
+{
+	if (take_last->number <= done)
+		return kvp_txn_free(take_last);
+	for (struct kvp_txn *txn = take_last; txn; txn = txn->earlier)
+		if (txn->earlier && txn->earlier->number <= done)
+			txn->earlier = kvp_txn_free(txn->earlier);
+	return take_last;
+}
+
+/* The last chain of both areas. */
 static int read_areas(struct kvp_journal *j, const uint8_t *data, struct kvp_txn **ret_txn)
 {
 	_cleanup_(cleanup_kvp_txnp) struct kvp_txn *last = NULL;
-	bool last_done = false;
 
-	for (size_t i = 0; i < KVP_JOURNAL_AREAS; i++) {
+	j->number = j->end = 0;
+	j->area = 0;
+	for (unsigned int i = 0; i < KVP_JOURNAL_AREAS; i++) {
 		_cleanup_(cleanup_kvp_txnp) struct kvp_txn *txn = NULL;
-		int r = kvp_txn_decode(data + i * KVP_JOURNAL_AREA_SIZE, &txn);
+		int r = kvp_area_decode(data + area_offset(i), &txn);
 
 		if (r < 0)
 			return r;
-		if (!txn || txn->number % KVP_JOURNAL_AREAS != i ||
-		    (last && last->number > txn->number))
+		if (!txn || txn->number <= j->number)
 			continue;
+		j->number = txn->number;
+		j->area = i;
 		kvp_txn_free(last);
 		last = steal_ptr(txn);
-		last_done = r == KVP_JOURNAL_DONE;
 	}
-	j->number = last ? last->number : 0;
-	*ret_txn = last_done ? NULL : steal_ptr(last);
+	*ret_txn = last ? drop_done(steal_ptr(last), kvp_area_done(data + area_offset(j->area))) : NULL;
 	return 0;
 }
 
@@ -231,51 +245,67 @@ int kvp_journal_open(struct kvp_journal *j, int dir_fd, bool make, struct kvp_tx
 	return try_open(j, dir_fd, make, &foreign, ret_txn);
 }
 
-static int erase(struct kvp_journal *j, uint64_t number)
+static int erase(struct kvp_journal *j, unsigned int area, size_t at)
 {
 	static const uint8_t zeros[KVP_SECTOR_SIZE];
-	int r = kvp_write_at(j->fd, zeros, sizeof(zeros),
-			 area_offset(number) + KVP_JOURNAL_TXN_OFFSET);
+	int r = kvp_write_at(j->fd, zeros, sizeof(zeros), area_offset(area) + (off_t)at);
 
 	return r ? r : sync_data(j->fd);
 }
 
-int kvp_journal_write(struct kvp_journal *j, struct kvp_txn *txn)
+bool kvp_journal_may_follow(const struct kvp_journal *j, const struct kvp_txn *txn,
+			    const struct kvp_txn *last)
+{
+	return j->end > 0 && kvp_txn_may_follow(txn, last) &&
+	       j->end + kvp_txn_size(txn) <= KVP_JOURNAL_AREA_SIZE;
+}
+
+static int write_and_sync(struct kvp_journal *j, const struct kvp_txn *txn, unsigned int area,
+			  size_t at)
 {
 	_cleanup_free_ uint8_t *buf = NULL;
-	size_t size;
+	size_t size = kvp_txn_size(txn);
 	int r;
 
-	txn->number = j->number + 1;
-	size = kvp_txn_size(txn);
 	buf = malloc(size);
 	if (!buf)
 		return -ENOMEM;
 	kvp_txn_encode(txn, buf);
-	r = kvp_write_at(j->fd, buf, size, area_offset(txn->number) + KVP_JOURNAL_TXN_OFFSET);
-	if (!r)
-		r = sync_data(j->fd);
+	r = kvp_write_at(j->fd, buf, size, area_offset(area) + (off_t)at);
+	return r ? r : sync_data(j->fd);
+}
+
+int kvp_journal_write(struct kvp_journal *j, struct kvp_txn *txn, bool follows)
+{
+	unsigned int area = follows ? j->area : (j->area + 1) % KVP_JOURNAL_AREAS;
+	size_t at = follows ? j->end : KVP_JOURNAL_TXN_OFFSET;
+	int r;
+
+	assert(!follows || j->end > 0);
+	txn->number = ++j->number;
+	r = write_and_sync(j, txn, area, at);
 	if (r) {
-		(void)erase(j, txn->number);
+		(void)erase(j, area, at);
+		j->end = 0;
 		return r;
 	}
-	j->number = txn->number;
+	j->area = area;
+	j->last_at = at;
+	j->end = kvp_txn_end(txn, at);
 	return 0;
 }
 
-int kvp_journal_abort(struct kvp_journal *j, uint64_t number)
+int kvp_journal_abort(struct kvp_journal *j)
 {
-	int r = erase(j, number);
-
-	if (!r)
-		j->number = number - 1;
-	return r;
+	j->end = 0;
+	return erase(j, j->area, j->last_at);
 }
 
-void kvp_journal_done(struct kvp_journal *j)
+void kvp_journal_done(struct kvp_journal *j, uint64_t number)
 {
 	uint8_t done[KVP_JOURNAL_DONE_SIZE];
 
-	kvp_txn_encode_done(j->number, done);
-	(void)!kvp_write_at(j->fd, done, sizeof(done), area_offset(j->number));
+	j->end = 0;
+	kvp_area_encode_done(number, done);
+	(void)!kvp_write_at(j->fd, done, sizeof(done), area_offset(j->area));
 }

@@ -28,7 +28,10 @@ enum {
 
 struct kvp_journal {
 	int fd;            /* -1: not open */
-	uint64_t number;   /* of the last transaction that is in it */
+	uint64_t number;   /* of the last transaction that is in it, or was to be */
+	unsigned int area; /* that it is in */
+	size_t last_at;    /* where there */
+	size_t end;        /* where the next one of its chain goes; 0: it has no next one */
 	char aside[KVP_ASIDE_SIZE]; /* what was there was no journal, and has this name now; "": it was */
 };
 
@@ -38,21 +41,26 @@ void kvp_journal_fini(struct kvp_journal *j);
 
 /*
  * Opens the journal in the folder @dir_fd; one that is not there is made if @make. As long as it is
- * open, no other process can open it: -EBUSY. *ret_txn: what was begun and is not known to be done,
- * the caller's; NULL: nothing. KVP_JOURNAL_ABSENT, negative errno. If it is open already, nothing
- * happens and *ret_txn is NULL.
+ * open, no other process can open it: -EBUSY. *ret_txn: the last of what was begun and is not known
+ * to be done, the caller's; NULL: nothing. KVP_JOURNAL_ABSENT, negative errno. If it is open already,
+ * nothing happens and *ret_txn is NULL.
  */
 _must_check_ int kvp_journal_open(struct kvp_journal *j, int dir_fd, bool make,
 				  struct kvp_txn **ret_txn);
 
+/* True if @txn may be written behind @last, which was written last; see kvp_txn_may_follow(). */
+bool kvp_journal_may_follow(const struct kvp_journal *j, const struct kvp_txn *txn,
+			    const struct kvp_txn *last);
+
 /*
- * Gives @txn the next number and puts it on the disk, over the last but one. On failure it is as if
- * it had never been there, unless the disk refuses that, too. Negative errno.
+ * Gives @txn the next number and puts it on the disk: behind the last one if it @follows, else over
+ * the last chain but one, when the last one is in its pool's file, and that on the disk. On failure
+ * it is as if it had never been there, unless the disk refuses that, too. Negative errno.
  */
-_must_check_ int kvp_journal_write(struct kvp_journal *j, struct kvp_txn *txn);
+_must_check_ int kvp_journal_write(struct kvp_journal *j, struct kvp_txn *txn, bool follows);
 
-/* Takes back the transaction @number, the last one. Negative errno: it may come back. */
-_must_check_ int kvp_journal_abort(struct kvp_journal *j, uint64_t number);
+/* Takes back the last transaction, and ends its chain. Negative errno: it may come back. */
+_must_check_ int kvp_journal_abort(struct kvp_journal *j);
 
-/* Notes, without waiting for the disk, that the last transaction is done. */
-void kvp_journal_done(struct kvp_journal *j);
+/* Notes, without waiting for the disk, that the last chain is done up to @number. */
+void kvp_journal_done(struct kvp_journal *j, uint64_t number);

@@ -10,8 +10,8 @@
  *
  * Changes wait in one queue. When no job is under way, the first of them and those that follow it
  * for the same pool go to the worker as a batch; what comes meanwhile waits for the next one. So
- * the more changes come at once, the more share one wait for the disk. When there is nothing to
- * do, a last job settles the files, which the next change would have to wait for otherwise.
+ * the more changes come at once, the more share one wait for the disk. A moment after the first of
+ * them a last job settles the files, which some other change would have to wait for otherwise.
  *
  *     hold    no job is begun until it is let go. The one that is under way goes on to its end
  *
@@ -36,7 +36,8 @@
 #include <string.h>
 #include <sys/inotify.h>
 
-#define RETRY_NS UINT64_C(1000000000)
+#define RETRY_NS  UINT64_C(1000000000)
+#define SETTLE_NS UINT64_C(200000000)
 
 enum {
 	WATCHERS_MAX = 4,
@@ -73,6 +74,8 @@ struct kvp_store {
 	struct event *changed; /* readers see something new */
 	struct event *retry;   /* for what has failed and nobody waits for */
 	bool retries;
+	struct event *settle; /* when the files are to be settled */
+	bool must_settle;     /* it was */
 	char last_note[KVP_FILES_NOTE_SIZE];
 	char trouble[KVP_FILES_NOTE_SIZE];
 
@@ -213,7 +216,7 @@ static void run_job(struct worker_job *work)
 		s->visible |= r == 0;
 		s->result = r < 0 ? r : s->result;
 	}
-	if (s->result == 0)
+	if (s->result == 0 && s->must_settle)
 		s->result = kvp_files_settle(s->files);
 }
 
@@ -254,7 +257,7 @@ static bool take_work(struct kvp_store *s)
 		return true;
 	if (event_pending(s->retry, EV_TIMEOUT, NULL))
 		return false;
-	return take_refresh(s) || kvp_files_are_unsettled(s->files);
+	return take_refresh(s) || (s->must_settle && kvp_files_are_unsettled(s->files));
 }
 
 /* Begins the next job, if there is anything to do. */
@@ -286,6 +289,26 @@ static void on_retry(evutil_socket_t fd, short what, void *user)
 	pump(user);
 }
 
+static void on_settle(evutil_socket_t fd, short what, void *user)
+{
+	struct kvp_store *s = user;
+
+	(void)fd;
+	(void)what;
+	s->must_settle = true;
+	pump(s);
+}
+
+/* Not put off by further changes. */
+static void settle_later(struct kvp_store *s)
+{
+	bool unsettled = kvp_files_are_unsettled(s->files);
+
+	s->must_settle &= unsettled;
+	if (unsettled && !s->must_settle && !event_pending(s->settle, EV_TIMEOUT, NULL))
+		timer_set(s->settle, clock_monotonic_ns() + SETTLE_NS);
+}
+
 static void try_later(struct kvp_store *s)
 {
 	set_trouble(s, s->result);
@@ -306,6 +329,7 @@ static void on_job_done(struct job *job)
 	struct kvp_store *s = container_of(job, struct kvp_store, job);
 
 	s->busy = false;
+	settle_later(s);
 	say_all(s);
 	if (s->n_changes == 0 && s->result < 0)
 		try_later(s);
@@ -497,7 +521,8 @@ int kvp_store_new(struct event_base *base, const struct kvp_store_options *optio
 	s->dir = strdup(options->dir);
 	s->changed = event_new(base, -1, 0, on_changed, s);
 	s->retry = evtimer_new(base, on_retry, s);
-	if (!s->dir || !s->changed || !s->retry)
+	s->settle = evtimer_new(base, on_settle, s);
+	if (!s->dir || !s->changed || !s->retry || !s->settle)
 		return -ENOMEM;
 	r = kvp_files_new(options->dir, &s->files);
 	if (r)
@@ -525,6 +550,8 @@ struct kvp_store *kvp_store_free(struct kvp_store *s)
 		event_free(s->changed);
 	if (s->retry)
 		event_free(s->retry);
+	if (s->settle)
+		event_free(s->settle);
 	(void)close_fd(s->inotify_fd);
 	s->files = kvp_files_free(s->files);
 	s->table = kvp_table_free(s->table);

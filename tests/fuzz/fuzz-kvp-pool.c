@@ -6,11 +6,12 @@
  *
  * Input: u8 what.
  *
- *   0 mod 3: the rest is an area's transaction with its sum put right, up to a byte u8 at the end of
- *      from which a pool file follows: how many records it has, and that its sectors are by turns what
- *      the transaction says, zero, and something else. Oracle: what is to be redone names
- *      slots that are there, no slot twice, nothing more than the transaction had; planned anew it
- *      fits; and done it leaves nothing to be done.
+ *   0 mod 3: the rest is an area's chain of transactions with their sums put right, up to a byte u8 at
+ *      the end of from which a pool file follows: how many records it has, and that its sectors are by
+ *      turns what a transaction says, zero, and something else. Oracle: what is to be redone names
+ *      slots that are there, no slot twice, nothing more than the chain had; planned anew it fits; and
+ *      done it leaves nothing to be done. If the byte is more than 127, the area is the first
+ *      transaction again and again, with the numbers that follow.
  *   1 mod 3: the same without the sum: nothing is accepted that is not as it was written.
  *   2 mod 3: the rest is a pool file, read into a table that has another one already. Oracle: what is
  *      enumerated is what is in its records, in order and as often.
@@ -25,7 +26,6 @@
 #include <stdbool.h>
 
 enum {
-	SUM_OFFSET = KVP_JOURNAL_TXN_OFFSET + 8,
 	IMAGE_SLOTS_MAX = 80,
 };
 
@@ -49,19 +49,49 @@ static uint32_t get_u32(const uint8_t *p)
 	return (uint32_t)get_u64(p);
 }
 
-/* Most inputs would end at the sum; so it is put right, for what the head says. */
-static void put_sum(uint8_t *area)
+/*
+ * Most inputs would end at the sum; so it is put right, for what the head says. Returns where the
+ * next transaction would be; 0: nowhere.
+ */
+static size_t put_sum(uint8_t *area, size_t at)
 {
-	const uint8_t *head = area + KVP_JOURNAL_TXN_OFFSET;
+	uint8_t *head = area + at;
 	struct kvp_txn txn = {.n_before = get_u32(head + 28), .n_after = get_u32(head + 32),
 			      .n_writes = get_u32(head + 36)};
 	size_t size;
 
 	if (txn.n_writes > KVP_EDIT_MAX ||
 	    (txn.n_before > txn.n_after && txn.n_before - txn.n_after > KVP_EDIT_MAX))
-		return;
+		return 0;
 	size = kvp_txn_size(&txn);
-	put_u64(area + SUM_OFFSET, kvp_sum(head + 16, size - 16));
+	if (size > KVP_JOURNAL_AREA_SIZE - at)
+		return 0;
+	put_u64(head + 8, kvp_sum(head + 16, size - 16));
+	at = kvp_txn_end(&txn, at);
+	return at < KVP_JOURNAL_AREA_SIZE ? at : 0;
+}
+
+/* Copies the first transaction to @at, with the next number and other contents. */
+static void repeat(uint8_t *area, size_t at, uint8_t number)
+{
+	const uint8_t *first = area + KVP_JOURNAL_TXN_OFFSET;
+	size_t size = KVP_JOURNAL_AREA_SIZE - at;
+
+	memmove(area + at, first, size);
+	put_u64(area + at + 16, get_u64(first + 16) + number);
+	if (size > 1000)
+		area[at + 1000] ^= number;
+}
+
+static void put_sums(uint8_t *area, bool repeated)
+{
+	size_t at = put_sum(area, KVP_JOURNAL_TXN_OFFSET);
+
+	for (uint8_t number = 1; at > 0; number++) {
+		if (repeated)
+			repeat(area, at, number);
+		at = put_sum(area, at);
+	}
 }
 
 /* A pool file in which the transaction was done in part; *ret_size of it. */
@@ -113,9 +143,12 @@ static uint8_t *do_edit(const uint8_t *image, size_t *size, const struct kvp_edi
 static void check_edit(const struct kvp_txn *txn, const struct kvp_edit *edit, uint32_t slots)
 {
 	bool *named = calloc(slots + 1, sizeof(*named));
+	size_t n_writes = 0;
 
 	fuzz_require(named);
-	fuzz_require(edit->n_writes + edit->n_appends <= txn->n_writes);
+	for (const struct kvp_txn *t = txn; t; t = t->earlier)
+		n_writes += t->n_writes;
+	fuzz_require(edit->n_writes + edit->n_appends <= n_writes && n_writes <= KVP_EDIT_MAX);
 	fuzz_require(edit->n_removes <= KVP_EDIT_MAX);
 	for (size_t i = 0; i < edit->n_writes; i++) {
 		fuzz_require(edit->writes[i].slot < slots && !named[edit->writes[i].slot]);
@@ -172,14 +205,17 @@ static void check_journal(const uint8_t *data, size_t size, bool sum_right)
 		size = KVP_JOURNAL_AREA_SIZE - KVP_JOURNAL_TXN_OFFSET;
 	memcpy(area + KVP_JOURNAL_TXN_OFFSET, data, size);
 	if (sum_right)
-		put_sum(area);
-	r = kvp_txn_decode(area, &txn);
-	if (r == 0 || r == KVP_JOURNAL_DONE) {
-		again = calloc(1, kvp_txn_size(txn));
+		put_sums(area, choice > 127);
+	r = kvp_area_decode(area, &txn);
+	if (r == 0) {
+		const struct kvp_txn *first = txn;
+
+		while (first->earlier)
+			first = first->earlier;
+		again = calloc(1, kvp_txn_size(first));
 		fuzz_require(again);
-		kvp_txn_encode(txn, again);
+		kvp_txn_encode(first, again);
 		/* Reserved bytes are ignored; everything else is as it was. */
-		memset(area + KVP_JOURNAL_TXN_OFFSET + 40, 0, 8);
 		fuzz_require(get_u64(area + KVP_JOURNAL_TXN_OFFSET) == get_u64(again));
 		fuzz_require(memcmp(area + KVP_JOURNAL_TXN_OFFSET + 16, again + 16, 24) == 0);
 		check_redo(txn, choice);

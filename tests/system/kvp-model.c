@@ -13,6 +13,7 @@
 
 enum {
 	PADDING_MAX = 1900,
+	PHASE = 40, /* changes */
 };
 
 uint32_t model_below(uint64_t *seed, uint32_t n)
@@ -39,7 +40,10 @@ struct model_change model_random(uint64_t *seed, uint32_t number)
 		.number = number,
 	};
 
-	if (model_below(seed, 3) == 0)
+	/* By turns all kinds of changes, and such that make a chain in the journal. */
+	if (number / PHASE % 2)
+		change.pool = number / (2 * PHASE) % MODEL_POOLS;
+	else if (model_below(seed, 3) == 0)
 		change.number |= MODEL_REMOVED;
 	return change;
 }

@@ -10,7 +10,9 @@
  * sector of 512 bytes, the new state or the old one, whatever the order. Such states are made at
  * random, written into another folder, and the store is opened there: all that was acknowledged
  * before the cut must be there, and nothing that cannot be. What the store does while it is opened
- * is recorded as well, and cut again, because power fails twice.
+ * is recorded as well, and cut again, because power fails twice. One time in four only the process
+ * ends at first: then everything that it has done is there for the next one, and the disk still has
+ * what it has.
  *
  * With "no-fsync" no sync counts, with "no-journal" nothing is written to the journal: then it must
  * find something. Exit code 0: all is well; 1: it found something, and says what.
@@ -445,6 +447,45 @@ static bool try_cut(const char *dir, const struct file *before, const struct tra
 	return good;
 }
 
+/* What was done before a kill and after it; the data is borrowed. */
+static void join(const struct trace *trace, size_t n, const struct trace *again, struct trace *ret_both)
+{
+	ret_both->n = n + again->n;
+	ret_both->ops = calloc(ret_both->n + 1, sizeof(ret_both->ops[0]));
+	if (!ret_both->ops)
+		abort();
+	memcpy(ret_both->ops, trace->ops, n * sizeof(trace->ops[0]));
+	memcpy(ret_both->ops + n, again->ops, again->n * sizeof(again->ops[0]));
+}
+
+static bool try_kill(const char *dir, const struct file *before, const struct trace *trace, size_t n,
+		     struct model *m, uint64_t *seed)
+{
+	static struct trace again;
+	struct trace both = {0};
+	struct file files[FILES];
+	bool good;
+
+	new_files(files);
+	copy_files(files, before);
+	for (size_t i = 0; i < n; i++)
+		if (trace->ops[i].kind < OP_SYNC)
+			do_op(&files[trace->ops[i].file], &trace->ops[i]);
+	replay_model(trace, n, m);
+	good = open_and_look(traffic.base, dir, files, m, &again);
+	join(trace, n, &again, &both);
+	for (int i = 0; good && again.n > 0 && i < 3; i++) {
+		copy_files(files, before);
+		cut_power(&both, n + model_below(seed, (uint32_t)again.n + 1), files, seed);
+		replay_model(trace, n, m);
+		good = open_and_look(traffic.base, dir, files, m, NULL);
+	}
+	free(both.ops);
+	forget(&again);
+	free_files(files);
+	return good;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t seed = ((uint64_t)time(NULL) * 2654435761u + (uint64_t)getpid() * 40503u) | 1, start;
@@ -470,8 +511,10 @@ int main(int argc, char **argv)
 		return 2;
 	make_traffic(dir, before, &trace);
 	while (good && n < cuts) {
-		good = try_cut(cut_dir, before, &trace, model_below(&seed, (uint32_t)trace.n + 1), m,
-			       &seed);
+		size_t at = model_below(&seed, (uint32_t)trace.n + 1);
+
+		good = n % 4 == 3 ? try_kill(cut_dir, before, &trace, at, m, &seed)
+				  : try_cut(cut_dir, before, &trace, at, m, &seed);
 		n++;
 	}
 	printf("# seed %" PRIu64 ": %lu power cuts in %zu operations, %u changes acknowledged\n", start,

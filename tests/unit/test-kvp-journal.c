@@ -293,13 +293,160 @@ Test(kvp_journal, what_others_have_appended_to_half_of_ours_is_found)
 	free(image);
 }
 
-static uint8_t *encode(const struct kvp_txn *txn)
+/* In place, one behind the other, as number 7 and on; the chain is the result. */
+static struct kvp_txn *plan_chain(const char *keys, const char *const *writes, size_t n,
+				  uint8_t (*records)[KVP_RECORD_SIZE])
+{
+	struct image *image = new_image(keys);
+	struct kvp_txn *last = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		struct kvp_edit edit = make_edit(keys, writes[i], "", "", records);
+		struct kvp_txn *txn;
+
+		for (size_t w = 0; w < edit.n_writes; w++, records++)
+			memset(*records + KVP_KEY_SIZE, (int)('0' + i), 1000 + w);
+		txn = plan(&edit, image);
+		txn->number = 7 + i;
+		do_in_part(image, txn, SIZE_MAX);
+		cr_assert(i == 0 || kvp_txn_may_follow(txn, last));
+		txn->earlier = last;
+		last = txn;
+	}
+	free(image);
+	return last;
+}
+
+/* The first character of a key's value. */
+static char value_of(const struct image *image, char key)
+{
+	size_t slot = (size_t)(strchr(keys_of(image), key) - keys_of(image));
+
+	return (char)image->bytes[slot * KVP_RECORD_SIZE + KVP_KEY_SIZE];
+}
+
+static uint64_t below(uint64_t *seed, uint64_t n)
+{
+	*seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return (*seed >> 33) % n;
+}
+
+static const char *const chain_writes[] = {"b", "bc", "a", "b", "c"};
+
+enum {
+	N_CHAIN = sizeof(chain_writes) / sizeof(chain_writes[0]),
+};
+
+/* Each sector may have stayed as any of them has left it, or as it was. */
+Test(kvp_journal, a_chain_is_completed_whatever_of_it_has_arrived)
+{
+	static uint8_t records[SLOTS_MAX][KVP_RECORD_SIZE];
+	struct kvp_txn *last = plan_chain("abcd", chain_writes, N_CHAIN, records);
+	struct image *now = new_image("");
+	uint64_t seed = 1;
+
+	for (int round = 0; round < 1000; round++) {
+		struct image *before = new_image("abcd");
+		struct kvp_redo result;
+
+		*now = *before;
+		for (size_t at = 0; at < now->size; at += KVP_SECTOR_SIZE) {
+			uint64_t state = below(&seed, N_CHAIN + 1), t = N_CHAIN;
+
+			for (const struct kvp_txn *txn = last; txn; txn = txn->earlier, t--)
+				for (uint32_t i = 0; i < txn->n_writes; i++) {
+					size_t slot_at = txn->writes[i].slot * KVP_RECORD_SIZE;
+
+					if (t > state || at < slot_at || at >= slot_at + KVP_RECORD_SIZE)
+						continue;
+					memcpy(now->bytes + at, txn->writes[i].after + (at - slot_at),
+					       KVP_SECTOR_SIZE);
+					state = 0; /* nothing older */
+				}
+		}
+		redo(now, last, &result);
+		cr_assert(eq(sz, result.overtaken, 0), "round %d", round);
+		cr_assert(value_of(now, 'a') == '2' && value_of(now, 'b') == '3' &&
+				  value_of(now, 'c') == '4' && value_of(now, 'd') == 'o',
+			  "round %d", round);
+		cr_assert(now->bytes[2 * KVP_RECORD_SIZE - 1] == before->bytes[2 * KVP_RECORD_SIZE - 1]);
+		redo(now, last, &result);
+		free(before);
+	}
+	kvp_txn_free(last);
+	free(now);
+}
+
+Test(kvp_journal, what_others_have_written_over_a_chain_stays)
+{
+	static uint8_t records[SLOTS_MAX][KVP_RECORD_SIZE];
+	struct kvp_txn *last = plan_chain("abcd", chain_writes, N_CHAIN, records);
+	struct image *image = new_image("abcd");
+	struct kvp_redo result;
+
+	put_record(image->bytes + KVP_RECORD_SIZE, 'b', "theirs");
+	redo(image, last, &result);
+	cr_expect(eq(sz, result.overtaken, 1));
+	cr_expect(value_of(image, 'a') == '2' && value_of(image, 'b') == 't' &&
+		  value_of(image, 'c') == '4');
+	kvp_txn_free(last);
+	free(image);
+}
+
+Test(kvp_journal, only_what_writes_in_place_in_one_pool_may_follow)
+{
+	static uint8_t records[SLOTS_MAX][KVP_RECORD_SIZE];
+	static const struct {
+		const char *before, *writes, *appends, *removes;
+		uint32_t pool;
+		bool may;
+	} rows[] = {
+		{"abcd", "b", "", "", 1, true},      {"abcd", "b", "", "", 2, false},
+		{"abcd", "", "x", "", 1, false},     {"abcd", "", "", "d", 1, false},
+		{"abcd", "", "x", "b", 1, true},     {"abcde", "b", "", "", 1, false},
+	};
+	struct kvp_txn *last = plan_chain("abcd", chain_writes, 2, records);
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct kvp_edit edit = make_edit(rows[i].before, rows[i].writes, rows[i].appends,
+						 rows[i].removes, records);
+		struct image *image = new_image(rows[i].before);
+		struct kvp_txn *txn = plan(&edit, image);
+
+		txn->pool = rows[i].pool;
+		cr_expect(eq(int, kvp_txn_may_follow(txn, last), rows[i].may), "row %zu", i);
+		cr_expect(not(kvp_txn_may_follow(txn, NULL)), "row %zu", i);
+		kvp_txn_free(txn);
+		free(image);
+	}
+	kvp_txn_free(last);
+}
+
+/* In an area, with the chain's earlier ones; behind it what was left of an older one. */
+static uint8_t *encode(const struct kvp_txn *last)
 {
 	uint8_t *area = calloc(1, KVP_JOURNAL_AREA_SIZE);
+	size_t at = KVP_JOURNAL_TXN_OFFSET;
 
 	cr_assert(ne(ptr, area, NULL));
-	kvp_txn_encode(txn, area + KVP_JOURNAL_TXN_OFFSET);
+	for (uint64_t number = 7; number <= last->number; number++) {
+		const struct kvp_txn *txn = last;
+
+		while (txn->number != number)
+			txn = txn->earlier;
+		kvp_txn_encode(txn, area + at);
+		at = kvp_txn_end(txn, at);
+		cr_assert(eq(sz, at % KVP_JOURNAL_TXN_ALIGN, 0));
+	}
 	return area;
+}
+
+static bool is_same(const struct kvp_txn *a, const struct kvp_txn *b)
+{
+	return kvp_txn_size(a) == kvp_txn_size(b) && a->number == b->number && a->pool == b->pool &&
+	       a->n_before == b->n_before && a->n_after == b->n_after &&
+	       memcmp(a->removed, b->removed, sizeof(a->removed)) == 0 &&
+	       memcmp(a->writes, b->writes, a->n_writes * sizeof(a->writes[0])) == 0;
 }
 
 Test(kvp_journal, a_transaction_is_read_as_it_was_written)
@@ -312,22 +459,66 @@ Test(kvp_journal, a_transaction_is_read_as_it_was_written)
 		struct kvp_txn *txn = plan(&edit, image), *read;
 		uint8_t *area = encode(txn);
 
-		cr_assert(eq(int, kvp_txn_decode(area, &read), 0), "row %zu", i);
-		cr_expect(eq(sz, kvp_txn_size(read), kvp_txn_size(txn)));
-		cr_expect(eq(int, memcmp(read, txn,
-					 sizeof(*txn) + txn->n_writes * sizeof(txn->writes[0])), 0),
-			  "row %zu", i);
-		kvp_txn_free(read);
-		kvp_txn_encode_done(6, area);
-		cr_expect(eq(int, kvp_txn_decode(area, &read), 0), "an older one is done");
-		kvp_txn_free(read);
-		kvp_txn_encode_done(7, area);
-		cr_expect(eq(int, kvp_txn_decode(area, &read), KVP_JOURNAL_DONE));
+		cr_assert(eq(int, kvp_area_decode(area, &read), 0), "row %zu", i);
+		cr_expect(eq(ptr, read->earlier, NULL));
+		cr_expect(is_same(read, txn), "row %zu", i);
 		kvp_txn_free(read);
 		kvp_txn_free(txn);
 		free(area);
 		free(image);
 	}
+}
+
+Test(kvp_journal, a_chain_is_read_up_to_what_was_not_written_to_its_end)
+{
+	static uint8_t records[SLOTS_MAX][KVP_RECORD_SIZE];
+	struct kvp_txn *last = plan_chain("abcd", chain_writes, N_CHAIN, records);
+	uint8_t *whole = encode(last), *area = malloc(KVP_JOURNAL_AREA_SIZE);
+	struct kvp_txn *read;
+	size_t at = KVP_JOURNAL_TXN_OFFSET;
+
+	for (uint64_t broken = 7; broken <= 7 + N_CHAIN; broken++) {
+		const struct kvp_txn *txn = last, *other;
+
+		memcpy(area, whole, KVP_JOURNAL_AREA_SIZE);
+		area[at + 20] ^= 1;
+		if (broken == 7) {
+			cr_expect(eq(int, kvp_area_decode(area, &read), KVP_JOURNAL_UNREADABLE));
+		} else {
+			cr_assert(eq(int, kvp_area_decode(area, &read), 0));
+			cr_expect(eq(u64, read->number, broken - 1));
+			while (txn->number >= broken)
+				txn = txn->earlier;
+			for (other = read; txn; txn = txn->earlier, other = other->earlier)
+				cr_assert(is_same(other, txn), "number %zu", (size_t)txn->number);
+			cr_expect(eq(ptr, (void *)(uintptr_t)other, NULL));
+			kvp_txn_free(read);
+		}
+		for (txn = last; txn && txn->number != broken;)
+			txn = txn->earlier;
+		at = txn ? kvp_txn_end(txn, at) : at;
+	}
+	/* One that is left of an older chain has another number. */
+	memcpy(area, whole, KVP_JOURNAL_AREA_SIZE);
+	last->earlier->number = 3;
+	kvp_txn_encode(last->earlier, area + at - 2 * KVP_JOURNAL_TXN_ALIGN);
+	cr_assert(eq(int, kvp_area_decode(area, &read), 0));
+	cr_expect(eq(u64, read->number, 7 + N_CHAIN - 3));
+	kvp_txn_free(read);
+	kvp_txn_free(last);
+	free(whole);
+	free(area);
+}
+
+Test(kvp_journal, an_area_says_what_of_it_is_done)
+{
+	uint8_t area[KVP_JOURNAL_DONE_SIZE] = {0};
+
+	cr_expect(eq(u64, kvp_area_done(area), 0));
+	kvp_area_encode_done(7, area);
+	cr_expect(eq(u64, kvp_area_done(area), 7));
+	area[0] ^= 1;
+	cr_expect(eq(u64, kvp_area_done(area), 0));
 }
 
 Test(kvp_journal, no_bit_of_a_transaction_may_be_wrong_and_no_byte_may_be_missing)
@@ -337,20 +528,23 @@ Test(kvp_journal, no_bit_of_a_transaction_may_be_wrong_and_no_byte_may_be_missin
 	struct image *image = new_image("abcd");
 	struct kvp_txn *txn = plan(&edit, image), *read;
 	uint8_t *area = encode(txn), *txn_bytes = area + KVP_JOURNAL_TXN_OFFSET;
-	size_t size = kvp_txn_size(txn);
+	size_t size = kvp_txn_size(txn), room = KVP_JOURNAL_AREA_SIZE - KVP_JOURNAL_TXN_OFFSET;
 
 	for (size_t bit = 0; bit < size * 8; bit++) {
 		txn_bytes[bit / 8] ^= 1u << bit % 8;
-		cr_assert(eq(int, kvp_txn_decode(area, &read), KVP_JOURNAL_UNREADABLE), "bit %zu", bit);
+		cr_assert(eq(int, kvp_txn_decode(txn_bytes, room, &read), KVP_JOURNAL_UNREADABLE),
+			  "bit %zu", bit);
 		txn_bytes[bit / 8] ^= 1u << bit % 8;
 	}
+	for (size_t less = 0; less < size; less++)
+		cr_assert(eq(int, kvp_txn_decode(txn_bytes, less, &read), KVP_JOURNAL_UNREADABLE));
 	for (size_t end = size; end > 0; end--) {
 		int expected = txn_bytes[end - 1] ? KVP_JOURNAL_UNREADABLE : 0;
 
 		txn_bytes[end - 1] = 0;
 		if (expected == 0)
 			continue;
-		cr_assert(eq(int, kvp_txn_decode(area, &read),
+		cr_assert(eq(int, kvp_txn_decode(txn_bytes, room, &read),
 			     end <= 1 ? KVP_JOURNAL_EMPTY : KVP_JOURNAL_UNREADABLE),
 			  "cut off at %zu", end - 1);
 	}
