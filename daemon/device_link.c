@@ -16,6 +16,10 @@
  *
  * When the driver goes, the kernel sleeps until this descriptor is closed, so it is closed at once.
  *
+ * A wake-up takes longer than most answers. So in a conversation, as when a host enumerates keys, the
+ * next request is looked for during one wake-up's time before the loop sleeps (as vmbus/link.c does it
+ * on rings). An idle device, or one with a request now and then, is only waited for.
+ *
  * A device that cannot be opened is tried again each second at first, because a daemon that is being
  * stopped or a driver that is being loaded is soon done, and each quarter of a minute after that.
  * Sources: Linux drivers/hv/hv_utils_transport.c, hv_snapshot.c, hv_kvp.c; docs/PROTOCOL-vss.md
@@ -29,15 +33,19 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)
+#define LIVELY_NS UINT64_C(150000) /* a request so soon after the last answer begins a conversation */
+#define SPIN_NS   UINT64_C(25000)  /* about what a wake-up takes */
 
 enum {
 	RETRY_S = 1,
 	RETRY_LATER_S = 15,
 	RETRIES_SOON = 20,
+	MESSAGES_PER_ROUND = 64, /* then others get their turn */
 };
 
 struct device_link {
@@ -53,6 +61,7 @@ struct device_link {
 	bool must_close;
 	bool asked; /* a request waits for its answer */
 	uint64_t answer_by_ns;
+	uint64_t answered_ns; /* the last one */
 	unsigned int retries; /* since it was open */
 	char problem[256]; /* "": none */
 };
@@ -141,19 +150,44 @@ static void on_message(struct device_link *l, const uint8_t *message, size_t siz
 	}
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *user)
+static void read_message(struct device_link *l)
 {
-	struct device_link *l = user;
 	uint8_t message[DEVICE_MESSAGE_MAX];
-	ssize_t n = read(fd, message, sizeof(message));
+	ssize_t n = read(l->fd, message, sizeof(message));
 
-	(void)what;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0)
 		lose(l, errno == EBADF ? "the driver has been taken away" : strerror(errno));
 	else
 		on_message(l, message, (size_t)n);
+}
+
+/* Looks for the next request for a moment. True if there is one. */
+static bool spin(const struct device_link *l)
+{
+	struct pollfd p = {.fd = l->fd, .events = POLLIN};
+	uint64_t end_ns = clock_monotonic_ns() + SPIN_NS;
+
+	do
+		if (poll(&p, 1, 0) != 0)
+			return true;
+	while (clock_monotonic_ns() < end_ns);
+	return false;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *user)
+{
+	struct device_link *l = user;
+	bool lively = clock_monotonic_ns() - l->answered_ns < LIVELY_NS;
+
+	(void)fd;
+	(void)what;
+	for (int n = 0; n < MESSAGES_PER_ROUND; n++) {
+		read_message(l);
+		if (!lively || l->fd < 0 || l->asked || l->must_close || !spin(l))
+			return;
+	}
 }
 
 static int write_message(struct device_link *l, const void *message, size_t size)
@@ -200,7 +234,8 @@ int device_link_answer(struct device_link *l, const void *message, size_t size)
 	if (!l->asked)
 		return DEVICE_LINK_LOST;
 	l->asked = false;
-	if (clock_monotonic_ns() < l->answer_by_ns && write_message(l, message, size) == 0)
+	l->answered_ns = clock_monotonic_ns();
+	if (l->answered_ns < l->answer_by_ns && write_message(l, message, size) == 0)
 		return 0;
 	l->must_close = true;
 	timer_set(l->timer, clock_monotonic_ns());

@@ -26,7 +26,6 @@
 #include "tests/bench/standin/hv_ring.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,29 +64,6 @@ static const char *path_of(const char *dir, const char *name)
 	return path;
 }
 
-static void use_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) < 0)
-		bench_die("sched_setaffinity", errno);
-}
-
-static bool find_cpus(void)
-{
-	cpu_set_t set;
-	int n = 0;
-
-	if (sched_getaffinity(0, sizeof(set), &set) < 0)
-		return false;
-	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
-		if (CPU_ISSET(cpu, &set))
-			cpus[n++] = cpu;
-	return n == 2;
-}
-
 static double cpu_seconds(pid_t pid)
 {
 	struct timespec t = {0};
@@ -112,7 +88,7 @@ static pid_t spawn(const char *const *argv, const char *log, int fd)
 	if (pid > 0)
 		return pid;
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-	use_cpu(cpus[1]);
+	bench_use_cpu(cpus[1]);
 	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	(void)dup2(out, STDOUT_FILENO);
 	(void)dup2(out, STDERR_FILENO);
@@ -347,7 +323,7 @@ static _Noreturn void standin_main(int fds[3])
 	int fd = -1;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	use_cpu(cpus[1]);
+	bench_use_cpu(cpus[1]);
 	if (vmbus_port_adopt(RING_SIZE, fds, &port) || fcntl(port.wait_fd, F_SETFL, 0) < 0)
 		_exit(1);
 	hv_ring_init(&out, port.map, RING_SIZE);
@@ -534,7 +510,7 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		bench_die("usage: bench-fcopy BUILD [DIR]", EINVAL);
-	if (!find_cpus()) {
+	if (!bench_find_cpus(cpus)) {
 		bench_skip("fcopy_*", "needs two processors");
 		return 0;
 	}
@@ -547,7 +523,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(fragment); i++)
 		fragment[i] = (uint8_t)(i * 2654435761u >> 11);
 
-	use_cpu(cpus[0]);
+	bench_use_cpu(cpus[0]);
 	for (uint64_t round = 0; round < rounds; round++) {
 		for (size_t i = 0; i < PEERS; i++) {
 			struct sample s;

@@ -22,7 +22,6 @@
 #include "vmbus/link.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -351,16 +350,6 @@ static void link_idle(struct end *end)
 
 /* One run. */
 
-static void use_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) < 0)
-		bench_die("sched_setaffinity", errno);
-}
-
 /* The stand-in uses the same memory: the guest's outbound ring comes first. */
 static void map_standin(struct end *end)
 {
@@ -376,7 +365,7 @@ static _Noreturn void child_main(struct end *end, run_fn *run, int fds[3])
 
 	end->is_child = true;
 	vmbus_port_fini(&end->port);
-	use_cpu(cpus[1]);
+	bench_use_cpu(cpus[1]);
 	r = vmbus_port_adopt(RING_SIZE, fds, &end->port);
 	if (r)
 		bench_die("the guest's end of the rings", r);
@@ -503,27 +492,13 @@ static void measure_idle(void)
 	bench_print("ring_idle_wakeups", &idle, "wakeups", BENCH_SMALLER);
 }
 
-/* False: there are no two processors. */
-static bool find_cpus(void)
-{
-	cpu_set_t set;
-	int n = 0;
-
-	if (sched_getaffinity(0, sizeof(set), &set) < 0)
-		return false;
-	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
-		if (CPU_ISSET(cpu, &set))
-			cpus[n++] = cpu;
-	return n == 2;
-}
-
 int main(int argc, char **argv)
 {
-	if (!find_cpus()) {
+	if (!bench_find_cpus(cpus)) {
 		bench_skip("ring_*", "needs two processors");
 		return 0;
 	}
-	use_cpu(cpus[0]);
+	bench_use_cpu(cpus[0]);
 	measure_pairs(argc > 1 ? argv[1] : NULL);
 	measure_idle();
 	return 0;

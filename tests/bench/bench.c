@@ -6,6 +6,8 @@
 
 #include "tests/bench/bench.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +115,29 @@ void bench_skip(const char *name, const char *reason)
 {
 	printf("skip %s: %s\n", name, reason);
 	fflush(stdout);
+}
+
+bool bench_find_cpus(int ret_cpus[2])
+{
+	cpu_set_t set;
+	int n = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return false;
+	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			ret_cpus[n++] = cpu;
+	return n == 2;
+}
+
+void bench_use_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		bench_die("sched_setaffinity", errno);
 }
 
 _Noreturn void bench_die(const char *what, int error)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,12 @@ void bench_print_pair(const char *name, const char *peer, const struct bench_ser
 
 /* Says that a line is missing, and why. */
 void bench_skip(const char *name, const char *reason);
+
+/* The first two processors that this process may use; false: there is only one. */
+bool bench_find_cpus(int ret_cpus[2]);
+
+/* This process, and what it starts from now on, runs on @cpu only. */
+void bench_use_cpu(int cpu);
 
 /* Prints why on standard error and ends the program. */
 _Noreturn void bench_die(const char *what, int error);
