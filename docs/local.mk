@@ -10,7 +10,12 @@ dist_doc_DATA = \
 	%D%/openapi-hvhost.json \
 	%D%/PERFORMANCE.md \
 	%D%/POLICY.md \
+	%D%/performance-bytes.svg \
 	%D%/performance-freeze.svg \
+	%D%/performance-guests.svg \
+	%D%/performance-host.svg \
+	%D%/performance-key.svg \
+	%D%/performance-keys.svg \
 	%D%/PROTOCOL-dynmem.md \
 	%D%/PROTOCOL-fcopy.md \
 	%D%/PROTOCOL-kvp.md \

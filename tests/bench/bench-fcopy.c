@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * bench-fcopy BUILD [DIR]: a file of 128 MiB from the host to the guest's disk, in the protocol's
+ * bench-fcopy BUILD: a file of 128 MiB from the host to the guest's disk, in the protocol's
  * fragments of 6 KiB.
  *
  *   hvguest          hvguestd with a lab host in this process, over a ring; the file is on disk, and
@@ -37,13 +37,12 @@
 
 enum {
 	RING_SIZE = 20480,
-	FCOPY_FD = 9,
 	PATHS = 16,
 	WAIT_S = 60,
 };
 
 static const char *build;
-static char folder[256], run_dir[] = "/dev/shm/hvguest-bench.XXXXXX";
+static char folder[BENCH_PATH_MAX], run_dir[BENCH_PATH_MAX];
 static uint64_t n_fragments;
 static uint8_t fragment[FCOPY_FRAGMENT_MAX];
 static int cpus[2];
@@ -74,34 +73,15 @@ static double cpu_seconds(pid_t pid)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* On the guest's processor. */
 static pid_t spawn(const char *const *argv, const char *log, int fd)
 {
-	union {
-		const char *const *in;
-		char *const *out;
-	} arguments = {.in = argv};
-	pid_t pid = fork();
-	int out;
+	pid_t pid;
 
-	if (pid < 0)
-		bench_die("fork", errno);
-	if (pid > 0)
-		return pid;
-	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
 	bench_use_cpu(cpus[1]);
-	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	(void)dup2(out, STDOUT_FILENO);
-	(void)dup2(out, STDERR_FILENO);
-	if (fd >= 0)
-		(void)dup2(fd, FCOPY_FD);
-	execv(argv[0], arguments.out);
-	_exit(127);
-}
-
-static void end_process(pid_t pid)
-{
-	(void)kill(pid, SIGTERM);
-	(void)waitpid(pid, NULL, 0);
+	pid = bench_spawn(argv, log, fd, SIGTERM);
+	bench_use_cpu(cpus[0]);
+	return pid;
 }
 
 static struct sample sample_of(uint64_t begin_ns, double cpu)
@@ -258,7 +238,7 @@ static struct sample run_hvguest(void)
 	pid = spawn(argv, path_of(run_dir, "hvguestd.log"), -1);
 	run_until(&host.ready);
 	sample = copy_over_ring(pid);
-	end_process(pid);
+	bench_end(pid);
 	ic_client_close(&host.channel);
 	host.lab = lab_free(host.lab);
 	event_base_free(host.base);
@@ -404,7 +384,7 @@ static struct sample run_daemon(void)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		bench_die("socketpair", errno);
 	(void)setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	snprintf(fd, sizeof(fd), "%d", FCOPY_FD);
+	snprintf(fd, sizeof(fd), "%d", BENCH_DEVICE_FD);
 	(void)setenv("HV_FCOPY_FD", fd, 1);
 	(void)setenv("LD_PRELOAD", path_of(build, "tests/bench/hv_fcopy_device.so"), 1);
 	pid = spawn(argv, path_of(run_dir, "hv_fcopy_daemon.log"), pair[1]);
@@ -428,7 +408,7 @@ static struct sample run_daemon(void)
 	fcopy_encode_operation(FCOPY_OP_COMPLETE, message);
 	ask_daemon(pair[0], message, FCOPY_HEADER_SIZE);
 	sample = sample_of(begin_ns, cpu_seconds(pid) - cpu);
-	end_process(pid);
+	bench_end(pid);
 	close_fd(pair[0]);
 	return sample;
 }
@@ -481,8 +461,8 @@ static void check_file(void)
 	if (stat(path_of(folder, "file"), &st) < 0 ||
 	    (uint64_t)st.st_size != n_fragments * sizeof(fragment))
 		bench_die("the file did not arrive", EPROTO);
+	/* With that, what a peer has left in the page cache is not for the next one to write. */
 	(void)unlink(path_of(folder, "file"));
-	sync(); /* what a peer has left in the page cache is not to be the next one's */
 }
 
 static void print_pair(const char *what, const struct peer *p, const struct bench_series *ours,
@@ -496,28 +476,20 @@ static void print_pair(const char *what, const struct peer *p, const struct benc
 	bench_print_ratio(line, ours, theirs, better);
 }
 
-static void remove_folders(void)
-{
-	const char *const argv[] = {"/bin/rm", "-rf", folder, run_dir, NULL};
-
-	(void)waitpid(spawn(argv, "/dev/null", -1), NULL, 0);
-}
-
 int main(int argc, char **argv)
 {
 	uint64_t rounds = bench_choose(7, 3, 1);
 	struct bench_series sha = {0};
 
-	if (argc < 2)
-		bench_die("usage: bench-fcopy BUILD [DIR]", EINVAL);
+	if (argc != 2)
+		bench_die("usage: bench-fcopy BUILD", EINVAL);
 	if (!bench_find_cpus(cpus)) {
 		bench_skip("fcopy_*", "needs two processors");
 		return 0;
 	}
 	build = argv[1];
-	snprintf(folder, sizeof(folder), "%s/hvguest-bench.XXXXXX", argc > 2 ? argv[2] : "/var/tmp");
-	if (!mkdtemp(folder) || !mkdtemp(run_dir))
-		bench_die("folder", errno);
+	bench_make_dir(false, folder);
+	bench_make_dir(true, run_dir);
 	(void)signal(SIGPIPE, SIG_IGN);
 	n_fragments = bench_choose(21845, 5461, 500);
 	for (size_t i = 0; i < sizeof(fragment); i++)
@@ -553,7 +525,10 @@ int main(int argc, char **argv)
 		print_pair("fcopy_throughput", p, &peers[0].throughput, &p->throughput, "MB/s",
 			   BENCH_LARGER);
 		print_pair("fcopy_cpu", p, &peers[0].cpu, &p->cpu, "us", BENCH_SMALLER);
+		snprintf(line, sizeof(line), "fcopy_cpu_sha256_alone_vs_%s", p->name);
+		bench_print_ratio(line, &sha, &p->cpu, BENCH_SMALLER);
 	}
-	remove_folders();
+	bench_remove_dir(folder);
+	bench_remove_dir(run_dir);
 	return 0;
 }

@@ -15,6 +15,8 @@
  *   freeze_buffered_N_STATE  the same of the writers without fsync
  *   freeze_all_N_STATE    from the request to the answer that everything is frozen
  *   freeze_thaw_N_STATE   from the request to thaw to its answer
+ *   freeze_stall_growth_8_to_64_ratio   the stall of 64 idle ones beside eight times that of 8: below 1
+ *                         it grows less than the number of file systems
  *   thaw_after_kill_ms    from SIGKILL for hvguestd until the last blocked write has ended
  *
  * Nobody is a peer that freezes nothing and takes 20 ms for it: how long writes take by themselves.
@@ -50,7 +52,9 @@ enum {
 	ROUND_LIMIT_MS = 90000,
 	NESTED = 9,
 	MANY = 32,
-	KILLS = 5,
+	KILLS = 7,
+	FEW = 8,
+	MOST = 64,
 };
 
 static const struct peer_ops *const peers[] = {
@@ -330,6 +334,28 @@ static void choose_peers(struct config *c)
 	}
 }
 
+/* Keeps what there is of FEW, for MOST to be put beside it. */
+static void compare_growth(const struct config *c)
+{
+	static struct bench_series few[PEERS];
+
+	for (size_t i = 0; i < PEERS && !c->nested; i++) {
+		struct bench_series expected = few[i];
+		char name[80] = "freeze_stall_growth_8_to_64";
+
+		if (n_mounted == FEW)
+			few[i] = c->results[i][STALL];
+		if (n_mounted != MOST || peers[i] == &peer_nobody)
+			continue;
+		for (size_t k = 0; k < expected.n; k++)
+			expected.samples[k] *= (double)MOST / FEW;
+		if (i > 0)
+			snprintf(name, sizeof(name), "freeze_stall_growth_8_to_64_%s",
+				 peers[i]->name);
+		bench_print_ratio(name, &c->results[i][STALL], &expected, BENCH_SMALLER);
+	}
+}
+
 static void measure(const char *label, bool nested, bool dirty)
 {
 	static struct config c;
@@ -342,6 +368,7 @@ static void measure(const char *label, bool nested, bool dirty)
 	c.writers = writers_new(folder_list, n_mounted);
 	usleep(300000);
 	measure_state(&c, "idle", 0);
+	compare_growth(&c);
 	if (dirty)
 		measure_state(&c, "dirty256", bench_choose(256, 256, 4) << 20);
 	c.writers = writers_free(c.writers);
@@ -405,11 +432,13 @@ int main(int argc, char **argv)
 	}
 	enter_root(argv[1]);
 	start_watchdog();
-	if (!full)
+	if (!full) {
 		bench_skip("freeze_*_nested9_*", "only in a full run");
+		bench_skip("freeze_stall_growth_*", "only in a full run");
+	}
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++) {
 		if (configs[i].n > n_devices || !(full || configs[i].quick)) {
-			skip_config(configs[i].label, "*");
+			skip_config(configs[i].label, "");
 			continue;
 		}
 		if (!(full || configs[i].dirty_when_quick))

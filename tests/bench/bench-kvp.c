@@ -9,13 +9,14 @@
  * the host is on another than its guest, and the daemons with all their threads are on the second.
  *
  *   kvp_get_N        one value, of a key at random
- *   kvp_echo         a process that answers with what it was asked, and does nothing else
+ *   kvp_echo         a process that answers with what it was asked, and does nothing else;
+ *                    kvp_get_N_echo and kvp_enumerate_N_echo are the same, of one and of N questions
  *   kvp_set_N        a new value for a key at random; hvguestd answers when it is on the disk, the
  *                    stock daemon never waits for one
  *   kvp_enumerate_N  all entries. The stock daemon reads the whole file for each of them, which takes a
  *                    minute with 10 000: there it is asked for every STEPth, and the time is multiplied
  *
- * The pools are in BENCH_DIR, or else /var/tmp: on a disk. Each round asks one daemon and then the
+ * The pools are on a disk (bench_make_dir()). Each round asks one daemon and then the
  * other, by turns the one first and the other.
  */
 
@@ -34,14 +35,12 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define STOCK "/usr/sbin/hv_kvp_daemon"
 
 enum {
 	PATIENCE_MS = 60000,
 	LOOK_NS = 100000, /* for an answer, before this process sleeps */
-	HV_KVP_FD = 9,
 	REGISTER1 = 100,     /* Linux include/uapi/linux/hyperv.h */
 	GET_VALUE = 532,     /* where the kernel takes values from */
 	VALUE_SIZE_AT = 12,
@@ -54,7 +53,7 @@ struct daemon {
 	char dir[128];
 };
 
-static char work_dir[128];
+static char work_dir[BENCH_PATH_MAX], run_dir[BENCH_PATH_MAX];
 static const char *build;
 static int cpus[2];
 static uint64_t seed = 88172645463325252u;
@@ -96,25 +95,21 @@ static void fill_pool(const struct daemon *d, uint32_t n)
 		bench_die(path, errno);
 }
 
-static void run(const struct daemon *d, char **argv, int fd)
+static pid_t spawn(const struct daemon *d, const char *const *argv, int fd)
 {
 	char preload[512], log[256];
-	int out;
+	pid_t pid;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	snprintf(log, sizeof(log), "%s.log", d->dir);
-	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	(void)dup2(out, STDOUT_FILENO);
-	(void)dup2(out, STDERR_FILENO);
-	(void)dup2(fd, HV_KVP_FD);
 	snprintf(preload, sizeof(preload), "%s/tests/bench/hv_kvp_device.so", build);
-	(void)setenv("LD_PRELOAD", preload, 1);
 	/* A daemon that is built with that sanitizer wants its library to be the first. */
 	(void)setenv("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0", 1);
 	(void)setenv("HV_KVP_FD", "9", 1);
 	(void)setenv("HV_KVP_DIR", d->dir, 1);
-	execv(argv[0], argv);
-	_exit(127);
+	(void)setenv("LD_PRELOAD", preload, 1);
+	pid = bench_spawn(argv, log, fd, SIGKILL);
+	(void)unsetenv("LD_PRELOAD");
+	return pid;
 }
 
 /* False: nothing has come, or what has is no message. */
@@ -161,7 +156,7 @@ static _Noreturn void echo(int fd)
 }
 
 /* @argv NULL: the one that only answers. */
-static void start(struct daemon *d, char **argv)
+static void start(struct daemon *d, const char *const *argv)
 {
 	uint8_t message[KVP_DEVICE_MESSAGE_SIZE];
 	int fds[2];
@@ -169,15 +164,13 @@ static void start(struct daemon *d, char **argv)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
 		bench_die("socketpair", errno);
 	d->fd = fds[0];
-	d->pid = fork();
+	bench_use_cpu(cpus[1]);
+	d->pid = argv ? spawn(d, argv, fds[1]) : fork();
 	if (d->pid < 0)
 		bench_die("fork", errno);
 	if (d->pid == 0)
-		bench_use_cpu(cpus[1]);
-	if (d->pid == 0 && !argv)
 		echo(fds[1]);
-	if (d->pid == 0)
-		run(d, argv, fds[1]);
+	bench_use_cpu(cpus[0]);
 	(void)close(fds[1]);
 	receive(d, message);
 	if (message[0] != REGISTER1)
@@ -188,15 +181,13 @@ static void start(struct daemon *d, char **argv)
 
 static void start_ours(struct daemon *d)
 {
-	static char path[512], run_dir[256], freezer[512], keeper[512];
-	char *argv[] = {path,	    (char[]){"--kvp-dir"},  d->dir,
-			(char[]){"--run-dir"}, run_dir,	    (char[]){"--state-dir"}, run_dir,
-			(char[]){"--freezer"}, freezer,	    (char[]){"--keeper"},    keeper,
-			(char[]){"--hotplug"}, (char[]){"off"}, (char[]){"--memory"}, (char[]){"no"},
-			NULL};
+	static char path[512], freezer[512], keeper[512];
+	const char *const argv[] = {
+		path, "--kvp-dir", d->dir, "--run-dir", run_dir, "--state-dir", run_dir,
+		"--freezer", freezer, "--keeper", keeper, "--hotplug", "off", "--memory", "no", NULL,
+	};
 
 	snprintf(path, sizeof(path), "%s/daemon/hvguestd", build);
-	snprintf(run_dir, sizeof(run_dir), "/dev/shm/%s", strrchr(work_dir, '/') + 1);
 	snprintf(freezer, sizeof(freezer), "%s/fsfreeze/hvguest-freezer", build);
 	snprintf(keeper, sizeof(keeper), "%s/balloon/hvguest-keeper", build);
 	start(d, argv);
@@ -204,7 +195,7 @@ static void start_ours(struct daemon *d)
 
 static void start_theirs(struct daemon *d)
 {
-	char *argv[] = {(char[]){STOCK}, (char[]){"-n"}, NULL};
+	static const char *const argv[] = {STOCK, "-n", NULL};
 
 	start(d, argv);
 }
@@ -216,8 +207,7 @@ static void start_echo(struct daemon *d)
 
 static void stop(struct daemon *d)
 {
-	(void)kill(d->pid, SIGTERM);
-	(void)waitpid(d->pid, NULL, 0);
+	bench_end(d->pid);
 	(void)close(d->fd);
 }
 
@@ -371,6 +361,10 @@ static void measure_echo(struct daemon *theirs, uint32_t n, uint64_t count)
 	}
 	if (n == 100)
 		bench_print("kvp_echo", &get.ours, "us", BENCH_SMALLER);
+	snprintf(name, sizeof(name), "kvp_get_%u_echo", n);
+	bench_print(name, &get.ours, "us", BENCH_SMALLER);
+	snprintf(name, sizeof(name), "kvp_enumerate_%u_echo", n);
+	bench_print(name, &all.ours, "ms", BENCH_SMALLER);
 	snprintf(name, sizeof(name), "kvp_echo_%u_vs_hv_kvp_daemon_get", n);
 	bench_print_ratio(name, &get.ours, &get.theirs, BENCH_SMALLER);
 	snprintf(name, sizeof(name), "kvp_echo_%u_vs_hv_kvp_daemon_enumerate", n);
@@ -389,8 +383,7 @@ static void measure(uint32_t n)
 	fill_pool(&theirs, n);
 	start_ours(&ours);
 	start_theirs(&theirs);
-	if (n != 1000)
-		measure_echo(&theirs, n, bench_choose(count, count, 3));
+	measure_echo(&theirs, n, bench_choose(count, count, 3));
 	measure_calls(&ours, &theirs, "get", get_one, n, bench_choose(count, count, 3));
 	measure_calls(&ours, &theirs, "set", set_one, n, bench_choose(count, count, 3));
 	measure_all(&ours, &theirs, n);
@@ -398,19 +391,8 @@ static void measure(uint32_t n)
 	stop(&theirs);
 }
 
-static void remove_work_dir(void)
-{
-	char command[512];
-
-	snprintf(command, sizeof(command), "rm -rf %.120s /dev/shm/%.100s", work_dir,
-		 strrchr(work_dir, '/') + 1);
-	(void)!system(command);
-}
-
 int main(int argc, char **argv)
 {
-	const char *dir = getenv("BENCH_DIR");
-
 	if (argc != 2) {
 		fputs("usage: bench-kvp BUILD\n", stderr);
 		return 2;
@@ -425,15 +407,15 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	bench_use_cpu(cpus[0]);
-	snprintf(work_dir, sizeof(work_dir), "%s/hvguest-bench.XXXXXX", dir ? dir : "/var/tmp");
-	if (!mkdtemp(work_dir))
-		bench_die(work_dir, errno);
+	bench_make_dir(false, work_dir);
+	bench_make_dir(true, run_dir);
 	measure(100);
 	if (bench_mode() != BENCH_MINIMAL)
 		measure(1000);
 	measure(10000);
 	if (bench_mode() == BENCH_MINIMAL)
 		bench_skip("kvp_*_1000*", "left out in a minimal run");
-	remove_work_dir();
+	bench_remove_dir(work_dir);
+	bench_remove_dir(run_dir);
 	return 0;
 }

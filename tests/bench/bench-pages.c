@@ -10,6 +10,10 @@
  *                                   and reads their frame numbers, which is the plainest balloon
  *   inflate_huge_vs_fault_loop_ratio   beside a loop that only touches MAP_HUGETLB pages: neither
  *                                   pinned, nor are their numbers known
+ *   memset_gib_s                    writing to as much memory that is there already, and
+ *   inflate_SOURCE_vs_memset_ratio  beside that: a source that zeroes pages cannot be above 1
+ *   inflate_SOURCE_Nmib_ms, memset_Nmib_ms   the time for so much. The speeds above are those of
+ *                                   the most that was tried and that there was
  *   inflate_blocks_first_gib_s      of the first time: what is in the blocks has to move away
  *
  * Pages are taken twice in a row and the second time is measured; see measure_way().
@@ -273,15 +277,30 @@ static const struct {
 	[FAULT_LOOP] = {"fault_loop", take_fault_loop, unmap_plain},
 };
 
-static struct bench_series inflate[WAYS], deflate[WAYS], first;
+static struct bench_series first;
 static const char *missing[WAYS];
+
+/* So much at a time; the most by the mode. */
+static struct size {
+	uint64_t mib;
+	struct bench_series inflate[WAYS], deflate[WAYS], written; /* GiB/s */
+} sizes[] = {
+	{.mib = 128},
+	{.mib = 512},
+	{.mib = 1024},
+	{.mib = 4096},
+};
+
+enum {
+	SIZES = sizeof(sizes) / sizeof(sizes[0]),
+};
 
 static double gib_per_s(uint64_t begin_ns, uint64_t end_ns)
 {
 	return (double)want_bytes / (double)GIB / ((double)(end_ns - begin_ns) / 1e9);
 }
 
-/* Takes and gives back, once. */
+/* Takes and gives back, once; each series may be NULL. */
 static void measure_once(enum way way, struct taken *taken, struct bench_series *in,
 			 struct bench_series *out)
 {
@@ -298,51 +317,120 @@ static void measure_once(enum way way, struct taken *taken, struct bench_series 
 		missing[way] = "the machine did not have as much of it";
 		return;
 	}
-	bench_add(in, gib_per_s(begin_ns, taken_ns));
-	bench_add(out, gib_per_s(taken_ns, end_ns));
+	if (in)
+		bench_add(in, gib_per_s(begin_ns, taken_ns));
+	if (out)
+		bench_add(out, gib_per_s(taken_ns, end_ns));
 }
 
 /*
  * Twice, of which the second time counts: memory that has been free for a while may have to come
  * from the hypervisor first, which takes longer than everything else, and is another's to measure.
  */
-static void measure_way(enum way way, struct taken *taken)
+static void measure_way(enum way way, struct taken *taken, struct size *size)
 {
 	static struct overcommit_share share;
-	struct bench_series ignored = {0};
 
 	/* What the fault loop needs; the keeper has a share of its own. */
 	if (way == FAULT_LOOP)
 		(void)!overcommit_raise(OVERCOMMIT_DIR, &share, want_bytes / HUGE_BYTES);
 	if (way != BLOCKS)
-		measure_once(way, taken, &ignored, &ignored);
+		measure_once(way, taken, NULL, NULL);
 	if (!missing[way])
-		measure_once(way, taken, &inflate[way], &deflate[way]);
+		measure_once(way, taken, &size->inflate[way], &size->deflate[way]);
 	if (way == FAULT_LOOP)
 		(void)!overcommit_lower(OVERCOMMIT_DIR, &share, 0);
 }
 
-static void print_ways(void)
+/* The second time, too: the first one is the kernel's zeroing. */
+static void measure_memset(struct size *size)
 {
+	uint64_t begin_ns;
+
+	if (!map_plain(0) || madvise(plain, want_bytes, MADV_HUGEPAGE) < 0)
+		bench_die("memory", errno);
+	memset(plain, 1, want_bytes);
+	begin_ns = clock_monotonic_ns();
+	memset(plain, 2, want_bytes);
+	bench_add(&size->written, gib_per_s(begin_ns, clock_monotonic_ns()));
+	unmap_plain(NULL);
+}
+
+static void measure_size(struct size *size, struct taken *taken)
+{
+	want_bytes = size->mib << 20;
+	for (uint64_t round = bench_choose(7, 3, 1); round > 0; round--) {
+		for (int way = 0; way < WAYS; way++)
+			if (!missing[way])
+				measure_way((enum way)way, taken, size);
+		measure_memset(size);
+	}
+}
+
+/* NULL: there was never enough of it. */
+static const struct size *largest_of(enum way way)
+{
+	const struct size *largest = NULL;
+
+	for (size_t i = 0; i < SIZES; i++)
+		if (sizes[i].inflate[way].n > 0)
+			largest = &sizes[i];
+	return largest;
+}
+
+static void print_way(enum way way)
+{
+	const struct size *size = largest_of(way);
 	char name[64];
 
-	bench_print("inflate_blocks_first_gib_s", &first, "GiB/s", BENCH_LARGER);
-	for (int way = 0; way < WAYS; way++) {
+	if (!size) {
 		snprintf(name, sizeof(name), "*flate_%s*", ways[way].name);
-		if (missing[way])
-			bench_skip(name, missing[way]);
-		if (inflate[way].n == 0)
-			continue;
-		snprintf(name, sizeof(name), "inflate_%s_gib_s", ways[way].name);
-		bench_print(name, &inflate[way], "GiB/s", BENCH_LARGER);
-		snprintf(name, sizeof(name), "deflate_%s_gib_s", ways[way].name);
-		bench_print(name, &deflate[way], "GiB/s", BENCH_LARGER);
-		snprintf(name, sizeof(name), "inflate_%s_vs_4k", ways[way].name);
-		if (way < PLAIN_4K)
-			bench_print_ratio(name, &inflate[way], &inflate[PLAIN_4K], BENCH_LARGER);
+		bench_skip(name, missing[way]);
+		return;
 	}
-	bench_print_ratio("inflate_huge_vs_fault_loop", &inflate[HUGE], &inflate[FAULT_LOOP],
-			  BENCH_LARGER);
+	snprintf(name, sizeof(name), "inflate_%s_gib_s", ways[way].name);
+	bench_print(name, &size->inflate[way], "GiB/s", BENCH_LARGER);
+	snprintf(name, sizeof(name), "deflate_%s_gib_s", ways[way].name);
+	bench_print(name, &size->deflate[way], "GiB/s", BENCH_LARGER);
+	if (way >= PLAIN_4K)
+		return;
+	snprintf(name, sizeof(name), "inflate_%s_vs_4k", ways[way].name);
+	bench_print_ratio(name, &size->inflate[way], &size->inflate[PLAIN_4K], BENCH_LARGER);
+	snprintf(name, sizeof(name), "inflate_%s_vs_memset", ways[way].name);
+	bench_print_ratio(name, &size->inflate[way], &size->written, BENCH_LARGER);
+	snprintf(name, sizeof(name), "inflate_%s_vs_fault_loop", ways[way].name);
+	if (way == HUGE)
+		bench_print_ratio(name, &size->inflate[way], &size->inflate[FAULT_LOOP],
+				  BENCH_LARGER);
+}
+
+/* The same as the time that it takes. */
+static void print_ms(const char *what, uint64_t mib, const struct bench_series *speed)
+{
+	struct bench_series ms = *speed;
+	char name[64];
+
+	for (size_t i = 0; i < ms.n; i++)
+		ms.samples[i] = (double)mib / 1024 / speed->samples[i] * 1e3;
+	snprintf(name, sizeof(name), "%s_%" PRIu64 "mib_ms", what, mib);
+	bench_print(name, &ms, "ms", BENCH_SMALLER);
+}
+
+static void print_all(void)
+{
+	char what[32];
+
+	bench_print("inflate_blocks_first_gib_s", &first, "GiB/s", BENCH_LARGER);
+	for (int way = 0; way < WAYS; way++)
+		print_way((enum way)way);
+	bench_print("memset_gib_s", &largest_of(PLAIN_4K)->written, "GiB/s", BENCH_LARGER);
+	for (size_t i = 0; i < SIZES; i++) {
+		for (int way = 0; way < WAYS; way++) {
+			snprintf(what, sizeof(what), "inflate_%s", ways[way].name);
+			print_ms(what, sizes[i].mib, &sizes[i].inflate[way]);
+		}
+		print_ms("memset", sizes[i].mib, &sizes[i].written);
+	}
 }
 
 static uint64_t available_bytes(void)
@@ -401,8 +489,7 @@ static void start_watchdog(const char *keeper)
 
 static void measure(const char *keeper)
 {
-	uint64_t rounds = bench_choose(5, 3, 1);
-	struct bench_series ignored = {0};
+	uint64_t largest_bytes = want_bytes;
 	struct taken taken = {0};
 
 	taken.ranges = calloc(want_bytes / PAGE_BYTES + KEEPER_RANGES_MAX,
@@ -412,14 +499,18 @@ static void measure(const char *keeper)
 	huge_keeper = start_keeper(keeper, PAGES_HUGE);
 	small_keeper = start_keeper(keeper, PAGES_SMALL);
 	if (open_blocks())
-		measure_once(BLOCKS, &taken, &first, &ignored);
+		measure_once(BLOCKS, &taken, &first, NULL);
 	else
 		missing[BLOCKS] = "this machine has no memory blocks";
-	for (uint64_t round = 0; round < rounds; round++)
-		for (int way = 0; way < WAYS; way++)
-			if (!missing[way])
-				measure_way((enum way)way, &taken);
-	print_ways();
+	if (first.n == 0)
+		bench_skip("inflate_blocks_first_gib_s", missing[BLOCKS]);
+	/* There may be less. */
+	if (block_source)
+		missing[BLOCKS] = NULL;
+	for (size_t i = 0; i < SIZES; i++)
+		if (sizes[i].mib << 20 <= largest_bytes)
+			measure_size(&sizes[i], &taken);
+	print_all();
 	block_source = block_source_free(block_source);
 	end_keeper(huge_keeper);
 	end_keeper(small_keeper);
@@ -436,6 +527,7 @@ int main(int argc, char **argv)
 	}
 	if (geteuid() != 0) {
 		bench_skip("*flate_*", "needs root");
+		bench_skip("memset_*", "needs root");
 		return 0;
 	}
 	lock_fd = open(LOCK_PATH, O_RDONLY | O_CLOEXEC);
@@ -444,6 +536,7 @@ int main(int argc, char **argv)
 	want_bytes = bench_choose(4 * GIB, GIB, GIB / 8);
 	if (available_bytes() < 2 * want_bytes + GIB) {
 		bench_skip("*flate_*", "needs more available memory");
+		bench_skip("memset_*", "needs more available memory");
 		return 0;
 	}
 	if (!mkdtemp(work_dir))

@@ -7,10 +7,15 @@
 #include "tests/bench/bench.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const char *const better_text[] = {
 	[BENCH_LARGER] = "larger is better",
@@ -109,6 +114,57 @@ void bench_print_pair(const char *name, const char *peer, const struct bench_ser
 	snprintf(line, sizeof(line), "%s_%s", name, peer);
 	bench_print(line, theirs, unit, better);
 	bench_print_ratio(name, ours, theirs, better);
+}
+
+void bench_make_dir(bool in_memory, char ret_path[BENCH_PATH_MAX])
+{
+	const char *parent = getenv(in_memory ? "BENCH_MEMORY_DIR" : "BENCH_DIR");
+
+	if (!parent)
+		parent = in_memory ? "/dev/shm" : "/var/tmp";
+	if (snprintf(ret_path, BENCH_PATH_MAX, "%s/bench.XXXXXX", parent) >= BENCH_PATH_MAX)
+		bench_die(parent, ENAMETOOLONG);
+	if (!mkdtemp(ret_path))
+		bench_die(ret_path, errno);
+}
+
+void bench_remove_dir(const char *path)
+{
+	const char *const argv[] = {"/bin/rm", "-rf", path, NULL};
+
+	(void)waitpid(bench_spawn(argv, "/dev/null", -1, 0), NULL, 0);
+}
+
+pid_t bench_spawn(const char *const *argv, const char *log, int fd, int end_signal)
+{
+	union {
+		const char *const *in;
+		char *const *out;
+	} arguments = {.in = argv};
+	pid_t pid = fork();
+	int out;
+
+	if (pid < 0)
+		bench_die("fork", errno);
+	if (pid > 0)
+		return pid;
+
+	/* There may be threads: nothing up to execv() takes a lock. */
+	(void)prctl(PR_SET_PDEATHSIG, end_signal);
+	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	(void)dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+	(void)dup2(out, STDOUT_FILENO);
+	(void)dup2(out, STDERR_FILENO);
+	if (fd >= 0)
+		(void)dup2(fd, BENCH_DEVICE_FD);
+	execv(argv[0], arguments.out);
+	_exit(127);
+}
+
+void bench_end(pid_t pid)
+{
+	(void)kill(pid, SIGTERM);
+	(void)waitpid(pid, NULL, 0);
 }
 
 void bench_skip(const char *name, const char *reason)

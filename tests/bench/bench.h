@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /*
  * What every benchmark needs: samples, their median, and the lines that tests/bench/run collects:
@@ -29,6 +30,8 @@ enum bench_better {
 
 enum {
 	BENCH_SAMPLES_MAX = 64,
+	BENCH_PATH_MAX = 80, /* leaves room for a name in the address of a socket */
+	BENCH_DEVICE_FD = 9, /* where the stand-ins for character devices (standin/) have theirs */
 };
 
 struct bench_series {
@@ -60,6 +63,25 @@ void bench_print_ratio(const char *name, const struct bench_series *ours,
 void bench_print_pair(const char *name, const char *peer, const struct bench_series *ours,
 		      const struct bench_series *theirs, const char *unit,
 		      enum bench_better better);
+
+/*
+ * Makes a folder for files, on a disk: below BENCH_DIR, or else /var/tmp; or in memory: below
+ * BENCH_MEMORY_DIR, or else /dev/shm. Writes its path to @ret_path.
+ */
+void bench_make_dir(bool in_memory, char ret_path[BENCH_PATH_MAX]);
+
+/* Removes it with all that is in it. */
+void bench_remove_dir(const char *path);
+
+/*
+ * Starts a program, argv[0], with its output going to the end of the file @log. @fd (or -1) becomes
+ * its BENCH_DEVICE_FD. It gets @end_signal when this process ends. Safe with threads; ends this
+ * program if it cannot.
+ */
+pid_t bench_spawn(const char *const *argv, const char *log, int fd, int end_signal);
+
+/* Ends it with SIGTERM and waits for that. */
+void bench_end(pid_t pid);
 
 /* Says that a line is missing, and why. */
 void bench_skip(const char *name, const char *reason);

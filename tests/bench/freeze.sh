@@ -26,7 +26,7 @@ if [ -z "${BENCH_PRIVATE:-}" ]; then
     BENCH_PRIVATE=yes exec unshare -m --propagation private bash "$0" "$@"
 fi
 
-dir=$(mktemp -d "${BENCH_DIR:-/var/tmp}/hvguest-bench.XXXXXX") || exit 1
+dir=$(mktemp -d "${BENCH_DIR:-/var/tmp}/bench.XXXXXX") || exit 1
 root=$dir/root
 devices=()
 

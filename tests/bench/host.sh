@@ -5,19 +5,20 @@
 # second and whose memory the balancer moves.
 #
 #   host_N_guests_cpu_percent   of one processor: hvhost, after all have connected
-#   host_bytes_per_guest        memory of its own, beyond that without guests; the rings, which are
-#                               shared with the guest, apart
+#   host_bytes_per_guest        memory of its own with the most guests, beyond that without any; the
+#                               rings, which are shared with the guest, apart
 #   host_N_guests_pass_ms       a pass of the balancer
 #   host_N_guests_scrape_ms     /metrics, while all this goes on
 
 set -u
 build=$(cd "$1" && pwd) || exit 1
 case ${BENCH_MODE:-full} in
-full) guests=4000 samples=7 seconds=5 ;;
-quick) guests=4000 samples=3 seconds=3 ;;
-*) guests=20 samples=1 seconds=1 ;;
+full) counts=(500 1000 2000 4000) samples=7 seconds=2 last_seconds=5 ;;
+quick) counts=(4000) samples=3 seconds=3 last_seconds=3 ;;
+*) counts=(20) samples=1 seconds=1 last_seconds=1 ;; # called what a longer run would have
 esac
-names=(host_4000_guests_cpu_percent host_bytes_per_guest host_4000_guests_pass_ms host_4000_guests_scrape_ms)
+most=${counts[-1]}
+names=("host_*_guests_cpu_percent" host_bytes_per_guest "host_*_guests_pass_ms" "host_*_guests_scrape_ms")
 
 skip() {
     for name in "${names[@]}"; do echo "skip $name: $1"; done
@@ -26,7 +27,7 @@ skip() {
 
 command -v curl >/dev/null || skip "needs curl"
 limit=$(ulimit -Hn)
-[ "$limit" = unlimited ] || [ "$limit" -ge $((guests * 3 + 100)) ] || skip "needs $((guests * 3 + 100)) open files"
+[ "$limit" = unlimited ] || [ "$limit" -ge $((most * 3 + 100)) ] || skip "needs $((most * 3 + 100)) open files"
 [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] || skip "needs a tmpfs at /dev/shm"
 run=$(mktemp -d /dev/shm/hvguest-bench.XXXXXX) || exit 1
 pids=()
@@ -72,29 +73,41 @@ line() {
 }
 
 "$build/host/hvhost" serve --run-dir "$run" --startup 1G --minimum 512M --maximum 4G \
-    --host-memory $((guests * 3 / 2 + 1))G --first-action 0 >"$run/log" 2>&1 &
+    --host-memory $((most * 3 / 2 + 1))G --first-action 0 >"$run/log" 2>&1 &
 host=$!
 pids+=("$host")
 until_true test -S "$run/lab.sock" || skip "hvhost does not start"
 sleep 0.5
 empty=$(private_bytes)
-"$build/tests/system/fleet" "$run/lab.sock" "$guests" $((samples * (seconds + 3) + 60)) >"$run/fleet" 2>&1 &
-pids+=("$!")
-until_true grep -q '^ready' "$run/fleet" || skip "the guests do not connect: $(tail -n 1 "$run/fleet")"
-sleep 3
 
-cpu=() bytes=() pass=() scrape=()
-for ((i = 0; i < samples; i++)); do
-    before=$(ticks)
-    sleep "$seconds"
-    after=$(ticks)
-    cpu+=("$(awk "BEGIN { print ($after - $before) * 100 / $(getconf CLK_TCK) / $seconds }")")
-    bytes+=($((($(private_bytes) - empty) / guests)))
-    pass+=("$(metrics | awk '$1 == "hvhost_dynamic_memory_balancer_pass_seconds" { print $2 * 1000 }')")
-    scrape+=("$(curl -s -o /dev/null -w '%{time_total}' --unix-socket "$run/read.sock" http://localhost/metrics |
-        awk '{ print $1 * 1000 }')")
+# measure N SECONDS: with so many guests, which are there
+measure() {
+    local i before after called=$1 cpu=() bytes=() pass=() scrape=()
+    [ "$1" != 20 ] || called=4000
+    sleep 3
+    for ((i = 0; i < samples; i++)); do
+        before=$(ticks)
+        sleep "$2"
+        after=$(ticks)
+        cpu+=("$(awk "BEGIN { print ($after - $before) * 100 / $(getconf CLK_TCK) / $2 }")")
+        bytes+=($((($(private_bytes) - empty) / $1)))
+        pass+=("$(metrics | awk '$1 == "hvhost_dynamic_memory_balancer_pass_seconds" { print $2 * 1000 }')")
+        scrape+=("$(curl -s -o /dev/null -w '%{time_total}' --unix-socket "$run/read.sock" http://localhost/metrics |
+            awk '{ print $1 * 1000 }')")
+    done
+    line "host_${called}_guests_cpu_percent" % "${cpu[@]}"
+    line "host_${called}_guests_pass_ms" ms "${pass[@]}"
+    line "host_${called}_guests_scrape_ms" ms "${scrape[@]}"
+    [ "$1" != "$most" ] || line host_bytes_per_guest B "${bytes[@]}"
+}
+
+there=0
+for count in "${counts[@]}"; do
+    [ "$count" != "$most" ] || seconds=$last_seconds
+    "$build/tests/system/fleet" "$run/lab.sock" $((count - there)) 600 "$count" "$there" >"$run/fleet-$count" 2>&1 &
+    pids+=("$!")
+    until_true grep -q '^ready' "$run/fleet-$count" ||
+        skip "the guests do not connect: $(tail -n 1 "$run/fleet-$count")"
+    measure "$count" "$seconds"
+    there=$count
 done
-line host_4000_guests_cpu_percent % "${cpu[@]}"
-line host_bytes_per_guest B "${bytes[@]}"
-line host_4000_guests_pass_ms ms "${pass[@]}"
-line host_4000_guests_scrape_ms ms "${scrape[@]}"

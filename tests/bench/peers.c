@@ -24,7 +24,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -35,7 +34,6 @@
 enum {
 	PATIENCE_S = 60,
 	NOTHING_US = 20000,
-	HV_VSS_FD = 9,
 	VSS_REGISTER1 = 129, /* Linux include/uapi/linux/hyperv.h */
 };
 
@@ -44,41 +42,16 @@ bool peer_exists(const struct peer_ops *peer)
 	return access(peer->program, X_OK) == 0;
 }
 
-/*
- * Runs a program with everything it says going to a file of its own; @fd becomes HV_VSS_FD. It ends
- * with this process. There are threads: nothing between fork() and execv() may take a lock.
- */
+/* They end with this process: what is frozen then, its watchdog thaws. */
 static pid_t spawn(const char *const *argv, const char *log, int fd)
 {
-	union {
-		const char *const *in;
-		char *const *out;
-	} arguments = {.in = argv};
-	pid_t pid = fork();
-	int out;
-
-	if (pid < 0)
-		bench_die("fork", errno);
-	if (pid > 0)
-		return pid;
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	(void)dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
-	(void)dup2(out, STDOUT_FILENO);
-	(void)dup2(out, STDERR_FILENO);
-	if (fd >= 0)
-		(void)dup2(fd, HV_VSS_FD);
-	execv(argv[0], arguments.out);
-	_exit(127);
+	return bench_spawn(argv, log, fd, SIGKILL);
 }
 
 static void end_process(pid_t *pid)
 {
-	if (*pid > 0) {
-		(void)kill(*pid, SIGTERM);
-		(void)waitpid(*pid, NULL, 0);
-	}
+	if (*pid > 0)
+		bench_end(*pid);
 	*pid = 0;
 }
 
@@ -329,7 +302,7 @@ static void start_hv_vss(void)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		bench_die("socketpair", errno);
 	vss.fd = pair[0];
-	snprintf(fd, sizeof(fd), "%d", HV_VSS_FD);
+	snprintf(fd, sizeof(fd), "%d", BENCH_DEVICE_FD);
 	(void)setenv("HV_VSS_FD", fd, 1);
 	(void)setenv("LD_PRELOAD", "/bin/hv_vss_device.so", 1);
 	vss.pid = spawn(argv, "/run/hv_vss_daemon.log", pair[1]);

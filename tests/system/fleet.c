@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * fleet SOCKET N SECONDS [SEED]: N guests in one process, for a lab host to have many.
+ * fleet SOCKET N SECONDS [SEED [FIRST]]: N guests in one process, for a lab host to have many, numbered
+ * from FIRST on, 0 unless given.
  *
  * Each is a connection of its own, with the real guest's core of dynamic memory on real rings; only
  * the memory that it gives is made up, and what it reports: a demand that wanders around a mean of
@@ -279,12 +280,13 @@ int main(int argc, char **argv)
 {
 	const struct timeval limit = {.tv_sec = argc > 3 ? atoi(argv[3]) : 0};
 	unsigned int seed = argc > 4 ? (unsigned int)strtoul(argv[4], NULL, 10) : 1;
+	unsigned int first = argc > 5 ? (unsigned int)strtoul(argv[5], NULL, 10) : 0;
 	struct fleet fleet = {.memory_pages = 4 * GIB_PAGES};
 	struct event *term;
 	struct rlimit files;
 
 	if (argc < 4 || limit.tv_sec <= 0) {
-		fputs("usage: fleet SOCKET N SECONDS [SEED]\n", stderr);
+		fputs("usage: fleet SOCKET N SECONDS [SEED [FIRST]]\n", stderr);
 		return 2;
 	}
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -298,7 +300,7 @@ int main(int argc, char **argv)
 		die("start", -ENOMEM);
 	for (unsigned int i = 0; i < fleet.n; i++) {
 		fleet.members[i].fleet = &fleet;
-		fleet.members[i].number = i;
+		fleet.members[i].number = first + i;
 		start(&fleet.members[i], argv[1], &seed);
 		/* The host's queue of connections is short. */
 		(void)event_base_loop(fleet.base, EVLOOP_NONBLOCK);
