@@ -87,10 +87,36 @@ static void reply_done(struct asked *a)
 		api_reply(a->request, 200, json_pack("{s:s}", "state", "done"));
 }
 
+/* What is said only of addresses that were to be set; false: nothing is. */
+static bool reply_addresses_refused(struct asked *a)
+{
+	if (a->wish.job.request.operation != KVP_SET_IP)
+		return false;
+	switch (a->wish.job.status) {
+	case IC_E_NOT_SUPPORTED:
+		httpd_reply_error(a->request, 409, "the guest's addresses cannot be set",
+				  "ip_injection = yes in section [kvp] of hvguestd allows it, for an "
+				  "adapter that a network manager has");
+		return true;
+	case IC_E_INVALID_ARGUMENT:
+		httpd_reply_error(a->request, 409, "no machine can have such addresses",
+				  "hvguestd's log says what is wrong with them");
+		return true;
+	case IC_E_FAIL:
+		httpd_reply_error(a->request, 409,
+				  "the guest does not get these addresses, and keeps those it had",
+				  "hvguestd's log says why");
+		return true;
+	}
+	return false;
+}
+
 static void reply_refused(struct asked *a)
 {
 	char message[160];
 
+	if (reply_addresses_refused(a))
+		return;
 	switch (a->wish.job.status) {
 	case KVP_E_LOCKED:
 		httpd_reply_error(a->request, 409, "the guest is frozen for a backup",

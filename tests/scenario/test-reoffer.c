@@ -39,7 +39,7 @@ enum {
 	STEPS_MAX = 5000, /* more means that it does not end */
 	BEATS = 4,
 	SAMPLES = 3,
-	JOBS = 5,
+	JOBS = 7,
 	FILE_SIZE = 2 * FCOPY_FRAGMENT_MAX + 100,
 };
 
@@ -524,7 +524,7 @@ Test(reoffer, the_guest_is_told_the_time_anew_wherever_the_channel_went)
 	take_away_at_each_step(&talk);
 }
 
-/* --- keys: five jobs, each of which the administrator repeats until it is done */
+/* --- keys and addresses: seven jobs, each of which the administrator repeats until it is done */
 
 static struct {
 	struct kvp guest;
@@ -533,6 +533,10 @@ static struct {
 	bool busy;          /* something is written, whatever becomes of the channel: */
 	struct kvp_request writing;
 	uint64_t serial;
+	bool setting_ip;    /* likewise */
+	struct kvp_ip_info new_ip, ip; /* of the adapter */
+	struct kvp_ip_info seen_ip;    /* as the host was told */
+	uint64_t ip_serial;
 	struct kvp_host_job job;
 	bool has_job;
 	int job_no;         /* of the present one; JOBS: all are done */
@@ -564,6 +568,18 @@ static enum kvp_result read_key(const struct kvp_request *q, struct kvp_request 
 	return KVP_DONE;
 }
 
+/* One change of addresses at a time, as daemon/ip_injection.c. */
+static void set_ip(uint64_t serial)
+{
+	if (keys.setting_ip) {
+		kvp_complete(&keys.guest, serial, KVP_FAILED, NULL);
+		return;
+	}
+	keys.setting_ip = true;
+	keys.new_ip = keys.guest.request.ip;
+	keys.ip_serial = serial;
+}
+
 static void keys_perform(struct world *w)
 {
 	struct kvp_request found;
@@ -589,7 +605,13 @@ static void keys_perform(struct world *w)
 			answer(w, action.status);
 			break;
 		case KVP_ACTION_GET_IP:
+			memset(&found, 0, sizeof(found));
+			found.ip = keys.ip;
+			kvp_complete(&keys.guest, action.serial, KVP_DONE, &found);
+			break;
 		case KVP_ACTION_SET_IP:
+			set_ip(action.serial);
+			break;
 		case KVP_ACTION_WITHDRAW:
 		case KVP_ACTION_NOTE:
 			cr_assert(false, "nothing of that was asked for");
@@ -600,6 +622,13 @@ static void keys_perform(struct world *w)
 /* The store takes as long as it likes, but changes are made in order. */
 static bool keys_guest_works(struct world *w)
 {
+	if (keys.setting_ip) {
+		keys.setting_ip = false;
+		keys.ip = keys.new_ip;
+		kvp_complete(&keys.guest, keys.ip_serial, KVP_DONE, NULL);
+		keys_perform(w);
+		return true;
+	}
 	if (!keys.busy)
 		return false;
 	keys.busy = false;
@@ -643,12 +672,16 @@ static bool keys_host_perform(struct world *w)
 			cr_assert(false, "a guest that answers is not asked to negotiate");
 			break;
 		case KVP_HOST_ACTION_ENTRY:
-			keys.entries++;
+			if (action.job->request.operation == KVP_GET_IP)
+				keys.seen_ip = action.job->answer.ip;
+			else
+				keys.entries++;
 			break;
 		case KVP_HOST_ACTION_FINISHED:
 			keys.has_job = false;
 			cr_expect(action.job->outcome == KVP_HOST_DONE ||
-				  action.job->outcome == KVP_HOST_LOST,
+				  action.job->outcome == KVP_HOST_LOST ||
+				  action.job->request.operation == KVP_SET_IP,
 				  "%s", kvp_host_outcome_name(action.job->outcome));
 			keys.job_no += action.job->outcome == KVP_HOST_DONE;
 			break;
@@ -676,6 +709,15 @@ static void keys_host_lost(struct world *w)
 	kvp_host_negotiating(&keys.host);
 }
 
+static void give_address(struct kvp_ip_info *ip)
+{
+	ip->family = KVP_FAMILY_IPV4;
+	ip->n_addresses = 1;
+	ip->addresses[0].address.family = KVP_FAMILY_IPV4;
+	memcpy(ip->addresses[0].address.bytes, (const uint8_t[]){192, 0, 2, 7}, 4);
+	ip->addresses[0].prefix = 24;
+}
+
 static bool keys_works(struct world *w)
 {
 	static const struct {
@@ -683,7 +725,7 @@ static bool keys_works(struct world *w)
 		const char *key, *value;
 	} jobs[JOBS] = {
 		{KVP_SET, "a", "1"},   {KVP_SET, "b", "2"}, {KVP_ENUMERATE, "", ""},
-		{KVP_DELETE, "b", ""}, {KVP_GET, "a", ""},
+		{KVP_DELETE, "b", ""}, {KVP_GET, "a", ""}, {KVP_SET_IP, "", ""}, {KVP_GET_IP, "", ""},
 	};
 
 	if (keys.has_job || keys.job_no == JOBS || !w->host.negotiated)
@@ -695,6 +737,9 @@ static bool keys_works(struct world *w)
 	};
 	strcpy(keys.job.request.key, jobs[keys.job_no].key);
 	strcpy(keys.job.request.value, jobs[keys.job_no].value);
+	strcpy(keys.job.request.ip.adapter, "00:15:5D:01:02:0A");
+	if (jobs[keys.job_no].operation == KVP_SET_IP)
+		give_address(&keys.job.request.ip);
 	keys.entries = keys.job.list ? 0 : keys.entries;
 	keys.has_job = true;
 	cr_assert(eq(int, kvp_host_add(&keys.host, &keys.job), 0));
@@ -705,7 +750,7 @@ static void keys_alone(const struct world *w)
 {
 	(void)w;
 	cr_expect(eq(int, keys.guest.state, KVP_IDLE));
-	cr_expect(not(keys.busy), "what was begun is done");
+	cr_expect(not(keys.busy || keys.setting_ip), "what was begun is done");
 }
 
 static bool keys_done(const struct world *w)
@@ -720,6 +765,10 @@ static void keys_check(const struct world *w)
 	cr_expect(eq(str, keys.a, "1"));
 	cr_expect(eq(str, keys.b, ""));
 	cr_expect(ge(u32, keys.entries, 2));
+	cr_expect(eq(sz, keys.seen_ip.n_addresses, 1));
+	cr_expect(eq(int, memcmp(&keys.seen_ip.addresses[0].address, &keys.ip.addresses[0].address,
+				 sizeof(keys.ip.addresses[0].address)), 0));
+	cr_expect(eq(int, keys.seen_ip.addresses[0].prefix, 24));
 	cr_expect(eq(u64, keys.host.stray_answers, 0));
 	cr_expect(eq(u64, keys.host.renegotiations, 0));
 }

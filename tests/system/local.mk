@@ -40,6 +40,13 @@ KVP_STORE_LIBS = services/libservices_sys.a services/libservices.a base/libbase_
 	base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)
 %C%_vss_device_SOURCES = %D%/vss-device.c %D%/fuse-device.c %D%/fuse-device.h
 
+# Preloaded: plain, whatever the rest is built with.
+%D%/clock-stand-in.so: %D%/clock-stand-in.c
+	@$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) -std=gnu17 $(WARN_CFLAGS) -O2 -D_GNU_SOURCE -fPIC -shared -o $@ $(srcdir)/%D%/clock-stand-in.c
+check_DATA += %D%/clock-stand-in.so
+CLEANFILES += %D%/clock-stand-in.so
+
 if HAVE_SYSTEMD
 check_PROGRAMS += %D%/login1
 %C%_login1_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
@@ -110,4 +117,4 @@ TESTS += $(RUN_SYSTEM_TESTS)
 PACKAGE_TESTS = %D%/test-packages.sh
 
 dist_check_SCRIPTS += $(SYSTEM_TESTS) $(PACKAGE_TESTS)
-EXTRA_DIST += tests/data/ip %D%/browser.sh %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
+EXTRA_DIST += tests/data/ip %D%/browser.sh %D%/clock-stand-in.c %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh

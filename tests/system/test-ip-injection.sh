@@ -93,6 +93,7 @@ refuse "an adapter that is not there is not told of" 1 host kvp get-ip one 00:15
 # --- not unless it is allowed
 
 refuse "by default the host may not set an address" 1 set_ip --address 10.0.0.9/24
+check "... and is told how it could" eval "set_ip --address 10.0.0.9/24 2>&1 | grep -q 'ip_injection = yes'"
 check "... and nothing has changed" has_only 10.0.0.5/24
 check "... but a line in the log says how it could" grep -q "ip_injection = yes" "$run/one.log"
 ends "the guest ends" "$one_pid"
@@ -113,7 +114,8 @@ check "no record of a change is left" test ! -e "$run/one/state/network-change.j
 check "the automatic keys follow" eval "soon eval 'host kvp get one NetworkAddressIPv4 --pool auto | grep -qx 192.0.2.7'"
 check "the host sets others" set_ip --address 198.51.100.7/24
 check "... and they take the place of the first" soon has_only 198.51.100.7/24
-refuse "an address that no machine can have is refused" 1 set_ip --address 224.0.0.1/24
+check "an address that no machine can have is refused" \
+    eval "set_ip --address 224.0.0.1/24 2>&1 | grep -q 'no machine can have such addresses'"
 refuse "... and an adapter that is not there" 1 host kvp set-ip one 00:15:5d:99:99:99 --address 192.0.2.7/24
 check "... and nothing has changed" has_only 198.51.100.7/24
 
@@ -122,8 +124,8 @@ check "... and nothing has changed" has_only 198.51.100.7/24
 before=$(cat "$file")
 check "the other end has an address that the host gives to this machine, too" \
     ip addr add 2001:db8::99/64 dev other nodad
-refuse "an address that does not come to be is a failure" 1 set_ip --address 192.0.2.99/24 \
-    --address 2001:db8::99/64
+check "an address that does not come to be is a failure" eval \
+    "set_ip --address 192.0.2.99/24 --address 2001:db8::99/64 2>&1 | grep -q 'keeps those it had'"
 check "... and what was there before is there again" soon has_only 198.51.100.7/24
 is "... the file, too" "$(cat "$file")" "$before"
 check "... and no record is left" test ! -e "$run/one/state/network-change.json"
@@ -144,6 +146,24 @@ check "... which is said, and why" grep -q "$file: Read-only file system: ip_inj
 check "... and nothing has changed" has_only 198.51.100.7/24
 check "... and no record is left" test ! -e "$run/one/state/network-change.json"
 mount -o remount,rw /etc/systemd/network
+
+# --- the channel is taken away in the middle
+
+set_ip --address 192.0.2.31/24 >/dev/null 2>&1 &
+setting_pid=$!
+kill -STOP "$networkd_pid"
+check "networkd stands still, and the new file is there" soon grep -q 192.0.2.31 "$file"
+check "the guest is saved" host save one
+wait "$setting_pid"
+is "... so the host is not told what became of it" "$?" 1
+check "... and its channel is gone" soon eval '[ "$(guest_value one .kvp.channel)" = none ]'
+kill -CONT "$networkd_pid"
+check "what was begun is done all the same" soon has_only 192.0.2.31/24
+check "... to its end" soon eval '[ "$(guest_value one .kvp.ip_injection.running)" = false ]'
+check "the guest is restored" host restore one
+check "... and its keys are there" soon guest_has_kvp
+check "the host sets others" set_ip --address 198.51.100.7/24
+check "... and they take the place of those" soon has_only 198.51.100.7/24
 
 # --- ended in the middle
 

@@ -28,9 +28,31 @@ vault=$run/vault
 for dir in "$data" "$vault"; do
     image_make ext4 "$dir.img" && image_mount "$dir.img" "$dir" || skip_all "cannot mount an ext4 image"
 done
+# The guest may set its clock, which is one of its own, in a file.
+cat >"$run/hvguestd" <<END
+#!/bin/sh
+LD_PRELOAD=$build/tests/system/clock-stand-in.so CLOCK_STAND_IN=$run/clock \\
+    ASAN_OPTIONS=\${ASAN_OPTIONS:+\$ASAN_OPTIONS:}verify_asan_link_order=0 exec $hvguestd "\$@"
+END
+chmod +x "$run/hvguestd"
+head -c 8 /dev/zero >"$run/clock"
+hvguestd=$run/hvguestd
+
+# set_clock SECONDS: so much ahead of this machine's; clock_is SECONDS: give or take half a second
+set_clock() {
+    local ns=$(($1 * 1000000000)) i
+    for i in 0 8 16 24 32 40 48 56; do printf "\\x$(printf %x $((ns >> i & 255)))"; done |
+        dd of="$run/clock" conv=notrunc status=none
+}
+
+clock_is() {
+    local off=$(($(od -An -td8 "$run/clock") - $1 * 1000000000))
+    [ "$off" -gt -500000000 ] && [ "$off" -lt 500000000 ]
+}
+
 start_host --startup 1G --minimum 256M --first-action 0 --spacing 0 --buffer 2000
 mkdir "$run/files"
-start_guest one --huge-pages no --freeze-roots "$data" --freeze-timeout 60 --fcopy-roots "$run/files:$vault"
+start_guest one --time-sync step --huge-pages no --freeze-roots "$data" --freeze-timeout 60 --fcopy-roots "$run/files:$vault"
 check "every service is ready" soon ready one
 fds=$(ls "/proc/$one_pid/fd" | wc -l)
 
@@ -423,19 +445,43 @@ refuse "keys, held: what was void is not written" 1 grep -q held "$run/one/kvp/.
 
 # --- time
 
-# told: the host tells the time, and asks first for the clock to be set
+# told ANSWERED SYNCS: the host has told the time since, and asked for the clock to be set
 told() {
     [ "$(host_value one '.time | .answered > '"$1"' and .syncs > '"$2")" = true ]
 }
-answered=$(host_value one .time.answered)
-syncs=$(host_value one .time.syncs)
+
+# has_slept NAME SECONDS: the channel is taken, the guest's clock has stood still for so long, and the host
+# offers the channel again
+has_slept() {
+    local answered syncs
+    answered=$(host_value one .time.answered)
+    syncs=$(host_value one .time.syncs)
+    check "$1: the guest sees the end of the channel" soon guest_is .time.channel none
+    set_clock "-$2"
+    ready_again "$1" timesync
+    check "$1: the guest is told anew, and to set its clock" soon told "$answered" "$syncs"
+    check "$1: the clock is right" soon clock_is 0
+}
+
+steps=$(guest_value one .time.steps)
+check "time: nothing has changed the clock until now" clock_is 0
 kill -STOP "$one_pid"
 host time one --sample >/dev/null
 take_away timesync
 wakes
-check "time: the guest sees the end of the channel" soon guest_is .time.channel none
+has_slept "time, before a message is read" 7200
+take_away timesync
+has_slept "time, at rest" 86400
+is "time: the clock was set once for each" "$(guest_value one .time.steps)" $((steps + 2))
+set_clock 600
+answered=$(host_value one .time.answered)
+check "time: somebody sets the clock wrong, and samples follow" \
+    eval 'host time one --sample && soon told "$answered" -1'
+check "time: which leave it to him" clock_is 600
+take_away timesync
+check "time: the channel is gone" soon guest_is .time.channel none
 ready_again time timesync
-check "time: the guest is told anew" soon told "$answered" "$syncs"
+check "time: the clock is set back, for the host asks for it" soon clock_is 0
 
 # --- everything at once, in the middle of everything
 
