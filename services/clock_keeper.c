@@ -41,7 +41,7 @@ static void read_line(const char *root, const char *path, char *line, int size)
 /* Whether the file at @path has the id of a process called @name. */
 static bool has_process(const char *root, const char *path, const char *name)
 {
-	char line[64], comm[64];
+	char line[64], comm[sizeof(line) + 16];
 
 	read_line(root, path, line, sizeof(line));
 	if (line[0] == '\0' || line[strspn(line, "0123456789")] != '\0' || strlen(line) > 10)

@@ -236,6 +236,7 @@ has_schema() {
     is "$1 --json" "$("${@:2}" --json | jq -s 'length * 100 + .[0].schema')" 101
 }
 
+soon guest one status # exit code 0: all of its services are back, of which the host shows only some
 helps "hvguestctl status, for people" guest one status
 helps "hvguestctl receipt, for people" guest one receipt
 helps "hvhost status, for people" host status
