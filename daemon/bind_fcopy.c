@@ -344,6 +344,8 @@ static void receive(struct bind_fcopy *b, const void *message, size_t size)
 	look_at_hold(b, now);
 	fcopy_receive(&b->core, message, size, now);
 	perform(b);
+	ic_channel_flush(&b->channel);
+	fcopy_file_sum(b->file);
 }
 
 static void on_request(void *self, uint8_t *message, size_t size)

@@ -219,6 +219,12 @@ void ic_channel_answer(struct ic_channel *c, uint32_t status)
 	send_buffer(c);
 }
 
+void ic_channel_flush(struct ic_channel *c)
+{
+	if (c->link)
+		link_flush(c->link);
+}
+
 const char *ic_channel_version(const struct ic_channel *c, char buf[16])
 {
 	if (!c->ic.negotiated)

@@ -58,5 +58,8 @@ uint8_t *ic_channel_request(struct ic_channel *c, size_t *ret_size);
 /* Answers the open request with @status. Nothing happens if it is void or the channel closed. */
 void ic_channel_answer(struct ic_channel *c, uint32_t status);
 
+/* Lets the host see an answer at once, if on_request() has more to do behind it. */
+void ic_channel_flush(struct ic_channel *c);
+
 /* "5.0", or NULL before the versions are agreed on. Writes into @buf, of 16 bytes. */
 const char *ic_channel_version(const struct ic_channel *c, char buf[16]);

@@ -3,11 +3,12 @@
 /*
  * A file that arrives in small fragments.
  *
- *     event loop:  fragments -> the piece that is being filled
- *     thread:      full pieces -> SHA-256 -> stream to the disk
+ *     event loop:  fragments -> the piece that is being filled -> SHA-256
+ *     thread:      full pieces -> stream to the disk
  *
  * A host waits for the answer to each fragment, so a fragment costs one copy in memory and nothing
- * else before it is answered. All that may block (a folder on a slow disk, a frozen file system) is
+ * else before it is answered. It is summed up behind the answer, while the host makes the next one:
+ * that time is there anyway, and the fragment is still in the cache. All that may block (a folder on a slow disk, a frozen file system) is
  * done by the thread, one job after the other: open, pieces, finish or discard. So an end that is
  * asked for at any moment comes after all that was asked for before it.
  *
@@ -51,6 +52,7 @@ struct fcopy_file {
 	struct jobs *jobs;
 	struct piece *filling; /* NULL: a free one is needed first */
 	size_t filled;
+	size_t summed;     /* of that, in `sha` */
 	uint64_t position; /* in the file, of the first byte of `filling` */
 	const uint8_t *rest; /* of a fragment that waits for room */
 	size_t n_rest;
@@ -58,11 +60,11 @@ struct fcopy_file {
 	enum fcopy_result outcome; /* of the open or finish job */
 	struct fcopy_start start;
 	struct piece pieces[N_PIECES];
+	struct sha256 *sha; /* made and ended by the thread, when nothing is being filled */
 
 	struct job open_job, finish_job, discard_job, sweep_job;
 	struct fcopy_place place;
 	struct stream *stream;
-	struct sha256 *sha;
 	uint8_t *buffers;
 	atomic_bool stop; /* nothing more is to be written */
 	bool swept;
@@ -136,7 +138,6 @@ static void run_piece(struct worker_job *work)
 		atomic_store(&p->stream.done, true);
 		return;
 	}
-	sha256_add(f->sha, p->stream.buf, p->stream.len);
 	r = stream_put(f->stream, &p->stream);
 	if (r) {
 		p->result = fcopy_place_fail(&f->place, "data cannot be written", r);
@@ -271,6 +272,14 @@ static bool fill(struct fcopy_file *f)
 	return true;
 }
 
+void fcopy_file_sum(struct fcopy_file *f)
+{
+	if (f->failed || !f->filling || f->summed == f->filled)
+		return;
+	sha256_add(f->sha, f->filling->stream.buf + f->summed, f->filled - f->summed);
+	f->summed = f->filled;
+}
+
 static void on_piece(struct job *job);
 
 static int send_piece(struct fcopy_file *f)
@@ -278,12 +287,13 @@ static int send_piece(struct fcopy_file *f)
 	struct piece *p = f->filling;
 	int r;
 
+	fcopy_file_sum(f);
 	p->stream.len = f->filled;
 	p->stream.offset = f->position;
 	atomic_store(&p->stream.done, false);
 	p->queued = true;
 	f->position += f->filled;
-	f->filled = 0;
+	f->filled = f->summed = 0;
 	f->filling = NULL;
 	r = submit(f, &p->job, run_piece, on_piece);
 	if (r) {
@@ -329,7 +339,7 @@ int fcopy_file_open(struct fcopy_file *f, const struct fcopy_start *start)
 {
 	f->start = *start;
 	f->filling = NULL;
-	f->filled = f->n_rest = 0;
+	f->filled = f->summed = f->n_rest = 0;
 	f->position = 0;
 	f->failed = false;
 	atomic_store(&f->stop, false);

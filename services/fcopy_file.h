@@ -8,8 +8,8 @@
 #include <event2/event.h>
 
 /*
- * The file that is being copied, seen from an event loop: data is taken into memory at once, a
- * thread sums it up and writes it. One file at a time.
+ * The file that is being copied, seen from an event loop: data is taken into memory at once, and a
+ * thread writes it. One file at a time.
  */
 
 struct fcopy_file;
@@ -57,6 +57,12 @@ _must_check_ int fcopy_file_open(struct fcopy_file *file, const struct fcopy_sta
  * must stay as it is until then; negative errno.
  */
 _must_check_ int fcopy_file_write(struct fcopy_file *file, const void *data, size_t size);
+
+/*
+ * Sums up what was written, which is done later otherwise: to be called when a fragment is answered.
+ * Takes some microseconds.
+ */
+void fcopy_file_sum(struct fcopy_file *file);
 
 /* All was written: on_finished() follows when the file is in its place and on disk. Negative errno. */
 _must_check_ int fcopy_file_finish(struct fcopy_file *file);

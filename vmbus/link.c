@@ -260,6 +260,11 @@ int link_send(struct link *link, uint64_t trans_id, const void *message, size_t 
 	return 0;
 }
 
+void link_flush(struct link *link)
+{
+	vmbus_port_flush(&link->port);
+}
+
 bool link_is_busy(const struct link *link)
 {
 	return link->kept_size > 0;

@@ -49,6 +49,12 @@ DEFINE_CLEANUP(link)
 /* Sends or keeps a message of up to LINK_MESSAGE_MAX bytes. LINK_BUSY, LINK_DEAD. */
 _must_check_ int link_send(struct link *link, uint64_t trans_id, const void *message, size_t size);
 
+/*
+ * Lets the other side see at once what was sent from inside on_message(); else it does at the end of
+ * the round.
+ */
+void link_flush(struct link *link);
+
 /* True while a message waits for room. */
 bool link_is_busy(const struct link *link);
 
