@@ -24,6 +24,7 @@
  * With base/stream.c this is all that knows libaio.
  */
 
+#include "base/amount.h"
 #include "base/copy.h"
 #include "base/cleanup.h"
 
@@ -89,11 +90,6 @@ static uint64_t align_down(uint64_t n)
 static uint64_t align_up(uint64_t n)
 {
 	return align_down(n + ALIGN - 1);
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* Also waits for what is still on its way, as io_destroy() does: the memory must outlive it. */

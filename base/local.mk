@@ -2,6 +2,7 @@ noinst_LIBRARIES += %D%/libbase.a %D%/libbase_sys.a
 PURE_ARCHIVES += %D%/libbase.a
 
 %C%_libbase_a_SOURCES = \
+	%D%/amount.h \
 	%D%/bytes.c %D%/bytes.h \
 	%D%/cleanup.h \
 	%D%/container.h \

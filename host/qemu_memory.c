@@ -25,6 +25,7 @@
 
 #include "host/qemu_memory.h"
 
+#include "base/amount.h"
 #include "base/log.h"
 #include "base/size.h"
 
@@ -62,16 +63,6 @@ static struct balancer *core(const struct qemu_memory *m)
 	return balance_core(m->config.balance);
 }
 
-static uint64_t min(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t subtract(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 /* The balancer has an order. */
 static void on_order(void *self, const struct balancer_order *order)
 {
@@ -80,7 +71,7 @@ static void on_order(void *self, const struct balancer_order *order)
 	m->moving = order->kind;
 	m->target_pages = order->kind == BALANCER_GROW
 				  ? m->actual_pages + order->pages
-				  : subtract(m->actual_pages, order->pages);
+				  : sub_u64(m->actual_pages, order->pages);
 	m->told_pages = 0;
 	m->tell = false;
 	m->progress_ns = balancer_get(core(m), m->id)->started_ns;
@@ -165,7 +156,7 @@ void qemu_memory_has(struct qemu_memory *m, uint64_t pages, uint64_t now_ns)
 
 static uint64_t ballooned_pages(const struct qemu_memory *m)
 {
-	return subtract(m->config.boot_pages, m->actual_pages);
+	return sub_u64(m->config.boot_pages, m->actual_pages);
 }
 
 void qemu_memory_report(struct qemu_memory *m, const struct qemu_report *report, uint64_t now_ns)
@@ -174,14 +165,14 @@ void qemu_memory_report(struct qemu_memory *m, const struct qemu_report *report,
 		.committed_pages = report->committed_pages,
 		.available_pages = report->available_pages,
 		.ballooned_pages = ballooned_pages(m),
-		.growable_pages = subtract(m->config.boot_pages + m->config.growable_pages,
+		.growable_pages = sub_u64(m->config.boot_pages + m->config.growable_pages,
 					   m->actual_pages),
 	};
 
 	if (m->has_report && report->updated > 0 && report->updated == m->report.updated)
 		return;
 	if (m->has_report)
-		told.swapped_pages = subtract(report->swapped_out_pages, m->report.swapped_out_pages);
+		told.swapped_pages = sub_u64(report->swapped_out_pages, m->report.swapped_out_pages);
 	m->has_report = true;
 	m->report = *report;
 	m->report_ns = now_ns;
@@ -209,8 +200,8 @@ static bool may_take(const struct qemu_memory *m, uint64_t *ret_pages)
 
 	if (!m->has_report || m->report_ns <= m->step_ended_ns)
 		return false;
-	above = subtract(m->report.available_pages, m->report.floor_pages) / 2;
-	*ret_pages = above < STEP_MIN_PAGES ? 0 : min(above, m->actual_pages - m->target_pages);
+	above = sub_u64(m->report.available_pages, m->report.floor_pages) / 2;
+	*ret_pages = above < STEP_MIN_PAGES ? 0 : min_u64(above, m->actual_pages - m->target_pages);
 	return true;
 }
 
@@ -252,7 +243,7 @@ static void see_progress(struct qemu_memory *m, uint64_t now_ns)
 {
 	bool was_told = m->told_pages > 0 && !m->tell;
 
-	if (subtract(now_ns, m->progress_ns) < patience_ns(m))
+	if (sub_u64(now_ns, m->progress_ns) < patience_ns(m))
 		return;
 	log_info("%s: no progress from %s on", m->config.name,
 		 size_format(m->actual_pages * PAGE_BYTES).text);

@@ -16,16 +16,13 @@
 
 #include "memhotplug/hotadd.h"
 
+#include "base/amount.h"
+
 #include <assert.h>
 #include <string.h>
 
 /* A range on the wire has 40 bits of page number. Source: Linux drivers/hv/hv_balloon.c. */
 #define PAGES_MAX (UINT64_C(1) << 40)
-
-static uint64_t min(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
 
 static bool is_beyond(struct page_range range)
 {
@@ -86,7 +83,7 @@ static uint64_t run_blocks(const struct rangeset *set, struct page_range range,
 		return (part.first - range.first) / block_pages;
 	if (part.first != range.first)
 		return 0;
-	return (min(part.first + part.count, end) - range.first) / block_pages;
+	return (min_u64(part.first + part.count, end) - range.first) / block_pages;
 }
 
 void hotadd_make_plan(const struct hotadd_request *request, uint64_t block_pages,
@@ -101,7 +98,7 @@ void hotadd_make_plan(const struct hotadd_request *request, uint64_t block_pages
 		plan.first_block = request->range.first / block_pages;
 		plan.n_blocks = run_blocks(present, request->range, block_pages, false);
 		if (windows)
-			plan.n_blocks = min(plan.n_blocks, run_blocks(windows, request->range,
+			plan.n_blocks = min_u64(plan.n_blocks, run_blocks(windows, request->range,
 								      block_pages, true));
 		plan.pages = plan.n_blocks * block_pages;
 	}

@@ -5,17 +5,15 @@
  *
  *   1. look     at each guest: its demand, wanted = demand + buffer within its bounds, and the
  *               least (floor) and most (ceiling) that it could have after this pass.
- *   2. share    what there is. If all can have what they want, they do, and most of what is left is
- *               theirs as spare; the host keeps a quarter of it. Otherwise demands come
- *               before buffers: guests get their demand, and the buffers are filled by weight; and
- *               if there is not enough for the demands either, those are filled by weight, max-min
- *               fair (policy/waterfill). While memory is short, falling demand is believed sooner.
+ *   2. share    what there is among all of them: its goal (balancer_share.c). While memory is short,
+ *               falling demand is believed sooner.
  *   3. judge    each guest by its goal: who grows, who gives without hurry. For spare memory nobody
  *               is asked, and an eighth of what a guest has is not worth a move.
  *   4. grant    from what is free in this moment: reservations first, in their order, then guests,
  *               those with the highest pressure first.
  *   5. demand   what is missing from those who have more than they want, or than their share if
- *               memory is short, those with the lowest pressure first, and no more than is missing. What is on its way counts already.
+ *               memory is short, those with the lowest pressure first, and no more than is
+ *               missing. What is on its way counts already.
  *
  * So memory is taken first and given when it is there. Step 4 uses the charges only, so that a goal,
  * however wrong, cannot exceed the budget.
@@ -44,6 +42,8 @@
 
 #include "policy/balancer_state.h"
 
+#include "base/amount.h"
+
 #include <assert.h>
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -57,7 +57,6 @@ enum {
 	SLEW_UNKNOWN_PAGES = 131072, /* 512 MiB, of a guest whose speed was not measured yet */
 	REFUSED_MORE_PAGES = 8192, /* 32 MiB more available: it can be asked again */
 	PRESSURE_MAX = 9999,     /* percent that is shown */
-	SPARE_KEPT = 4,          /* of what nobody wants the host keeps one part in so many */
 	SPARE_BAND = 8,          /* spare memory is moved for no less than that part of assigned */
 	KEY_BITS = 20,           /* of a pressure in a sort key, in hundredths of a percent */
 };
@@ -66,31 +65,13 @@ enum {
 struct pass {
 	bool is_limited;
 	uint64_t shared_pages;  /* what all guests can have together */
-	uint64_t need_pages;    /* sums over all guests */
-	uint64_t floor_pages;
-	uint64_t wanted_pages;
-	uint64_t slowly_pages;  /* wanted by demand that falls with smoothing_ns */
+	uint64_t wanted_pages;  /* by all of them, by demand that falls with smoothing_ns */
 	uint64_t coming_pages;  /* that guests are giving up already */
 	uint64_t missing_pages; /* for growing guests, reservations, and what is over the budget */
 	bool is_hard;           /* somebody starves, waits to start, or has too much */
 	size_t n_growers;
 	size_t n_givers;
 };
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
-static uint64_t clamp(uint64_t pages, uint64_t low, uint64_t high)
-{
-	return min_u64(max_u64(pages, low), high);
-}
 
 /* In hundredths of a percent. */
 static uint64_t pressure(uint64_t demand_pages, uint64_t assigned_pages)
@@ -112,11 +93,6 @@ static uint64_t band_of(const struct balancer_limits *limits)
 uint32_t balancer_pressure_percent(uint64_t demand_pages, uint64_t assigned_pages)
 {
 	return (uint32_t)min_u64(pressure(demand_pages, assigned_pages) / 100, PRESSURE_MAX);
-}
-
-static uint64_t with_buffer(const struct balancer_guest *g, uint64_t demand_pages)
-{
-	return demand_pages * (100 + g->limits.buffer_percent) / 100;
 }
 
 /* Looking. */
@@ -255,131 +231,12 @@ static void look_at(struct balancer *b, uint32_t id, struct pass *pass)
 	if (g->has_report)
 		d->pressure_percent = balancer_pressure_percent(g->demand_pages, g->assigned_pages);
 	find_bounds(b, g, d);
-	d->wanted_pages = clamp(g->manual ? g->manual_pages : with_buffer(g, g->smoothed_pages),
-				d->floor_pages, d->ceiling_pages);
+	d->wanted_pages = balancer_wanted_pages(g, g->smoothed_pages);
 	d->goal_pages = d->wanted_pages;
 
-	pass->slowly_pages += d->wanted_pages;
-	pass->floor_pages += d->floor_pages;
+	pass->wanted_pages += d->wanted_pages;
 	if (g->running == BALANCER_SHRINK && g->obeying)
 		pass->coming_pages += g->assigned_pages - running_target(g);
-}
-
-/* Sharing. */
-
-/* Memory is short: what is believed of falling demand is the recent. */
-static void look_closer(struct balancer *b, uint32_t id, struct pass *pass)
-{
-	struct balancer_guest *g = &b->guests[id];
-	struct balancer_decision *d = &g->decision;
-
-	if (!g->manual)
-		d->believed_pages = g->recent_pages;
-	b->needs[id] = clamp(d->believed_pages, d->floor_pages, d->ceiling_pages);
-	d->wanted_pages = clamp(g->manual ? g->manual_pages : with_buffer(g, g->recent_pages),
-				d->floor_pages, d->ceiling_pages);
-	pass->need_pages += b->needs[id];
-	pass->wanted_pages += d->wanted_pages;
-}
-
-/* What each would have by the level of water, between its floor and its demand. */
-static void share_needs(struct balancer *b, const struct pass *pass)
-{
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < b->n_ids; i++) {
-		const struct balancer_guest *g = &b->guests[i];
-
-		if (g->name)
-			b->shares[n++] = (struct waterfill_share){
-				.low = g->decision.floor_pages,
-				.high = b->needs[i],
-				.weight = g->limits.weight,
-			};
-	}
-	waterfill(b->shares, n, pass->shared_pages);
-	n = 0;
-	for (uint32_t i = 0; i < b->n_ids; i++)
-		if (b->guests[i].name)
-			b->guests[i].decision.goal_pages = b->shares[n++].pages;
-}
-
-/* Each has its demand; what is @left fills the buffers, beginning from nothing. */
-static void share_rest(struct balancer *b, uint64_t left)
-{
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < b->n_ids; i++) {
-		const struct balancer_guest *g = &b->guests[i];
-
-		if (!g->name)
-			continue;
-		/* Wanted is never below the demand: both are clamped to the same bounds. */
-		b->shares[n++] = (struct waterfill_share){
-			.high = g->decision.wanted_pages - b->needs[i],
-			.weight = g->limits.weight,
-		};
-	}
-	waterfill(b->shares, n, left);
-	n = 0;
-	for (uint32_t i = 0; i < b->n_ids; i++)
-		if (b->guests[i].name)
-			b->guests[i].decision.goal_pages = b->needs[i] + b->shares[n++].pages;
-}
-
-/*
- * All can have what they want. Most of what is left is theirs, too, in proportion to what each could
- * use and to its weight: a demand that rises is met without waiting, and page cache is of use.
- */
-static void share_spare(struct balancer *b, uint64_t left)
-{
-	uint64_t most = 1;
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < b->n_ids; i++) {
-		const struct balancer_decision *d = &b->guests[i].decision;
-
-		if (b->guests[i].name)
-			most = max_u64(most, d->ceiling_pages - d->wanted_pages);
-	}
-	for (uint32_t i = 0; i < b->n_ids; i++) {
-		const struct balancer_guest *g = &b->guests[i];
-		uint64_t room = g->decision.ceiling_pages - g->decision.wanted_pages;
-
-		if (g->name)
-			b->shares[n++] = (struct waterfill_share){
-				.high = g->manual ? 0 : room,
-				.weight = 1 + (uint32_t)(g->limits.weight * room / most) * 9 / 10,
-			};
-	}
-	waterfill(b->shares, n, left - left / SPARE_KEPT);
-	n = 0;
-	for (uint32_t i = 0; i < b->n_ids; i++)
-		if (b->guests[i].name)
-			b->guests[i].decision.goal_pages += b->shares[n++].pages;
-}
-
-static void share(struct balancer *b, struct pass *pass)
-{
-	b->is_short = false;
-	if (!pass->is_limited)
-		return;
-	if (pass->slowly_pages <= pass->shared_pages) {
-		share_spare(b, pass->shared_pages - pass->slowly_pages);
-		return;
-	}
-	for (uint32_t i = 0; i < b->n_ids; i++)
-		if (b->guests[i].name)
-			look_closer(b, i, pass);
-	b->is_short = pass->wanted_pages > pass->shared_pages;
-	if (pass->need_pages > pass->shared_pages) {
-		share_needs(b, pass);
-	} else if (b->is_short) {
-		share_rest(b, pass->shared_pages - pass->need_pages);
-	} else {
-		for (uint32_t i = 0; i < b->n_ids; i++)
-			b->guests[i].decision.goal_pages = b->guests[i].decision.wanted_pages;
-	}
 }
 
 /* Judging. */
@@ -835,7 +692,9 @@ static void decide_all(struct balancer *b)
 	for (uint32_t i = 0; i < b->n_ids; i++)
 		if (b->guests[i].name)
 			look_at(b, i, &pass);
-	share(b, &pass);
+	b->is_short = false;
+	if (pass.is_limited)
+		balancer_share(b, pass.shared_pages, pass.wanted_pages);
 	for (uint32_t i = 0; i < b->n_ids; i++)
 		if (b->guests[i].name)
 			judge(b, i, &pass);

@@ -5,8 +5,8 @@
 #include "policy/waterfill.h"
 
 /*
- * The inside of the balancer, shared by balancer.c (guests and their books), balancer_pass.c (what
- * is decided) and balancer_text.c. The rules are in the first two.
+ * The inside of the balancer, shared by balancer.c (who is there), balancer_guest.c (what guests say and
+ * do), balancer_pass.c (what is decided), balancer_share.c (what each should have) and balancer_text.c.
  */
 
 /* What one order may take, by the speed that was measured of the guest. */
@@ -72,6 +72,19 @@ uint64_t balancer_free_pages(const struct balancer *b);
 
 /* The clock: never back. */
 void balancer_clock(struct balancer *b, uint64_t now_ns);
+
+/* Books that @g has @assigned_pages, and that @coming_pages more are on their way to it. */
+void balancer_book(struct balancer *b, struct balancer_guest *g, uint64_t assigned_pages,
+		   uint64_t coming_pages);
+
+/* Demand and buffer, or the amount set by hand, within the floor and the ceiling of its decision. */
+uint64_t balancer_wanted_pages(const struct balancer_guest *g, uint64_t demand_pages);
+
+/*
+ * Gives each guest its goal of @shared_pages, which is what all can have together; @wanted_pages is the sum
+ * of what their decisions say so far. Sets b->is_short.
+ */
+void balancer_share(struct balancer *b, uint64_t shared_pages, uint64_t wanted_pages);
 
 /* Books an operation on @guest as begun. */
 void balancer_begin(struct balancer *b, uint32_t guest, enum balancer_kind kind, uint64_t pages);

@@ -33,6 +33,8 @@
 
 #include "policy/contenders.h"
 
+#include "base/amount.h"
+
 #include "policy/balancer.h"
 #include "policy/report.h"
 #include "policy/waterfill.h"
@@ -108,16 +110,6 @@ enum contender_kind contender_named(const char *name)
 	while (kind < CONTENDER_N_KINDS && strcmp(kinds[kind].name, name) != 0)
 		kind++;
 	return (enum contender_kind)kind;
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
 }
 
 static uint64_t assigned_sum(const struct contender *c)

@@ -3,7 +3,9 @@ PURE_ARCHIVES += %D%/libpolicy.a
 
 %C%_libpolicy_a_SOURCES = \
 	%D%/balancer.c %D%/balancer.h \
+	%D%/balancer_guest.c \
 	%D%/balancer_pass.c %D%/balancer_state.h \
+	%D%/balancer_share.c \
 	%D%/balancer_text.c \
 	%D%/contenders.c %D%/contenders.h \
 	%D%/figures.c %D%/figures.h \

@@ -27,6 +27,8 @@
 
 #include "policy/report.h"
 
+#include "base/amount.h"
+
 #include <string.h>
 
 enum {
@@ -67,11 +69,6 @@ static const struct {
 	[REPORT_TERM_NEED] = {"need", "an emergency, beyond the rule"},
 };
 
-static uint64_t subtract(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 int report_rule_parse(const char *text, enum report_rule *ret_rule)
 {
 	for (int rule = 0; rule < REPORT_N_RULES; rule++) {
@@ -94,7 +91,7 @@ static uint64_t term_of(enum report_rule rule, enum report_term term, const stru
 	case REPORT_TERM_COMMITTED_AS:
 		return figures->committed_kb / KB_PER_PAGE;
 	case REPORT_TERM_USED:
-		return subtract(report->in_use_pages, report->available_pages);
+		return sub_u64(report->in_use_pages, report->available_pages);
 	case REPORT_TERM_BALLOON:
 		return ballooned->huge_pages + ballooned->block_pages +
 		       (rule == REPORT_COMPAT ? 0 : ballooned->small_pages);
@@ -133,11 +130,11 @@ void report_compose(const struct report_basis *basis, const struct memory_figure
 		    uint64_t swapped_out_before, const struct report_ballooned *ballooned,
 		    const struct strain *strain, struct report *ret_report)
 {
-	uint64_t in_use_pages = subtract(figures->total_kb / KB_PER_PAGE,
+	uint64_t in_use_pages = sub_u64(figures->total_kb / KB_PER_PAGE,
 					 ballooned->huge_pages + ballooned->small_pages);
 	uint64_t floor = floor_pages(&basis->floor, figures, in_use_pages);
 	uint64_t available_pages = figures->available_kb / KB_PER_PAGE;
-	uint64_t written_pages = subtract(figures->swapped_out_pages, swapped_out_before);
+	uint64_t written_pages = sub_u64(figures->swapped_out_pages, swapped_out_before);
 
 	*ret_report = (struct report){
 		.available_pages = available_pages,
@@ -146,7 +143,7 @@ void report_compose(const struct report_basis *basis, const struct memory_figure
 		.page_file_write_pages = written_pages < UINT32_MAX ? written_pages : UINT32_MAX,
 		.in_use_pages = in_use_pages,
 		.floor_pages = floor,
-		.may_give_pages = subtract(available_pages, floor),
+		.may_give_pages = sub_u64(available_pages, floor),
 	};
 	sum_up(basis->rule, figures, ballooned, strain, ret_report);
 }
@@ -159,13 +156,13 @@ static uint64_t full_percent(const struct memory_figures *now, const struct memo
 
 	if (!now->has_stalls || !before->has_stalls || passed_us == 0)
 		return 0;
-	return subtract(now->full.total_us, before->full.total_us) * 100 / passed_us;
+	return sub_u64(now->full.total_us, before->full.total_us) * 100 / passed_us;
 }
 
 enum report_need report_see_need(struct report *report, const struct memory_figures *now,
 				 const struct memory_figures *before, uint64_t passed_ns)
 {
-	uint64_t lacking_pages = subtract(report->floor_pages, report->available_pages);
+	uint64_t lacking_pages = sub_u64(report->floor_pages, report->available_pages);
 	uint64_t tenth_pages = now->total_kb / KB_PER_PAGE / 10;
 	enum report_need need = REPORT_NEED_NONE;
 

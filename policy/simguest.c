@@ -24,6 +24,8 @@
 
 #include "policy/simguest.h"
 
+#include "base/amount.h"
+
 enum {
 	MIB = 256, /* pages */
 	KERNEL_PAGES = 96 * MIB,
@@ -33,16 +35,6 @@ enum {
 	SECOND_US = 1000000,
 	SWAP_KB = 8 << 20,
 };
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t subtract(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
 
 static uint64_t kernel_pages(const struct simguest *g)
 {
@@ -64,7 +56,7 @@ static uint64_t hot_resident(const struct simguest *g)
 {
 	uint64_t all = g->load.hot_pages + g->load.file_pages;
 
-	return all > 0 ? subtract(g->resident_pages, kernel_pages(g)) * g->load.hot_pages / all : 0;
+	return all > 0 ? sub_u64(g->resident_pages, kernel_pages(g)) * g->load.hot_pages / all : 0;
 }
 
 static void take_load(struct simguest *g, const struct fleet_load *load, uint64_t room)
@@ -88,7 +80,7 @@ static void share_rest(struct simguest *g, uint64_t room)
 	uint64_t rest = room - g->resident_pages;
 	uint64_t cold = min_u64(g->load.cold_pages, rest);
 
-	g->swapped_out_pages += subtract(g->cold_pages, cold);
+	g->swapped_out_pages += sub_u64(g->cold_pages, cold);
 	g->cold_pages = cold;
 	g->cache_pages = min_u64(g->cache_pages + g->load.read_pages, rest - cold);
 }
@@ -103,13 +95,13 @@ static void fault(struct simguest *g, uint64_t room)
 	g->some_us += g->stalled_us;
 	g->full_us += g->stalled_us / 2;
 	/* Without room each page that is read pushes out another. */
-	g->swapped_out_pages += subtract(g->resident_pages + touched, room) / 2;
+	g->swapped_out_pages += sub_u64(g->resident_pages + touched, room) / 2;
 	g->resident_pages = min_u64(g->resident_pages + touched, room);
 }
 
 void simguest_step(struct simguest *g, const struct fleet_load *load, uint32_t absent_permille)
 {
-	uint64_t room = subtract(g->assigned_pages, kept_pages(g)) * (1000 - absent_permille) / 1000;
+	uint64_t room = sub_u64(g->assigned_pages, kept_pages(g)) * (1000 - absent_permille) / 1000;
 
 	take_load(g, load, room);
 	fault(g, room);
@@ -128,20 +120,20 @@ void simguest_init(struct simguest *g, uint64_t maximum_pages, uint64_t assigned
 void simguest_figures(const struct simguest *g, struct memory_figures *ret_figures)
 {
 	uint64_t hot = hot_resident(g);
-	uint64_t file = subtract(subtract(g->resident_pages, kernel_pages(g)), hot);
+	uint64_t file = sub_u64(sub_u64(g->resident_pages, kernel_pages(g)), hot);
 	uint64_t used = kernel_pages(g) + hot + g->cold_pages;
 	uint64_t swapped = (g->load.hot_pages - min_u64(hot, g->load.hot_pages)) +
 			   (g->load.cold_pages - g->cold_pages);
 
 	*ret_figures = (struct memory_figures){
 		.total_kb = g->maximum_pages * 4,
-		.free_kb = subtract(g->assigned_pages, used + file + g->cache_pages) * 4,
+		.free_kb = sub_u64(g->assigned_pages, used + file + g->cache_pages) * 4,
 		/* All of the page cache counts as available, that which is needed too: so Linux says. */
-		.available_kb = subtract(g->assigned_pages, used + kept_pages(g)) * 4,
+		.available_kb = sub_u64(g->assigned_pages, used + kept_pages(g)) * 4,
 		.committed_kb = g->load.committed_pages * 4,
 		.active_file_kb = file * 4,
 		.swap_total_kb = SWAP_KB,
-		.swap_free_kb = subtract(SWAP_KB, swapped * 4),
+		.swap_free_kb = sub_u64(SWAP_KB, swapped * 4),
 		.swapped_out_pages = g->swapped_out_pages,
 		.refaults = g->refaults,
 		.has_stalls = true,

@@ -18,6 +18,8 @@
 
 #include "policy/simulate.h"
 
+#include "base/amount.h"
+
 #include "policy/floor.h"
 #include "policy/waterfill.h"
 
@@ -53,16 +55,6 @@ struct run {
 	uint64_t last_unmet_s;
 	uint64_t sample_stalled_us;
 };
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
 
 static void run_fini(struct run *run)
 {

@@ -19,17 +19,9 @@
 
 #include "policy/source.h"
 
+#include "base/amount.h"
+
 #include <stddef.h>
-
-static uint64_t min(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t subtract(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
 
 /* Why no block is to be thought of; NULL: there is no reason. */
 static const char *objection(const struct source_figures *f, uint64_t wanted_pages)
@@ -57,17 +49,17 @@ static uint64_t share_pages(const struct source_figures *f, uint64_t wanted_page
 
 	if (share < SOURCE_SHARE_MIN_PAGES)
 		share = SOURCE_SHARE_MIN_PAGES;
-	return subtract(share, f->held_pages);
+	return sub_u64(share, f->held_pages);
 }
 
 void source_split(const struct source_figures *f, struct source_split *ret_split)
 {
-	uint64_t wanted_pages = min(f->request_pages, f->may_give_pages);
+	uint64_t wanted_pages = min_u64(f->request_pages, f->may_give_pages);
 	struct source_split split = {.reason = objection(f, wanted_pages)};
 
 	if (!split.reason) {
 		split.blocks =
-			subtract(wanted_pages, share_pages(f, wanted_pages)) / f->block_pages;
+			sub_u64(wanted_pages, share_pages(f, wanted_pages)) / f->block_pages;
 		split.reason = split.blocks > 0
 				       ? "whole memory blocks, and a share in single pages"
 				       : "single pages: the share that a large balloon keeps in them";

@@ -26,6 +26,8 @@
 
 #include "policy/strain.h"
 
+#include "base/amount.h"
+
 #define US_PER_SECOND UINT64_C(1000000)
 #define NS_PER_US     UINT64_C(1000)
 #define PASSED_MAX_US (UINT64_C(3600) * US_PER_SECOND) /* longer than that nothing is remembered */
@@ -51,28 +53,13 @@ void strain_init(struct strain *strain, const struct strain_config *config)
 	*strain = (struct strain){.config = *config};
 }
 
-static uint64_t min(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static uint64_t max(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
-static uint64_t subtract(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 static struct strain_seen seen_of(uint64_t passed_ns, uint64_t stalled_us, uint64_t refaults)
 {
-	uint64_t passed_us = min(passed_ns / NS_PER_US, PASSED_MAX_US);
+	uint64_t passed_us = min_u64(passed_ns / NS_PER_US, PASSED_MAX_US);
 
 	return (struct strain_seen){
 		.passed_us = passed_us,
-		.stalled_us = min(stalled_us, passed_us),
+		.stalled_us = min_u64(stalled_us, passed_us),
 		.refaults = refaults,
 	};
 }
@@ -83,8 +70,8 @@ struct strain_seen strain_between(const struct memory_figures *now,
 	uint64_t stalled_us = 0;
 
 	if (now->has_stalls && before->has_stalls)
-		stalled_us = subtract(now->some.total_us, before->some.total_us);
-	return seen_of(passed_ns, stalled_us, subtract(now->refaults, before->refaults));
+		stalled_us = sub_u64(now->some.total_us, before->some.total_us);
+	return seen_of(passed_ns, stalled_us, sub_u64(now->refaults, before->refaults));
 }
 
 struct strain_seen strain_of_group(const struct memory_group *now, const struct memory_group *before,
@@ -94,8 +81,8 @@ struct strain_seen strain_of_group(const struct memory_group *now, const struct 
 	uint64_t stalled_us = 0;
 
 	if (now->has_stalls && before->has_stalls)
-		stalled_us = subtract(now->some.total_us, before->some.total_us);
-	seen = seen_of(passed_ns, stalled_us, subtract(now->refaults, before->refaults));
+		stalled_us = sub_u64(now->some.total_us, before->some.total_us);
+	seen = seen_of(passed_ns, stalled_us, sub_u64(now->refaults, before->refaults));
 	seen.at_limit = now->limit_bytes != UINT64_MAX &&
 			now->current_bytes >= now->limit_bytes - now->limit_bytes / LIMIT_SHARE;
 	return seen;
@@ -112,20 +99,20 @@ static uint64_t decay(uint64_t pages, uint64_t passed_us, uint64_t seconds)
 static void follow_target(struct strain *s, const struct strain_seen *seen, uint64_t memory)
 {
 	uint64_t target_us = seen->passed_us * s->config.target_percent / PERCENT;
-	uint64_t over_us = subtract(seen->stalled_us, target_us);
-	uint64_t under_us = subtract(target_us, seen->stalled_us);
+	uint64_t over_us = sub_u64(seen->stalled_us, target_us);
+	uint64_t under_us = sub_u64(target_us, seen->stalled_us);
 	/* In hundredths of the target, so that nothing overflows whatever has passed. */
 	uint64_t under_percent = target_us > 0 ? under_us * PERCENT / target_us : 0;
 
 	s->target_pages += memory / TARGET_RISE * over_us / US_PER_SECOND;
-	s->target_pages = subtract(s->target_pages, memory / TARGET_FALL * under_percent / PERCENT *
+	s->target_pages = sub_u64(s->target_pages, memory / TARGET_FALL * under_percent / PERCENT *
 							    (seen->passed_us / 1000) / 1000);
-	s->target_pages = min(s->target_pages, memory);
+	s->target_pages = min_u64(s->target_pages, memory);
 }
 
 void strain_observe(struct strain *s, const struct strain_seen *seen, uint64_t in_use_pages)
 {
-	uint64_t memory = min(in_use_pages, PAGES_MAX), part = memory / SHARE;
+	uint64_t memory = min_u64(in_use_pages, PAGES_MAX), part = memory / SHARE;
 	struct strain_seen counts = *seen;
 
 	s->seen = *seen;
@@ -135,12 +122,12 @@ void strain_observe(struct strain *s, const struct strain_seen *seen, uint64_t i
 		return;
 
 	s->refault_pages = decay(s->refault_pages, counts.passed_us, REFAULT_S) +
-			   min(counts.refaults, PAGES_MAX) * s->config.page_pages;
-	s->refault_pages = min(s->refault_pages, part);
+			   min_u64(counts.refaults, PAGES_MAX) * s->config.page_pages;
+	s->refault_pages = min_u64(s->refault_pages, part);
 	s->stall_pages = decay(s->stall_pages, counts.passed_us, STALL_S);
 	/* By thousandths of the time: exact enough, and small. */
-	s->stall_pages = max(s->stall_pages,
+	s->stall_pages = max_u64(s->stall_pages,
 			     part * (counts.stalled_us * 1000 / counts.passed_us) / 1000);
-	s->stall_pages = min(s->stall_pages, part);
+	s->stall_pages = min_u64(s->stall_pages, part);
 	follow_target(s, &counts, memory);
 }

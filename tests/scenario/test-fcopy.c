@@ -11,6 +11,8 @@
  */
 
 #include "host/fcopy_host.h"
+
+#include "base/amount.h"
 #include "services/fcopy.h"
 #include "tests/unit/rings.h"
 #include "vmbus/ic.h"
@@ -356,11 +358,6 @@ static void befall(struct world *w)
 	case TROUBLES:
 		break;
 	}
-}
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 static uint64_t next_ns(const struct world *w)
