@@ -10,14 +10,15 @@
  *     systemd-logind      asked over D-Bus (daemon/logind.h). Whoever inhibits that (a running upgrade,
  *                         say) is respected, unless the host forces it; users who are logged in are not
  *     forced, or without  systemctl poweroff, reboot or hibernate
- *     another init        shutdown -h or -r now
+ *     another init        shutdown -h or -r now; it is not asked to hibernate
  *     configured          the command, with "poweroff", "reboot" or "hibernate", and "force" if it is
  *
  * With a lab host nothing is done unless a command is configured, be it "default" for the first three:
  * the guest is this whole machine, and who tries the lab does not want to lose it.
  *
  * What fails or is inhibited is said, with the words of who failed or objected, and then the host may ask
- * again.
+ * again. What the host asks for while something else is being carried out comes after that; logind's
+ * answer is not waited for then.
  */
 
 #include "daemon/bind_shutdown.h"
@@ -43,6 +44,8 @@ struct bind_shutdown {
 	struct ic_channel channel;
 	struct shutdown core;
 	struct event *timer;
+	enum shutdown_kind doing; /* what the process or logind was asked for */
+	bool overtaken;           /* by another request, which waits for the end of that */
 	struct hook_process process;
 	struct event *ended; /* of the process */
 	struct logind *logind; /* is being asked; NULL: it is not */
@@ -69,10 +72,14 @@ static bool is_dry_run(const struct config *config)
 static void ended(struct bind_shutdown *b, bool well)
 {
 	if (well)
-		log_notice("shutdown: %s is under way", shutdown_kind_name(b->core.last.kind));
-	/* A machine that hibernated is here again, and one that was inhibited may be asked again. */
-	if (!well || b->core.last.kind == SHUTDOWN_HIBERNATE)
+		log_notice("shutdown: %s is under way", shutdown_kind_name(b->doing));
+	if (b->overtaken) {
+		b->overtaken = false;
+		timer_set(b->timer, clock_monotonic_ns());
+	} else if (!well || b->doing == SHUTDOWN_HIBERNATE) {
+		/* A machine that hibernated is here again; one that was inhibited may be asked again. */
 		shutdown_ended(&b->core);
+	}
 }
 
 static void on_ended(evutil_socket_t fd, short what, void *user)
@@ -88,7 +95,7 @@ static void on_ended(evutil_socket_t fd, short what, void *user)
 	b->ended = NULL;
 	if (status != 0)
 		log_error("shutdown: the command for %s failed with status %d: %.*s",
-			  shutdown_kind_name(b->core.last.kind), status,
+			  shutdown_kind_name(b->doing), status,
 			  (int)strcspn(b->process.output, "\n"), b->process.output);
 	ended(b, status == 0);
 }
@@ -157,13 +164,13 @@ static void run_or_complain(struct bind_shutdown *b)
 	if (r == 0)
 		return;
 	log_error("shutdown: the command cannot be run: %s", strerror(-r));
-	shutdown_ended(&b->core);
+	ended(b, false);
 }
 
 static void on_logind(void *user, enum logind_end end, const char *what)
 {
 	struct bind_shutdown *b = user;
-	const char *kind = shutdown_kind_name(b->core.last.kind);
+	const char *kind = shutdown_kind_name(b->doing);
 	struct logind *l = steal_ptr(b->logind); /* which @what is a part of */
 
 	switch (end) {
@@ -190,6 +197,7 @@ static void go_down(struct bind_shutdown *b)
 {
 	const struct shutdown_request *last = &b->core.last;
 
+	b->doing = last->kind;
 	if (!b->config->shutdown_command && !last->force && has_systemd() &&
 	    logind_ask(b->base, logind_verbs[last->kind], on_logind, b, &b->logind) == 0)
 		return;
@@ -208,7 +216,9 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 		timer_set(b->timer, clock_monotonic_ns() + THAW_CHECK_NS);
 		return;
 	}
-	if (b->ended || b->logind)
+	b->logind = logind_free(b->logind);
+	b->overtaken = b->ended;
+	if (b->overtaken)
 		return;
 	if (is_dry_run(b->config)) {
 		log_notice("shutdown: nothing is done, because this is a lab; shutdown_command would be run");
@@ -253,6 +263,8 @@ static bool can_hibernate(const struct config *config)
 		return false;
 	if (config->shutdown_command)
 		return true;
+	if (!has_systemd())
+		return false;
 	file = fopen("/sys/power/state", "re");
 	can = file && fgets(states, sizeof(states), file) && strstr(states, "disk");
 	if (file)

@@ -6,7 +6,7 @@
  * The host asks once and waits for an answer, which has to come before anything is done: once the
  * machine goes down nobody is left to give it. A request that repeats what is under way succeeds
  * and does nothing, so that a host that asks again (after a restore, say) is not told of a failure.
- * One that wants something else meanwhile takes the place of the first.
+ * One that wants something else meanwhile, or the same by force, takes the place of the first.
  *
  * Bits that the agreed version does not have must be zero. Linux refuses what it does not know, and
  * so does this: a machine that powers off because of a misread flag is worse than one that does not.
@@ -85,7 +85,7 @@ static int accept_request(struct shutdown *s, const struct shutdown_request *req
 {
 	if (request->kind == SHUTDOWN_HIBERNATE && !s->can_hibernate)
 		return SHUTDOWN_IMPOSSIBLE;
-	if (s->is_running && s->last.kind == request->kind)
+	if (s->is_running && s->last.kind == request->kind && s->last.force >= request->force)
 		return SHUTDOWN_REPEATED;
 	s->last = *request;
 	s->has_last = true;

@@ -90,7 +90,8 @@ static int guest_receives(struct world *w, const uint8_t *message, size_t size, 
 	fuzz_require(strcmp(shutdown_condition_text(r), "none") != 0);
 	fuzz_require(memcmp(&w->guest.last, &before.last, sizeof(before.last)) == 0);
 	fuzz_require(w->guest.is_running == before.is_running);
-	fuzz_require(r != SHUTDOWN_REPEATED || before.is_running);
+	fuzz_require(r != SHUTDOWN_REPEATED || (before.is_running &&
+						before.last.force >= ((flags & SHUTDOWN_FLAG_FORCE) != 0)));
 	return r;
 }
 

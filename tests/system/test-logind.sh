@@ -17,7 +17,7 @@ login1=$build/tests/system/login1
 [ -d /run/systemd ] || skip_all "needs a folder /run/systemd to mount on"
 mount -t tmpfs none /run/systemd && mkdir /run/systemd/system || skip_all "cannot mount on /run/systemd"
 
-printf '#!/bin/sh\necho "systemctl $*" >>%s/calls\n' "$run" >"$run/systemctl"
+printf '#!/bin/sh\necho "${0##*/} $*" >>%s/calls\n' "$run" >"$run/systemctl"
 chmod +x "$run/systemctl"
 mount --bind "$run/systemctl" "$(readlink -f /bin/systemctl)" || skip_all "cannot mount on systemctl"
 /bin/systemctl here
@@ -143,6 +143,13 @@ end_logind
 start_logind silent
 check "a logind that does not answer" host reboot one
 check "... is waited for, and then done without" soon called "ListInhibitors " "systemctl reboot"
+rm "$run/calls"
+check "it is asked once more" host shutdown one
+check "... and has not answered" soon called "ListInhibitors "
+check "the host forces a reboot" host reboot one --force
+check "... for which nobody is waited for" soon called "ListInhibitors " "systemctl reboot --ignore-inhibitors"
+sleep 2.5
+check "... and which is not done twice" called "ListInhibitors " "systemctl reboot --ignore-inhibitors"
 end_logind
 
 check "no logind at all" host shutdown one
@@ -152,8 +159,24 @@ kill "$bus_pid"
 wait "$bus_pid" 2>/dev/null
 check "no bus at all" host reboot one
 check "... is done without" soon called "systemctl reboot"
-
 ends "the guest ends" "$one_pid"
+
+# --- another init
+
+if [ "$(readlink -f /sbin/shutdown)" = "$(readlink -f /bin/systemctl)" ]; then
+    rmdir /run/systemd/system && rm "$run/calls"
+    start_guest one --memory no --shutdown-command default
+    check "a guest without systemd is ready" soon eval '[ "$(guest_value one .shutdown.version)" = 3.2 ]'
+    check "the host asks for a power-off" host shutdown one
+    check "... which the init has a command for" soon called "shutdown -h now"
+    check "the host asks for a reboot" host reboot one --force
+    check "... too" soon called "shutdown -h now" "shutdown -r now"
+    refuse "hibernation is none that it has" 1 host hibernate one
+    check "... so nothing is done" called "shutdown -h now" "shutdown -r now"
+    ends "the guest ends" "$one_pid"
+else
+    skip "another init" "/sbin/shutdown is not systemd's"
+fi
 ends "the host ends" "$host_pid"
 no_reports
 done_testing

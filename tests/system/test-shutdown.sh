@@ -16,6 +16,7 @@ cat >"$command" <<END
 #!/bin/sh
 [ ! -e "$run/objection" ] || { echo "an upgrade is running"; exit 7; }
 echo "\$*" >>"$run/called"
+[ ! -e "$run/slow" ] || { rm "$run/slow"; sleep 2; }
 END
 chmod +x "$command"
 
@@ -62,6 +63,14 @@ check "... and done" soon called poweroff
 is "the same once more is accepted" "$(host shutdown one --json | jq -r .state)" accepted
 sleep 1
 check "... and not done twice" [ ! -e "$run/called" ]
+is "the same by force is accepted" "$(host shutdown one --force --json | jq -r .state)" accepted
+check "... and done" soon called "poweroff force"
+touch "$run/slow"
+check "a reboot takes its place" host reboot one
+check "... which takes a while" soon called reboot
+is "a power off takes the place of that" "$(host shutdown one --force --json | jq -r .state)" accepted
+check "... and is done when it is over" soon called "poweroff force"
+check "... as the log says" log_has "power off is under way"
 ends "the guest ends" "$one_pid"
 
 # --- a command that fails

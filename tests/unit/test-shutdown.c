@@ -146,15 +146,23 @@ Test(shutdown, the_same_again_changes_nothing_and_another_takes_its_place)
 	shutdown_init(&s, true);
 	make(0, "first");
 	cr_assert(eq(int, receive(&s, 3, 2), 0));
-	make(1, "again");
+	make(0, "again");
 	cr_expect(eq(int, receive(&s, 3, 2), SHUTDOWN_REPEATED));
 	cr_expect(eq(str, s.last.text, "first"));
+	make(1, "by force");
+	cr_expect(eq(int, receive(&s, 3, 2), 0));
+	cr_expect(eq(str, s.last.text, "by force"));
+	for (uint32_t flags = 0; flags < 2; flags++) {
+		make(flags, "again");
+		cr_expect(eq(int, receive(&s, 3, 2), SHUTDOWN_REPEATED));
+		cr_expect(eq(str, s.last.text, "by force"));
+	}
 	make(2, "rather");
 	cr_expect(eq(int, receive(&s, 3, 2), 0));
 	cr_expect(eq(int, (int)s.last.kind, SHUTDOWN_REBOOT));
 	shutdown_ended(&s);
 	cr_expect(eq(int, receive(&s, 3, 2), 0));
-	cr_expect(eq(u64, s.requests, 3));
+	cr_expect(eq(u64, s.requests, 4));
 	cr_expect(eq(u64, s.refused, 0));
 }
 
