@@ -7,7 +7,10 @@
  * stock daemon take fcntl() locks, all on the same inode. So a file is never replaced, and both
  * locks are held while it is changed. The fcntl() lock is one of the open file description, which
  * conflicts with the others' in the same way and is not lost when something else in this process
- * closes the file. Whoever may read a file may lock it, so nobody is waited for without end.
+ * closes the file. Whoever may read a file may lock it, so nobody is waited for without end; and when
+ * the time is over nobody at all who can only read, for that is no writer to keep clear of. (What
+ * he reads may then be half a change.) That all can only read is told by a lease, which the kernel
+ * gives on a file that nobody has open for writing. Writers who come then meet the same lock.
  *
  * A change (kvp_files_edit):
  *
@@ -43,6 +46,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,6 +59,7 @@
 enum {
 	NOTES_MAX = 8,
 	NAME_SIZE = 32,
+	POOL_FLAGS = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
 	FIRST_WAIT_US = 500,
 	LAST_WAIT_US = 20000,
 };
@@ -287,7 +292,6 @@ static void close_pool(struct pool_file *p)
 /* Opens what is there; makes it if there is nothing. */
 static int open_pool(struct kvp_files *f, unsigned int pool)
 {
-	static const int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 	struct pool_file *p = &f->pools[pool];
 	char name[NAME_SIZE];
 	struct stat st;
@@ -296,10 +300,10 @@ static int open_pool(struct kvp_files *f, unsigned int pool)
 	pool_name(pool, name);
 	make = fstatat(f->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 	p->open_error = 0;
-	p->fd = openat(f->dir_fd, name, O_RDWR | flags | (make ? O_CREAT : 0), 0644);
+	p->fd = openat(f->dir_fd, name, O_RDWR | POOL_FLAGS | (make ? O_CREAT : 0), 0644);
 	if (p->fd < 0) {
 		p->open_error = negative_errno();
-		p->fd = openat(f->dir_fd, name, O_RDONLY | flags);
+		p->fd = openat(f->dir_fd, name, O_RDONLY | POOL_FLAGS);
 	}
 	if (p->fd < 0)
 		return p->open_error;
@@ -324,20 +328,33 @@ static bool is_current(const struct kvp_files *f, unsigned int pool)
 	       by_name.st_ino == open_one.st_ino;
 }
 
-static int try_lock(struct pool_file *p)
+static int take_flock(const struct pool_file *p)
+{
+	if (flock(p->fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return errno == EWOULDBLOCK ? -EBUSY : negative_errno();
+}
+
+static int take_fcntl_lock(const struct pool_file *p)
 {
 	struct flock whole = {.l_type = p->open_error ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
 
-	if (flock(p->fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EBUSY : negative_errno();
-	if (fcntl(p->fd, F_OFD_SETLK, &whole) < 0) {
-		int r = errno == EAGAIN || errno == EACCES ? -EBUSY : negative_errno();
+	if (fcntl(p->fd, F_OFD_SETLK, &whole) == 0)
+		return 0;
+	return errno == EAGAIN || errno == EACCES ? -EBUSY : negative_errno();
+}
 
-		(void)flock(p->fd, LOCK_UN);
+static int try_lock(struct pool_file *p)
+{
+	int r = take_flock(p);
+
+	if (r)
 		return r;
-	}
-	p->locked = true;
-	return 0;
+	r = take_fcntl_lock(p);
+	if (r)
+		(void)flock(p->fd, LOCK_UN);
+	p->locked = r == 0;
+	return r;
 }
 
 void kvp_files_unlock(struct kvp_files *f, unsigned int pool)
@@ -369,6 +386,39 @@ static int lock_open_file(struct kvp_files *f, unsigned int pool)
 	return -EBUSY;
 }
 
+/* Whether nobody has the file open for writing, us included: so it is closed. */
+static bool has_only_readers(struct kvp_files *f, unsigned int pool)
+{
+	_cleanup_close_ int fd = -1;
+	char name[NAME_SIZE];
+
+	close_pool(&f->pools[pool]);
+	pool_name(pool, name);
+	fd = openat(f->dir_fd, name, O_RDONLY | POOL_FLAGS);
+	/* A writer who comes before it is closed waits for that, and we get a signal that is ignored. */
+	return fd >= 0 && fcntl(fd, F_SETSIG, SIGURG) == 0 && fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
+}
+
+/* Beside what readers hold: as much as they leave of the locks. */
+static int lock_beside_readers(struct kvp_files *f, unsigned int pool)
+{
+	struct pool_file *p = &f->pools[pool];
+	int r = open_pool(f, pool);
+
+	if (r)
+		return r;
+	r = take_flock(p);
+	if (take_fcntl_lock(p) || r)
+		note(f, "%s/" POOL_NAME " is locked by a program that can only read it, which is not waited "
+			"for: /proc/locks names it", f->dir, pool);
+	p->locked = true;
+	if (is_current(f, pool))
+		return 0;
+	kvp_files_unlock(f, pool);
+	close_pool(p);
+	return -EBUSY;
+}
+
 static int wait_for_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
 {
 	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)wait_ms * 1000000u;
@@ -380,7 +430,7 @@ static int wait_for_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
 		if (wait_us < LAST_WAIT_US)
 			wait_us *= 2;
 	}
-	return r;
+	return r == -EBUSY && has_only_readers(f, pool) ? lock_beside_readers(f, pool) : r;
 }
 
 /* --- the journal --- */

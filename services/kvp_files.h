@@ -32,7 +32,7 @@ DEFINE_CLEANUP(kvp_files)
  * Opens the file of @pool, makes it if it is missing, and takes both kinds of locks, flock() and
  * fcntl(), for which it waits up to @wait_ms. What a kill or a power cut has left half done is
  * done now. A file that cannot be written is no error; what is done with it is. -EBUSY: somebody
- * else has a lock; negative errno.
+ * else has a lock, who may write; negative errno.
  */
 _must_check_ int kvp_files_lock(struct kvp_files *f, unsigned int pool, int wait_ms);
 void kvp_files_unlock(struct kvp_files *f, unsigned int pool);

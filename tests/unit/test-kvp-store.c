@@ -588,14 +588,17 @@ Test(kvp_store, what_is_no_record_is_kept)
 	close(fd);
 }
 
-static pid_t hold_lock(bool by_fcntl, unsigned int ms)
+static pid_t hold_lock_as(int open_mode, bool by_fcntl, unsigned int ms)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-		int fd = open(pool_path(0), O_RDWR);
+		struct flock whole = {.l_type = open_mode == O_RDWR ? F_WRLCK : F_RDLCK,
+				      .l_whence = SEEK_SET};
+		int fd;
 
+		(void)close_range(3, ~0u, 0); /* the store has the file open, too */
+		fd = open(pool_path(0), open_mode);
 		if (by_fcntl ? fcntl(fd, F_SETLK, &whole) : flock(fd, LOCK_EX))
 			_exit(1);
 		(void)mknod(path_of("locked"), S_IFREG | 0600, 0);
@@ -606,6 +609,33 @@ static pid_t hold_lock(bool by_fcntl, unsigned int ms)
 		usleep(1000);
 	(void)unlink(path_of("locked"));
 	return pid;
+}
+
+static pid_t hold_lock(bool by_fcntl, unsigned int ms)
+{
+	return hold_lock_as(O_RDWR, by_fcntl, ms);
+}
+
+Test(kvp_store, does_not_wait_without_end_for_who_can_only_read)
+{
+	int status;
+
+	set(0, "a", "1");
+	for (int by_fcntl = 0; by_fcntl < 2; by_fcntl++) {
+		pid_t pid = hold_lock_as(O_RDONLY, by_fcntl, HOLD_FOR_GOOD_MS);
+		const char *value = by_fcntl ? "2" : "3";
+
+		notes[0] = '\0';
+		cr_expect(eq(int, change(0, "a", value), 0), "fcntl %d", by_fcntl);
+		expect_value(0, "a", value);
+		cr_expect(ne(ptr, (char *)strstr(notes, "can only read"), NULL), "fcntl %d: %s", by_fcntl,
+			  notes);
+		kill(pid, SIGKILL);
+		cr_assert(eq(int, waitpid(pid, &status, 0), pid));
+		set(0, "b", value);
+		reopen();
+		expect_value(0, "a", value);
+	}
 }
 
 Test(kvp_store, waits_for_both_kinds_of_locks_and_not_without_end)
