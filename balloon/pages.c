@@ -58,7 +58,7 @@ struct pages {
 	struct frame batch[PAGES_SLICE]; /* scratch: frames of a new chunk */
 };
 
-void pages_memory_fini(struct pages_memory *memory)
+static void close_memory(struct pages_memory *memory)
 {
 	memory->ledger_fd = close_fd(memory->ledger_fd);
 	for (int source = 0; source < PAGES_N_SOURCES; source++)
@@ -90,7 +90,7 @@ int pages_memory_new(const struct pages_config *config, struct pages_memory *ret
 		(void)!create_memfd("hvguest-balloon", MFD_HUGETLB | MFD_HUGE_2MB, bytes,
 				    &memory.memfds[PAGES_HUGE]);
 	if (r) {
-		pages_memory_fini(&memory);
+		close_memory(&memory);
 		return r;
 	}
 	*ret_memory = memory;

@@ -54,7 +54,6 @@ struct pages;
 /* The memory of nothing: descriptors that pages_new() may be given. Negative errno. */
 _must_check_ int pages_memory_new(const struct pages_config *config,
 				  struct pages_memory *ret_memory);
-void pages_memory_fini(struct pages_memory *memory);
 
 /*
  * Goes on with what @memory holds, which may be nothing; the descriptors are borrowed, and nobody

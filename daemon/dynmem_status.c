@@ -18,7 +18,8 @@ static json_int_t bytes(uint64_t pages)
 	return pages * DYNMEM_PAGE_SIZE;
 }
 
-json_t *dynmem_status_pages(const struct memory_sources_stats *sources)
+/* Where the memory that is out of use comes from. */
+static json_t *pages_status(const struct memory_sources_stats *sources)
 {
 	const struct block_source_stats *blocks = &sources->blocks;
 	const struct pages_stats *s = &sources->pages;
@@ -32,7 +33,8 @@ json_t *dynmem_status_pages(const struct memory_sources_stats *sources)
 			 "pinned", s->pinned, "foreign_pages", (json_int_t)s->foreign_pages);
 }
 
-json_t *dynmem_status_operation(const struct dynmem_operation *o)
+/* The running operation of the host's, or the last one. */
+static json_t *operation_status(const struct dynmem_operation *o)
 {
 	static const char *const names[] = {
 		[DYNMEM_OPERATION_NONE] = "none",
@@ -46,7 +48,8 @@ json_t *dynmem_status_operation(const struct dynmem_operation *o)
 			 o->kind != DYNMEM_OPERATION_NONE && o->ended_ns == 0);
 }
 
-json_t *dynmem_status_counters(const struct dynmem_stats *s)
+/* What was counted since the daemon started. */
+static json_t *counters_status(const struct dynmem_stats *s)
 {
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "status_reports",
 			 (json_int_t)s->status_reports, "balloon_requests",
@@ -96,9 +99,9 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 			   has_channel && s.unanswered > 0 ? b->unanswered : NULL,
 			   "ballooned_bytes", bytes(s.ballooned_pages),
 			   "unreported_bytes", bytes(s.unreported_pages),
-			   "pages", dynmem_status_pages(&b->stats), "blocks",
+			   "pages", pages_status(&b->stats), "blocks",
 			   memory_sources_blocks_status(&b->stats), "operation",
-			   dynmem_status_operation(&s.operation), "counters", dynmem_status_counters(&s.stats));
+			   operation_status(&s.operation), "counters", counters_status(&s.stats));
 	if (status && b->work.keeper)
 		json_object_set_new(status, "keeper", keeper_status(b));
 	if (status && b->work.hot_add)

@@ -630,11 +630,6 @@ bool snapshot_is_free_for(const struct snapshot *s, const void *self)
 	return !s->problem && !others;
 }
 
-const char *snapshot_problem(const struct snapshot *s)
-{
-	return s->problem;
-}
-
 bool snapshot_is_holding(const struct snapshot *s)
 {
 	return s->phase != PHASE_IDLE && s->phase != PHASE_RETURNING;

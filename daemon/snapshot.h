@@ -45,7 +45,7 @@ struct receipts;
 
 /*
  * Before anything else it thaws what a predecessor left frozen; then the freezer stands ready. A
- * machine on which nothing can be frozen is no error: snapshot_problem() says why. @config must
+ * machine on which nothing can be frozen is no error: its status says why. @config must
  * outlive it. SNAPSHOT_OTHER_DAEMON, -ENOMEM, other negative errno.
  */
 _must_check_ int snapshot_new(struct event_base *base, const struct config *config,
@@ -88,9 +88,6 @@ void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool w
 
 /* The machine goes down: thaws what anybody has frozen; @why as for snapshot_thaw(). */
 void snapshot_abort(struct snapshot *s, const char *why);
-
-/* Why nothing can be frozen at the moment; NULL: it can. */
-const char *snapshot_problem(const struct snapshot *s);
 
 /* Whether @self can begin: nothing stands in the way, and nobody else has the machine held. */
 bool snapshot_is_free_for(const struct snapshot *s, const void *self);

@@ -32,9 +32,6 @@ void api_reply(struct httpd_request *request, int status, json_t *take_body);
 /* The guest in the path; NULL, and the request is answered, if there is none. */
 struct guest *api_guest(struct host *h, struct httpd_request *request);
 
-/* All that is known of all guests, without the schema. */
-json_t *api_host_status(struct host *h);
-
 /*
  * The QEMU VM in the path, unless a guest of the lab has this name; NULL, and nothing is answered, if
  * there is none.

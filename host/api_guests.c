@@ -11,7 +11,7 @@
 
 #include "host/api.h"
 
-json_t *api_host_status(struct host *h)
+static json_t *host_status(struct host *h)
 {
 	json_t *guests = json_array();
 	struct seat *seat;
@@ -26,7 +26,7 @@ json_t *api_host_status(struct host *h)
 
 static void get_status(struct httpd_request *request, void *user)
 {
-	api_reply(request, 200, api_host_status(user));
+	api_reply(request, 200, host_status(user));
 }
 
 static void get_guest(struct httpd_request *request, void *user)

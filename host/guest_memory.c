@@ -4,9 +4,10 @@
  * A guest's dynamic memory at the host.
  *
  * The machine (host/dynmem_host) speaks the protocol; the host's balancer (host/balance) is told what
- * the guest reports and has, and orders what is to be moved. In the lab the host cannot see what a guest really has, so "assigned" is what it
- * was started with and what was added, less what it has given. A guest that needs more is first
- * given back what it gave; then memory is added, if there is a window for it.
+ * the guest reports and has, and orders what is to be moved. In the lab the host cannot see what a guest
+ * really has, so "assigned" is what it was started with and what was added, less what it has given. A
+ * guest that needs more is first given back what it gave; then memory is added, if there is a window
+ * for it.
  */
 
 #include "host/guest_memory.h"
@@ -240,6 +241,20 @@ static void describe_services(const void *self, struct board_services *ret_servi
 	g->context.describe(g->context.guest, ret_services);
 }
 
+static struct guest_memory *guest_memory_free(struct guest_memory *g)
+{
+	if (!g)
+		return NULL;
+	(void)link_free(g->link);
+	if (g->timer)
+		event_free(g->timer);
+	(void)dynmem_host_free(g->core);
+	free(g);
+	return NULL;
+}
+
+DEFINE_CLEANUP(guest_memory)
+
 int guest_memory_new(const struct guest_service_context *context, struct balance *balance,
 		     uint32_t id, uint64_t window_pfn, struct guest_memory **ret_memory)
 {
@@ -272,18 +287,6 @@ int guest_memory_new(const struct guest_service_context *context, struct balance
 
 	*ret_memory = steal_ptr(g);
 	return 0;
-}
-
-struct guest_memory *guest_memory_free(struct guest_memory *g)
-{
-	if (!g)
-		return NULL;
-	(void)link_free(g->link);
-	if (g->timer)
-		event_free(g->timer);
-	(void)dynmem_host_free(g->core);
-	free(g);
-	return NULL;
 }
 
 static void open_channel(void *self, struct vmbus_port *take_port)

@@ -25,8 +25,6 @@ enum {
 _must_check_ int guest_memory_new(const struct guest_service_context *context,
 				  struct balance *balance, uint32_t id, uint64_t window_pfn,
 				  struct guest_memory **ret_memory);
-struct guest_memory *guest_memory_free(struct guest_memory *g);
-DEFINE_CLEANUP(guest_memory)
 
 /* As the guest sees it; valid as long as @g is. */
 struct guest_service guest_memory_service(struct guest_memory *g);

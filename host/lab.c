@@ -77,7 +77,8 @@ static void guest_free(struct lab_guest *guest)
 	free(guest);
 }
 
-void lab_drop(struct lab_guest *guest)
+/* Ends the connection at the next turn of the loop; on_gone() follows. */
+static void drop(struct lab_guest *guest)
 {
 	guest->doomed = true;
 	event_active(guest->event, EV_READ, 0);
@@ -90,7 +91,7 @@ static void send_message(struct lab_guest *guest, const struct shm_message *m, c
 
 	shm_encode(m, wire);
 	if (fdpass_send(guest->fd, wire, sizeof(wire), fds, n_fds))
-		lab_drop(guest);
+		drop(guest);
 }
 
 /* The channel with this id, if the guest may name it. */
@@ -162,7 +163,7 @@ static void handle_hello(struct lab_guest *guest, const struct shm_message *m)
 		welcome.status = SHM_BAD_NAME;
 	if (welcome.status != SHM_OK) {
 		send_message(guest, &welcome, NULL, 0);
-		lab_drop(guest);
+		drop(guest);
 		return;
 	}
 
@@ -173,7 +174,7 @@ static void handle_hello(struct lab_guest *guest, const struct shm_message *m)
 	if (guest->introduced)
 		guest->lab->ops->on_ready(guest->context);
 	else
-		lab_drop(guest);
+		drop(guest);
 }
 
 static enum shm_status open_channel(struct lab_channel *channel, uint32_t ring_size,

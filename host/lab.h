@@ -59,6 +59,3 @@ _must_check_ int lab_offer(struct lab_guest *guest, const struct vmbus_guid *cla
 
 /* Takes an offered channel back; if it was open, calls on_close(). LAB_NOT_OFFERED. */
 _must_check_ int lab_rescind(struct lab_guest *guest, const struct vmbus_guid *class_id);
-
-/* Ends the connection at the next turn of the loop; on_gone() follows. */
-void lab_drop(struct lab_guest *guest);

@@ -409,17 +409,6 @@ const char *blocks_condition_text(int condition)
 	return (size_t)condition < sizeof(texts) / sizeof(texts[0]) ? texts[condition] : "unknown";
 }
 
-const char *block_state_name(enum block_state state)
-{
-	static const char *const names[] = {
-		[BLOCK_ONLINE] = "online",
-		[BLOCK_OFFLINE] = "offline",
-		[BLOCK_UNSETTLED] = "unsettled",
-	};
-
-	return names[state];
-}
-
 const char *block_zone_name(enum block_zone zone)
 {
 	static const char *const names[BLOCK_N_ZONES] = {

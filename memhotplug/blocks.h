@@ -101,7 +101,6 @@ _must_check_ int block_offline(const char *dir, uint64_t number, uint64_t limit_
 /* Words for people: what a condition means. */
 const char *blocks_condition_text(int condition);
 
-/* "online", "DMA32", "online_movable" and so on: the kernel's words. */
-const char *block_state_name(enum block_state state);
+/* "DMA32", "online_movable" and so on: the kernel's words. */
 const char *block_zone_name(enum block_zone zone);
 const char *block_online_name(enum block_online how);

@@ -40,11 +40,6 @@ static const char *const names[FLEET_N_KINDS] = {
 	[FLEET_IDLE] = "idle",
 };
 
-const char *fleet_kind_name(enum fleet_kind kind)
-{
-	return names[kind];
-}
-
 void fleet_spec_init(struct fleet_spec *spec)
 {
 	*spec = (struct fleet_spec){

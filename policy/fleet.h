@@ -75,6 +75,3 @@ void fleet_machine_init(struct fleet_machine *machine, const struct fleet_spec *
 
 /* Its load at @second; to be asked second by second, from 0 on. */
 struct fleet_load fleet_load_at(struct fleet_machine *machine, uint64_t second);
-
-/* "diurnal", ... */
-const char *fleet_kind_name(enum fleet_kind kind);
