@@ -133,10 +133,23 @@ static bool is_stalling(const struct balancer *b, const struct balancer_guest *g
 	return g->stalled_ns > 0 && b->now_ns - g->stalled_ns < b->settings.stalled_hold_ns;
 }
 
+/* What guests have beyond the budget, by no order of ours. */
+static uint64_t over_pages(const struct balancer *b)
+{
+	const struct balancer_settings *s = &b->settings;
+
+	return s->budget_pages > 0
+		       ? sub_u64(b->charged_pages + b->held_pages, s->budget_pages - s->reserve_pages)
+		       : 0;
+}
+
 static bool is_starting(const struct balancer *b, const struct balancer_guest *g)
 {
 	if (g->guards & BALANCER_GUARD_BOOTING)
 		return true;
+	/* One that has come with more than there was is not waited for any longer than it must be. */
+	if (g->has_report && over_pages(b) > 0)
+		return false;
 	return !g->manual && b->now_ns - g->start_ns < b->settings.first_action_ns;
 }
 
@@ -648,16 +661,14 @@ static void keep_orders(struct balancer *b)
 static void find_room(const struct balancer *b, struct pass *pass)
 {
 	const struct balancer_settings *s = &b->settings;
-	uint64_t room, used = b->charged_pages + b->held_pages;
+	uint64_t room;
 
 	pass->is_limited = s->budget_pages > 0;
 	if (!pass->is_limited)
 		return;
 	room = s->budget_pages - s->reserve_pages;
 	pass->shared_pages = room - min_u64(room, b->reserved_pages);
-	pass->missing_pages = b->reserved_pages - b->held_pages;
-	if (used > room)
-		pass->missing_pages += used - room;
+	pass->missing_pages = b->reserved_pages - b->held_pages + over_pages(b);
 	pass->is_hard = pass->missing_pages > 0;
 }
 

@@ -847,6 +847,27 @@ Test(balancer, a_guest_that_has_more_than_the_budget_has_it_taken_and_nobody_is_
 	balancer_free(b);
 }
 
+Test(balancer, one_that_comes_with_more_than_there_is_gives_as_soon_as_it_reports)
+{
+	struct balancer_settings s = usual_settings();
+	struct balancer_limits l = usual_limits();
+	struct balancer *b;
+	uint32_t id;
+
+	s.budget_pages = 4 * GIB;
+	s.first_action_ns = 50 * SECOND;
+	b = make(&s);
+	id = join(b, "a", &l, 4 * GIB + 256 * MIB);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 1), BALANCER_WHY_STARTING));
+	report(b, id, 1000 * MIB, T0 + 2);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 2), BALANCER_WHY_SHRINK));
+	(void)balancer_moved(b, id, BALANCER_SHRINK, 256 * MIB, (T0 + 3) * SECOND);
+	(void)balancer_ended(b, id, (T0 + 3) * SECOND);
+	report(b, id, 1000 * MIB, T0 + 4);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 4), BALANCER_WHY_STARTING));
+	balancer_free(b);
+}
+
 Test(balancer, a_guest_that_does_not_obey_is_found_and_others_are_asked)
 {
 	struct balancer_settings s = usual_settings();
