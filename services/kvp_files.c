@@ -3,14 +3,8 @@
 /*
  * The pool files.
  *
- * Others read and write them, too: cloud-init appends under flock(), Microsoft's programs and the
- * stock daemon take fcntl() locks, all on the same inode. So a file is never replaced, and both
- * locks are held while it is changed. The fcntl() lock is one of the open file description, which
- * conflicts with the others' in the same way and is not lost when something else in this process
- * closes the file. Whoever may read a file may lock it, so nobody is waited for without end; and when
- * the time is over nobody at all who can only read, for that is no writer to keep clear of. (What
- * he reads may then be half a change.) That all can only read is told by a lease, which the kernel
- * gives on a file that nobody has open for writing. Writers who come then meet the same lock.
+ * Others read, write and lock them, too, all on the same inode (kvp_pool_file.c). So a file is never
+ * replaced, and it is locked while it is changed.
  *
  * A change (kvp_files_edit):
  *
@@ -30,61 +24,38 @@
  * At the first lock after a start, what the journal has and is not done is done again, as a change
  * of its own (kvp_journal.c says how).
  *
- * Whether somebody else has changed a file is told by its inode, size and time of modification.
- * That time comes from a clock that ticks every few milliseconds, which is too coarse to tell a
- * foreign write right behind one of ours; so after ours it is set from the fine clock, to a value
- * that nobody else's write will have.
- *
  * Bytes that can be nobody's record are not thrown away when their place is needed: they are
  * appended to a file beside the pool's, ".aside" behind its name.
  */
 
 #include "services/kvp_files.h"
 
-#include "base/clock.h"
 #include "services/kvp_journal_io.h"
+#include "services/kvp_pool_file.h"
 
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
-#define POOL_NAME  ".kvp_pool_%u"
 #define STAMP_NAME ".kvp_stamp"
 
 enum {
 	NOTES_MAX = 8,
-	NAME_SIZE = 32,
-	POOL_FLAGS = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
-	FIRST_WAIT_US = 500,
-	LAST_WAIT_US = 20000,
 };
 
-/* A file as it was. */
-struct seen {
-	dev_t dev;
-	ino_t ino;
-	off_t size;
-	struct timespec time;
-};
-
-struct pool_file {
-	int fd; /* -1: not open */
-	int open_error; /* why it is open for reading only; 0: it is not */
+struct pool {
+	struct kvp_pool_file file;
 	int refused;    /* why it cannot be changed while this lock is held; 0: it can */
-	bool locked;
-	bool read_anew;   /* since our last change, for it was somebody else's turn */
-	struct seen seen; /* zero: in no state that is known outside */
+	bool read_anew; /* since our last change, for it was somebody else's turn */
 };
 
 struct kvp_files {
 	char dir[PATH_MAX];
 	int dir_fd;    /* -1: not open yet */
-	struct pool_file pools[KVP_POOLS];
+	struct pool pools[KVP_POOLS];
 	struct kvp_journal journal;
 	struct kvp_txn *pending;   /* from before the start: has to be done again */
 	struct kvp_txn *unsettled; /* a chain: in its file, which may not be on the disk */
@@ -114,11 +85,6 @@ bool kvp_files_next_note(struct kvp_files *f, char ret_note[KVP_FILES_NOTE_SIZE]
 	return true;
 }
 
-static void pool_name(unsigned int pool, char name[NAME_SIZE])
-{
-	snprintf(name, NAME_SIZE, POOL_NAME, pool);
-}
-
 /* --- reading and writing --- */
 
 static off_t slot_offset(uint32_t slot)
@@ -126,7 +92,7 @@ static off_t slot_offset(uint32_t slot)
 	return (off_t)slot * KVP_RECORD_SIZE;
 }
 
-static int read_slot(const struct pool_file *p, uint32_t slot, uint8_t record[KVP_RECORD_SIZE])
+static int read_slot(const struct kvp_pool_file *p, uint32_t slot, uint8_t record[KVP_RECORD_SIZE])
 {
 	ssize_t n = kvp_read_at(p->fd, record, KVP_RECORD_SIZE, slot_offset(slot));
 
@@ -135,7 +101,7 @@ static int read_slot(const struct pool_file *p, uint32_t slot, uint8_t record[KV
 	return n == KVP_RECORD_SIZE ? 0 : -EIO;
 }
 
-static int cut(const struct pool_file *p, off_t size)
+static int cut(const struct kvp_pool_file *p, off_t size)
 {
 	return ftruncate(p->fd, size) < 0 ? negative_errno() : 0;
 }
@@ -143,10 +109,10 @@ static int cut(const struct pool_file *p, off_t size)
 static int keep_aside(struct kvp_files *f, unsigned int pool, const void *data, size_t len)
 {
 	_cleanup_close_ int fd = -1;
-	char name[NAME_SIZE];
+	char name[KVP_POOL_NAME_SIZE + sizeof(".aside")];
 	int r;
 
-	snprintf(name, sizeof(name), POOL_NAME ".aside", pool);
+	snprintf(name, sizeof(name), KVP_POOL_NAME ".aside", pool);
 	fd = openat(f->dir_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return negative_errno();
@@ -154,62 +120,26 @@ static int keep_aside(struct kvp_files *f, unsigned int pool, const void *data, 
 	if (!r && fsync(fd) < 0)
 		r = negative_errno();
 	if (!r)
-		note(f, "%s/" POOL_NAME " had %zu bytes that are no record: they are kept in %s", f->dir,
+		note(f, "%s/" KVP_POOL_NAME " had %zu bytes that are no record: they are kept in %s", f->dir,
 		     pool, len, name);
 	return r;
 }
 
 /* --- what others have changed --- */
 
-static struct seen seen_of(const struct stat *st)
-{
-	return (struct seen){st->st_dev, st->st_ino, st->st_size, st->st_mtim};
-}
-
-static bool is_same(const struct seen *a, const struct seen *b)
-{
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-	       a->time.tv_sec == b->time.tv_sec && a->time.tv_nsec == b->time.tv_nsec;
-}
-
-static void remember(struct pool_file *p)
-{
-	struct stat st;
-
-	p->seen = fstat(p->fd, &st) < 0 ? (struct seen){0} : seen_of(&st);
-}
-
-/* After a change of ours; see above. */
-static void remember_own(struct pool_file *p)
-{
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
-
-	(void)clock_gettime(CLOCK_REALTIME, &times[1]);
-	(void)futimens(p->fd, times);
-	remember(p);
-}
-
 bool kvp_files_have_changed(const struct kvp_files *f, unsigned int pool)
 {
-	char name[NAME_SIZE];
-	struct stat st;
-	struct seen now;
-
-	pool_name(pool, name);
-	if (fstatat(f->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return f->pools[pool].fd >= 0;
-	now = seen_of(&st);
-	return !is_same(&now, &f->pools[pool].seen);
+	return kvp_pool_file_has_changed(&f->pools[pool].file, f->dir_fd);
 }
 
 void kvp_files_forget(struct kvp_files *f, unsigned int pool)
 {
-	f->pools[pool].seen = (struct seen){0};
+	kvp_pool_file_forget(&f->pools[pool].file);
 }
 
 void kvp_files_note_unreadable(struct kvp_files *f, unsigned int pool, size_t n)
 {
-	note(f, "%s/" POOL_NAME " has %zu records without a key: they are left where they are, and "
+	note(f, "%s/" KVP_POOL_NAME " has %zu records without a key: they are left where they are, and "
 		"not shown", f->dir, pool, n);
 }
 
@@ -217,30 +147,30 @@ struct timespec kvp_files_time(const struct kvp_files *f, unsigned int pool)
 {
 	struct stat st = {0};
 
-	(void)fstat(f->pools[pool].fd, &st);
+	(void)fstat(f->pools[pool].file.fd, &st);
 	return st.st_mtim;
 }
 
 uint32_t kvp_files_slots(const struct kvp_files *f, unsigned int pool)
 {
-	uint64_t n = (uint64_t)f->pools[pool].seen.size / KVP_RECORD_SIZE;
+	uint64_t n = (uint64_t)f->pools[pool].file.seen.size / KVP_RECORD_SIZE;
 
 	return n < KVP_SLOTS_MAX ? (uint32_t)n : KVP_SLOTS_MAX;
 }
 
 int kvp_files_read(struct kvp_files *f, unsigned int pool, uint8_t **ret_image, size_t *ret_size)
 {
-	struct pool_file *p = &f->pools[pool];
+	struct kvp_pool_file *p = &f->pools[pool].file;
 	_cleanup_free_ uint8_t *image = NULL;
 	size_t size = (size_t)KVP_SLOTS_MAX * KVP_RECORD_SIZE;
 	ssize_t n;
 
-	remember(p);
-	p->read_anew = true;
+	kvp_pool_file_remember(p);
+	f->pools[pool].read_anew = true;
 	if ((uint64_t)p->seen.size <= size)
 		size = (size_t)p->seen.size;
 	else
-		note(f, "%s/" POOL_NAME " has more than %d records: the others are left alone", f->dir,
+		note(f, "%s/" KVP_POOL_NAME " has more than %d records: the others are left alone", f->dir,
 		     pool, KVP_SLOTS_MAX);
 	image = malloc(size + 1);
 	if (!image)
@@ -283,154 +213,9 @@ static int open_dir(struct kvp_files *f)
 	return 0;
 }
 
-static void close_pool(struct pool_file *p)
-{
-	p->fd = close_fd(p->fd);
-	p->locked = false;
-}
-
-/* Opens what is there; makes it if there is nothing. */
-static int open_pool(struct kvp_files *f, unsigned int pool)
-{
-	struct pool_file *p = &f->pools[pool];
-	char name[NAME_SIZE];
-	struct stat st;
-	bool make;
-
-	pool_name(pool, name);
-	make = fstatat(f->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
-	p->open_error = 0;
-	p->fd = openat(f->dir_fd, name, O_RDWR | POOL_FLAGS | (make ? O_CREAT : 0), 0644);
-	if (p->fd < 0) {
-		p->open_error = negative_errno();
-		p->fd = openat(f->dir_fd, name, O_RDONLY | POOL_FLAGS);
-	}
-	if (p->fd < 0)
-		return p->open_error;
-	if (fstat(p->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		close_pool(p);
-		return -EINVAL;
-	}
-	if (make && (fsync(p->fd) < 0 || fsync(f->dir_fd) < 0))
-		p->open_error = negative_errno();
-	return 0;
-}
-
-/* True if the name still leads to what is open. */
-static bool is_current(const struct kvp_files *f, unsigned int pool)
-{
-	char name[NAME_SIZE];
-	struct stat by_name, open_one;
-
-	pool_name(pool, name);
-	return fstatat(f->dir_fd, name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       fstat(f->pools[pool].fd, &open_one) == 0 && by_name.st_dev == open_one.st_dev &&
-	       by_name.st_ino == open_one.st_ino;
-}
-
-static int take_flock(const struct pool_file *p)
-{
-	if (flock(p->fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	return errno == EWOULDBLOCK ? -EBUSY : negative_errno();
-}
-
-static int take_fcntl_lock(const struct pool_file *p)
-{
-	struct flock whole = {.l_type = p->open_error ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-
-	if (fcntl(p->fd, F_OFD_SETLK, &whole) == 0)
-		return 0;
-	return errno == EAGAIN || errno == EACCES ? -EBUSY : negative_errno();
-}
-
-static int try_lock(struct pool_file *p)
-{
-	int r = take_flock(p);
-
-	if (r)
-		return r;
-	r = take_fcntl_lock(p);
-	if (r)
-		(void)flock(p->fd, LOCK_UN);
-	p->locked = r == 0;
-	return r;
-}
-
 void kvp_files_unlock(struct kvp_files *f, unsigned int pool)
 {
-	struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-	struct pool_file *p = &f->pools[pool];
-
-	if (!p->locked)
-		return;
-	(void)fcntl(p->fd, F_OFD_SETLK, &whole);
-	(void)flock(p->fd, LOCK_UN);
-	p->locked = false;
-}
-
-static int lock_open_file(struct kvp_files *f, unsigned int pool)
-{
-	struct pool_file *p = &f->pools[pool];
-	int r;
-
-	if (p->open_error) /* perhaps it can be written by now */
-		close_pool(p);
-	r = p->fd < 0 ? open_pool(f, pool) : 0;
-	if (!r)
-		r = try_lock(p);
-	if (r || is_current(f, pool))
-		return r;
-	kvp_files_unlock(f, pool);
-	close_pool(p);
-	return -EBUSY;
-}
-
-/* Whether nobody has the file open for writing, us included: so it is closed. */
-static bool has_only_readers(struct kvp_files *f, unsigned int pool)
-{
-	_cleanup_close_ int fd = -1;
-	char name[NAME_SIZE];
-
-	close_pool(&f->pools[pool]);
-	pool_name(pool, name);
-	fd = openat(f->dir_fd, name, O_RDONLY | POOL_FLAGS);
-	/* A writer who comes before it is closed waits for that, and we get a signal that is ignored. */
-	return fd >= 0 && fcntl(fd, F_SETSIG, SIGURG) == 0 && fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
-}
-
-/* Beside what readers hold: as much as they leave of the locks. */
-static int lock_beside_readers(struct kvp_files *f, unsigned int pool)
-{
-	struct pool_file *p = &f->pools[pool];
-	int r = open_pool(f, pool);
-
-	if (r)
-		return r;
-	r = take_flock(p);
-	if (take_fcntl_lock(p) || r)
-		note(f, "%s/" POOL_NAME " is locked by a program that can only read it, which is not waited "
-			"for: /proc/locks names it", f->dir, pool);
-	p->locked = true;
-	if (is_current(f, pool))
-		return 0;
-	kvp_files_unlock(f, pool);
-	close_pool(p);
-	return -EBUSY;
-}
-
-static int wait_for_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
-{
-	uint64_t end_ns = clock_monotonic_ns() + (uint64_t)wait_ms * 1000000u;
-	useconds_t wait_us = FIRST_WAIT_US;
-	int r;
-
-	while ((r = lock_open_file(f, pool)) == -EBUSY && clock_monotonic_ns() < end_ns) {
-		usleep(wait_us);
-		if (wait_us < LAST_WAIT_US)
-			wait_us *= 2;
-	}
-	return r == -EBUSY && has_only_readers(f, pool) ? lock_beside_readers(f, pool) : r;
+	kvp_pool_file_unlock(&f->pools[pool].file);
 }
 
 /* --- the journal --- */
@@ -458,7 +243,7 @@ static int save_foreign(struct kvp_files *f, unsigned int pool, const uint8_t *i
 	for (uint64_t at = redo->foreign_at;
 	     at + KVP_RECORD_SIZE <= size && edit->n_appends < KVP_BATCH_MAX; at += KVP_RECORD_SIZE)
 		edit->appends[edit->n_appends++] = image + at;
-	return r ? r : cut(&f->pools[pool], (off_t)redo->cut_at);
+	return r ? r : cut(&f->pools[pool].file, (off_t)redo->cut_at);
 }
 
 static int edit_again(struct kvp_files *f, unsigned int pool, struct kvp_edit *edit)
@@ -467,7 +252,7 @@ static int edit_again(struct kvp_files *f, unsigned int pool, struct kvp_edit *e
 	int r = kvp_files_edit(f, pool, edit, &moves);
 
 	if (r == KVP_EDIT_TOO_LARGE && edit->n_removes > 0) {
-		note(f, "%s/" POOL_NAME " may have some keys twice after what was interrupted there",
+		note(f, "%s/" KVP_POOL_NAME " may have some keys twice after what was interrupted there",
 		     f->dir, pool);
 		edit->n_removes = 0;
 		r = kvp_files_edit(f, pool, edit, &moves);
@@ -492,12 +277,12 @@ static int redo(struct kvp_files *f, const struct kvp_txn *txn)
 	if (r)
 		return r;
 	if (result.overtaken)
-		note(f, "%s/" POOL_NAME ": %zu records of an interrupted change were left as another "
+		note(f, "%s/" KVP_POOL_NAME ": %zu records of an interrupted change were left as another "
 			"program has written them since", f->dir, txn->pool, result.overtaken);
-	remember(&f->pools[txn->pool]);
+	kvp_pool_file_remember(&f->pools[txn->pool].file);
 	/* What is not done again has to be on the disk before the journal has something else. */
 	r = kvp_files_settle(f);
-	if (!r && fsync(f->pools[txn->pool].fd) < 0)
+	if (!r && fsync(f->pools[txn->pool].file.fd) < 0)
 		r = negative_errno();
 	if (r)
 		return r;
@@ -518,13 +303,13 @@ static int redo_pending(struct kvp_files *f, unsigned int locked_pool)
 		return 0;
 	pool = txn->pool;
 	if (pool != locked_pool)
-		r = lock_open_file(f, pool);
+		r = kvp_pool_file_try_lock(&f->pools[pool].file, f->dir_fd);
 	if (!r)
-		r = f->pools[pool].open_error;
+		r = f->pools[pool].file.open_error;
 	if (!r) {
 		f->pending = NULL;
 		r = redo(f, txn);
-		f->pools[pool].seen = (struct seen){0};
+		kvp_pool_file_forget(&f->pools[pool].file);
 		if (r)
 			f->pending = txn;
 		else
@@ -541,10 +326,13 @@ int kvp_files_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
 
 	if (r)
 		return r;
-	r = wait_for_lock(f, pool, wait_ms);
-	if (r)
+	r = kvp_pool_file_lock(&f->pools[pool].file, f->dir_fd, wait_ms);
+	if (r < 0)
 		return r;
-	f->pools[pool].refused = f->pools[pool].open_error;
+	if (r == KVP_POOL_FILE_READERS)
+		note(f, "%s/" KVP_POOL_NAME " is locked by a program that can only read it, which is not "
+			"waited for: /proc/locks names it", f->dir, pool);
+	f->pools[pool].refused = f->pools[pool].file.open_error;
 	r = open_journal(f, false);
 	if (r >= 0)
 		r = redo_pending(f, pool);
@@ -556,7 +344,7 @@ int kvp_files_lock(struct kvp_files *f, unsigned int pool, int wait_ms)
 	return 0;
 }
 
-static int sync_file(const struct pool_file *p, const struct kvp_txn *txn)
+static int sync_file(const struct kvp_pool_file *p, const struct kvp_txn *txn)
 {
 	int r = txn->n_after < txn->n_before ? fsync(p->fd) : fdatasync(p->fd);
 
@@ -570,7 +358,7 @@ struct old_slots {
 	uint8_t records[KVP_EDIT_MAX][KVP_RECORD_SIZE];
 };
 
-static int write_txn(const struct pool_file *p, const struct kvp_txn *txn)
+static int write_txn(const struct kvp_pool_file *p, const struct kvp_txn *txn)
 {
 	int r;
 
@@ -583,7 +371,7 @@ static int write_txn(const struct pool_file *p, const struct kvp_txn *txn)
 	return txn->n_after < txn->n_before ? cut(p, slot_offset(txn->n_after)) : 0;
 }
 
-static int write_chain(const struct pool_file *p, const struct kvp_txn *last)
+static int write_chain(const struct kvp_pool_file *p, const struct kvp_txn *last)
 {
 	int r = last->earlier ? write_chain(p, last->earlier) : 0;
 
@@ -598,12 +386,12 @@ bool kvp_files_are_unsettled(const struct kvp_files *f)
 int kvp_files_settle(struct kvp_files *f)
 {
 	struct kvp_txn *txn = f->unsettled;
-	struct pool_file *p;
+	struct kvp_pool_file *p;
 	int r = 0;
 
 	if (!txn)
 		return 0;
-	p = &f->pools[txn->pool];
+	p = &f->pools[txn->pool].file;
 	/* The kernel forgets what it could not write; only we know it still. */
 	if (f->unsettled_lost)
 		r = write_chain(p, txn);
@@ -611,7 +399,7 @@ int kvp_files_settle(struct kvp_files *f)
 		r = sync_file(p, txn);
 	if (r) {
 		if (!f->unsettled_lost)
-			note(f, "%s/" POOL_NAME " cannot be written to the disk: %s: the journal has it, "
+			note(f, "%s/" KVP_POOL_NAME " cannot be written to the disk: %s: the journal has it, "
 				"and nothing else is changed before it can", f->dir, txn->pool,
 			     strerror(-r));
 		f->unsettled_lost = true;
@@ -624,7 +412,7 @@ int kvp_files_settle(struct kvp_files *f)
 }
 
 /* Records that move are read where they are, and what is overwritten is remembered. */
-static int fill_txn(const struct pool_file *p, const struct kvp_moves *moves, struct kvp_txn *txn,
+static int fill_txn(const struct kvp_pool_file *p, const struct kvp_moves *moves, struct kvp_txn *txn,
 		    struct old_slots *old)
 {
 	uint8_t record[KVP_RECORD_SIZE];
@@ -663,7 +451,7 @@ static int make_txn(struct kvp_files *f, unsigned int pool, const struct kvp_edi
 	r = kvp_txn_plan(edit, pool, kvp_files_slots(f, pool), &txn, ret_moves);
 	if (r)
 		return r;
-	r = fill_txn(&f->pools[pool], ret_moves, txn, old);
+	r = fill_txn(&f->pools[pool].file, ret_moves, txn, old);
 	if (r)
 		return r;
 	*ret_txn = steal_ptr(txn);
@@ -674,7 +462,7 @@ static int make_txn(struct kvp_files *f, unsigned int pool, const struct kvp_edi
 static int clear_tail(struct kvp_files *f, unsigned int pool, bool drop)
 {
 	uint32_t n = kvp_files_slots(f, pool);
-	struct pool_file *p = &f->pools[pool];
+	struct kvp_pool_file *p = &f->pools[pool].file;
 	uint8_t tail[KVP_RECORD_SIZE];
 	ssize_t len;
 	int r;
@@ -690,7 +478,7 @@ static int clear_tail(struct kvp_files *f, unsigned int pool, bool drop)
 	return r ? r : cut(p, slot_offset(n));
 }
 
-static int reserve_room(const struct pool_file *p, const struct kvp_txn *txn)
+static int reserve_room(const struct kvp_pool_file *p, const struct kvp_txn *txn)
 {
 	if (txn->n_after <= txn->n_before)
 		return 0;
@@ -701,7 +489,7 @@ static int reserve_room(const struct pool_file *p, const struct kvp_txn *txn)
 	return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : negative_errno();
 }
 
-static int put_back(const struct pool_file *p, const struct kvp_txn *txn, const struct old_slots *old)
+static int put_back(const struct kvp_pool_file *p, const struct kvp_txn *txn, const struct old_slots *old)
 {
 	int r = 0;
 
@@ -717,13 +505,13 @@ static int put_back(const struct pool_file *p, const struct kvp_txn *txn, const 
 /* A transaction that the file does not take: @error. */
 static int take_back(struct kvp_files *f, struct kvp_txn **txn, const struct old_slots *old, int error)
 {
-	const struct pool_file *p = &f->pools[(*txn)->pool];
+	const struct kvp_pool_file *p = &f->pools[(*txn)->pool].file;
 	int r = put_back(p, *txn, old);
 
 	if (!r)
 		r = kvp_journal_abort(&f->journal);
 	if (r) {
-		note(f, "%s/" POOL_NAME " is half changed, and cannot be put back: %s: it will be tried "
+		note(f, "%s/" KVP_POOL_NAME " is half changed, and cannot be put back: %s: it will be tried "
 			"again before the next change", f->dir, (*txn)->pool, strerror(-r));
 		f->pending = steal_ptr(*txn);
 	}
@@ -742,9 +530,9 @@ static int may_edit(struct kvp_files *f, unsigned int pool)
 }
 
 /* Where the disk need not be waited for twice. */
-static bool may_follow(const struct kvp_files *f, const struct pool_file *p, const struct kvp_txn *txn)
+static bool may_follow(const struct kvp_files *f, const struct kvp_txn *txn)
 {
-	return !p->read_anew && kvp_journal_may_follow(&f->journal, txn, f->unsettled);
+	return !f->pools[txn->pool].read_anew && kvp_journal_may_follow(&f->journal, txn, f->unsettled);
 }
 
 int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit *edit,
@@ -752,7 +540,7 @@ int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit
 {
 	_cleanup_(cleanup_kvp_txnp) struct kvp_txn *txn = NULL;
 	_cleanup_free_ struct old_slots *old = malloc(sizeof(*old));
-	struct pool_file *p = &f->pools[pool];
+	struct kvp_pool_file *p = &f->pools[pool].file;
 	bool follows;
 	int r;
 
@@ -763,7 +551,7 @@ int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit
 		r = make_txn(f, pool, edit, old, &txn, ret_moves);
 	if (r)
 		return r;
-	follows = may_follow(f, p, txn);
+	follows = may_follow(f, txn);
 	if (!follows)
 		r = kvp_files_settle(f);
 	if (!r && txn->n_after != txn->n_before)
@@ -781,15 +569,15 @@ int kvp_files_edit(struct kvp_files *f, unsigned int pool, const struct kvp_edit
 		txn->earlier = f->unsettled;
 		f->unsettled = steal_ptr(txn);
 	}
-	p->read_anew = false;
-	remember_own(p);
+	f->pools[pool].read_anew = false;
+	kvp_pool_file_remember_own(p);
 	return r;
 }
 
 int kvp_files_clear(struct kvp_files *f, unsigned int pool)
 {
-	struct pool_file *p = &f->pools[pool];
-	int r = p->refused;
+	struct kvp_pool_file *p = &f->pools[pool].file;
+	int r = f->pools[pool].refused;
 
 	if (!r)
 		r = kvp_files_settle(f);
@@ -797,7 +585,7 @@ int kvp_files_clear(struct kvp_files *f, unsigned int pool)
 		r = cut(p, 0);
 	if (!r && fsync(p->fd) < 0)
 		r = negative_errno();
-	p->seen = (struct seen){0};
+	kvp_pool_file_forget(p);
 	return r;
 }
 
@@ -843,7 +631,7 @@ int kvp_files_new(const char *dir, struct kvp_files **ret_files)
 	f->dir_fd = -1;
 	kvp_journal_init(&f->journal);
 	for (size_t i = 0; i < KVP_POOLS; i++)
-		f->pools[i].fd = -1;
+		kvp_pool_file_init(&f->pools[i].file, (unsigned int)i);
 	*ret_files = f;
 	return 0;
 }
@@ -853,7 +641,7 @@ struct kvp_files *kvp_files_free(struct kvp_files *f)
 	if (!f)
 		return NULL;
 	for (size_t i = 0; i < KVP_POOLS; i++)
-		close_pool(&f->pools[i]);
+		kvp_pool_file_close(&f->pools[i].file);
 	kvp_journal_fini(&f->journal);
 	f->dir_fd = close_fd(f->dir_fd);
 	kvp_txn_free(f->pending);

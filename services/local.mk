@@ -32,6 +32,7 @@ PURE_ARCHIVES += %D%/libservices.a
 	%D%/guest_clock.c %D%/guest_clock.h \
 	%D%/kvp_batch.c %D%/kvp_batch.h \
 	%D%/kvp_files.c %D%/kvp_files.h \
+	%D%/kvp_pool_file.c %D%/kvp_pool_file.h \
 	%D%/kvp_journal_io.c %D%/kvp_journal_io.h \
 	%D%/kvp_store.c %D%/kvp_store.h \
 	%D%/kvp_table.c %D%/kvp_table.h %D%/kvp_table_inside.h \
