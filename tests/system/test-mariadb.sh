@@ -64,6 +64,27 @@ check "locked: the receipt says how" grep -q "locked by BACKUP STAGE START" <(re
 is "locked: until the thaw" "$(receipt '.hooks[0].runs[1].output')" unlocked
 check "locked: the writer goes on" soon acked_at_least $((before + 100))
 
+# What calls itself MySQL has no backup stages.
+cat >"$run/mysql" <<'END'
+#!/bin/sh
+case "$*" in
+*"VERSION()"*) echo 8.0.36 ;;
+*) exec mariadb "$@" ;;
+esac
+END
+chmod 755 "$run/mysql"
+cp "$hooks/50-mariadb.conf" "$run/conf"
+echo "client=$run/mysql" >>"$hooks/50-mariadb.conf"
+check "mysql: freeze" guest one freeze
+now=$(acked)
+sleep 0.3
+is "mysql: nothing is committed meanwhile" "$(acked)" "$now"
+check "mysql: thaw" guest one thaw
+is "mysql: by its own lock" "$(receipt '.class + ": " + .hooks[0].runs[0].output')" \
+    "application: 8.0.36: locked by FLUSH TABLES WITH READ LOCK"
+check "mysql: the writer goes on" soon acked_at_least $((now + 50))
+cp "$run/conf" "$hooks/50-mariadb.conf"
+
 # A session that is lost while all is frozen.
 guest one freeze >/dev/null
 kill "$(cat "$run/one/session-50-mariadb/pid")"
