@@ -68,6 +68,7 @@ SYSTEM_TESTS = \
 	%D%/test-dashboard.sh \
 	%D%/test-floor.sh \
 	%D%/test-freeze-faults.sh \
+	%D%/test-freeze-steps.sh \
 	%D%/test-freezer.sh \
 	%D%/test-health.sh \
 	%D%/test-hooks.sh \
