@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Copying an image file.
+ * Copying an image: a file, or a disk.
  *
  * The best copy moves no data: FICLONE makes the target share the source's blocks at one moment.
  * Any refusal of it leads to a real copy, also one for a reason such as a full disk, because the
  * real copy will then meet the reason itself and name it.
  *
  * The real copy keeps DEPTH pieces of CHUNK bytes moving with libaio. Each piece has a slot that
- * is first a read and then a write of the same range, so pieces finish in any order and none
- * waits for another. Only what SEEK_DATA finds is moved. With O_DIRECT all offsets and lengths are
+ * is first a read and then a write of the same range, so pieces finish in any order and none waits
+ * for another. Only what SEEK_DATA finds is moved. With O_DIRECT all offsets and lengths are
  * multiples of ALIGN; the last piece may reach past the end of the file, is filled up with zeros,
  * and the file is cut to its size afterwards. Without O_DIRECT the same pieces go through the page
  * cache, which makes libaio wait in io_submit() and is slower but not different.
  *
+ * A disk does not tell holes. Of it a piece that has nothing but zeros becomes a hole of the
+ * target.
+ *
  * A copy that has an earlier one to begin with reads only what has changed since. Then the parts
- * that are moved are listed, and SEEK_DATA is not asked: a hole in the source may be where data was.
+ * that are moved are listed, and SEEK_DATA is not asked: a hole in the source may be where data
+ * was.
  *
  * The target grows under a temporary name in its own folder and is renamed when it is on disk. So
  * whoever finds a file with the target's name has a whole one, whenever the power failed. The
@@ -72,6 +76,7 @@ struct engine {
 	uint64_t position; /* where the next piece begins */
 	uint64_t data_end; /* where the data around it ends, aligned */
 	uint64_t data_bytes;
+	bool skip_zeros;   /* the source does not tell its holes, and the target is empty */
 	bool only_changed; /* only these parts are moved */
 	const struct extent *changed;
 	size_t n_changed;
@@ -228,6 +233,17 @@ static int add_sum(struct copy_sums *sums, const struct slot *s, size_t len)
 	return 0;
 }
 
+static void end_piece(struct engine *e, struct slot *s)
+{
+	s->busy = false;
+	e->n_busy--;
+}
+
+static bool is_zero(const uint8_t *buf, size_t len)
+{
+	return buf[0] == 0 && memcmp(buf, buf + 1, len - 1) == 0;
+}
+
 static int read_done(struct engine *e, struct slot *s)
 {
 	size_t expected = min_u64(s->len, e->size - s->offset);
@@ -238,6 +254,10 @@ static int read_done(struct engine *e, struct slot *s)
 	r = e->sums ? add_sum(e->sums, s, expected) : 0;
 	if (r)
 		return r;
+	if (e->skip_zeros && is_zero(s->buf, expected)) {
+		end_piece(e, s);
+		return 0;
+	}
 	/* Zeros up to the alignment, and in place of what was appended since we looked. */
 	memset(s->buf + expected, 0, s->len - expected);
 	e->data_bytes += expected;
@@ -250,8 +270,7 @@ static int write_done(struct engine *e, struct slot *s)
 {
 	if (s->done < s->len)
 		return submit(e, s);
-	s->busy = false;
-	e->n_busy--;
+	end_piece(e, s);
 	return 0;
 }
 
@@ -308,6 +327,31 @@ static int engine_run(struct engine *e, const struct copy_options *options)
 	return 0;
 }
 
+/* What is copied. */
+struct source {
+	uint64_t size; /* bytes */
+	mode_t mode;
+	bool is_disk;
+};
+
+static int look_at(int fd, struct source *ret_source)
+{
+	struct source source = {0};
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return negative_errno();
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return COPY_NOT_A_FILE;
+	source.size = (uint64_t)st.st_size;
+	source.mode = st.st_mode & 0777;
+	source.is_disk = S_ISBLK(st.st_mode);
+	if (source.is_disk && ioctl(fd, BLKGETSIZE64, &source.size) < 0)
+		return negative_errno();
+	*ret_source = source;
+	return 0;
+}
+
 /* Both files or none: true if from now on they bypass the page cache. */
 static bool set_direct(int source_fd, int target_fd)
 {
@@ -327,13 +371,17 @@ static int copy_data(int source_fd, int target_fd, uint64_t size,
 {
 	bool direct = set_direct(source_fd, target_fd);
 	_cleanup_(engine_fini) struct engine e;
-	struct stat st;
+	struct source now;
 	int r;
 
+	r = look_at(source_fd, &now);
+	if (r)
+		return r;
 	r = engine_init(&e, source_fd, target_fd, size);
 	if (r < 0)
 		return r;
 	e.only_changed = options->base != NULL;
+	e.skip_zeros = now.is_disk && !options->base;
 	e.changed = options->changed;
 	e.n_changed = options->n_changed;
 	e.sums = options->sums;
@@ -341,10 +389,9 @@ static int copy_data(int source_fd, int target_fd, uint64_t size,
 	if (r)
 		return r;
 	/* What was cut off while we read looks like a hole. */
-	if (fstat(source_fd, &st) < 0)
-		return negative_errno();
-	if ((uint64_t)st.st_size < size)
-		return -EIO;
+	r = look_at(source_fd, &now);
+	if (r || now.size < size)
+		return r ? r : -EIO;
 	/* Gives a hole at the end its length, or takes the alignment off. */
 	if (ftruncate(target_fd, (off_t)size) < 0)
 		return negative_errno();
@@ -448,24 +495,25 @@ int copy_file(const char *source, const char *target, const struct copy_options 
 	_cleanup_(partial_fini) struct partial partial = {.fd = -1, .folder_fd = -1};
 	_cleanup_close_ int source_fd = -1;
 	struct copy_result result;
-	struct stat st;
+	struct source found;
 	int r;
 
 	/* O_NONBLOCK: a pipe must be refused and not waited for. */
 	source_fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (source_fd < 0 || fstat(source_fd, &st) < 0)
+	if (source_fd < 0)
 		return negative_errno();
-	if (!S_ISREG(st.st_mode))
-		return COPY_NOT_A_FILE;
+	r = look_at(source_fd, &found);
+	if (r)
+		return r;
 	if (!options->replace && faccessat(AT_FDCWD, target, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return COPY_EXISTS;
 
 	r = partial_open(&partial, target);
 	if (r < 0)
 		return r;
-	if (fchmod(partial.fd, st.st_mode & 0777) < 0)
+	if (fchmod(partial.fd, found.mode) < 0)
 		return negative_errno();
-	r = copy_contents(source_fd, partial.fd, (uint64_t)st.st_size, options, &result);
+	r = copy_contents(source_fd, partial.fd, found.size, options, &result);
 	if (r)
 		return r;
 	r = partial_publish(&partial, target, options->replace);
@@ -474,6 +522,17 @@ int copy_file(const char *source, const char *target, const struct copy_options 
 
 	*ret_result = result;
 	return 0;
+}
+
+int copy_size(const char *source, uint64_t *ret_bytes)
+{
+	_cleanup_close_ int fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct source found;
+	int r = fd < 0 ? negative_errno() : look_at(fd, &found);
+
+	if (r == 0)
+		*ret_bytes = found.size;
+	return r;
 }
 
 void copy_sums_fini(struct copy_sums *sums)

@@ -8,14 +8,15 @@
 #include <stdint.h>
 
 /*
- * Copies one image file. It blocks; base/worker.h is the place to call it from.
+ * Copies one image, a file or a disk, to a file. It blocks; base/worker.h is the place to call it
+ * from.
  */
 
 /* The conditions of copy_file() and copy_verify(). */
 enum {
 	COPY_EXISTS = 1, /* there is a target already, and it was not to be replaced */
 	COPY_CANCELLED,  /* keep_going() said no */
-	COPY_NOT_A_FILE, /* the source is no regular file */
+	COPY_NOT_A_FILE, /* the source is neither a regular file nor a disk */
 	COPY_NOT_SHARED, /* the blocks cannot be shared, and the data was not to be moved */
 	COPY_DIFFERS,    /* what is in the file is not what was written */
 };
@@ -59,18 +60,21 @@ struct copy_options {
 struct copy_result {
 	enum copy_method method;
 	uint64_t size_bytes; /* of the file */
-	uint64_t data_bytes; /* read and written; without holes, and 0 for a reflink */
+	uint64_t data_bytes; /* moved: without holes, and 0 for a reflink */
 };
 
 /*
- * Copies @source to @target, with the same permission bits and the same holes. The target appears
- * under its name only once it is complete and on disk; on any other return than 0 nothing of it is
- * left, unless just the last sync of its folder failed.
- * COPY_EXISTS, COPY_CANCELLED, COPY_NOT_A_FILE; negative errno, with -ENOSPC if the target's file
- * system is full and -EIO if the source became shorter meanwhile.
+ * Copies @source to @target, with the same permission bits and the same holes; of a disk, with
+ * holes where it has zeros. The target appears under its name only once it is complete and on
+ * disk; on any other return than 0 nothing of it is left, unless just the last sync of its folder
+ * failed. COPY_EXISTS, COPY_CANCELLED, COPY_NOT_A_FILE; negative errno, with -ENOSPC if the
+ * target's file system is full and -EIO if the source became shorter meanwhile.
  */
 _must_check_ int copy_file(const char *source, const char *target,
 			   const struct copy_options *options, struct copy_result *ret_result);
+
+/* How large a file or a disk is. COPY_NOT_A_FILE; negative errno. */
+_must_check_ int copy_size(const char *source, uint64_t *ret_bytes);
 
 /* Frees them. */
 void copy_sums_fini(struct copy_sums *sums);

@@ -364,18 +364,6 @@ static int wait_for(struct change *c, struct hook_process *p)
 	return status;
 }
 
-static bool find_program(const char *name, char path[PATH_MAX])
-{
-	static const char *const folders[] = {"/usr/bin", "/usr/sbin", "/bin", "/sbin"};
-
-	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		snprintf(path, PATH_MAX, "%s/%s", folders[i], name);
-		if (access(path, X_OK) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* With the first line of what it said. */
 static void complain_of_command(struct change *c, const char *name, const struct hook_process *p)
 {
@@ -409,7 +397,7 @@ static int run(struct change *c, const char *name, ...)
 	va_end(args);
 	argv[n < 9 ? n : 8] = NULL;
 
-	if (!find_program(name, program)) {
+	if (!hook_process_find(name, program, sizeof(program))) {
 		complain(c, "%s is not there", name);
 		return IP_APPLY_FAILED;
 	}

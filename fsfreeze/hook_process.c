@@ -171,6 +171,18 @@ void hook_process_leave(struct hook_process *p)
 	p->pid = 0;
 }
 
+bool hook_process_find(const char *name, char *ret_path, size_t size)
+{
+	static const char *const folders[] = {"/usr/bin", "/usr/sbin", "/bin", "/sbin"};
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		snprintf(ret_path, size, "%s/%s", folders[i], name);
+		if (access(ret_path, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
 uint64_t hook_process_start_time(pid_t pid)
 {
 	unsigned long long start = 0;

@@ -53,5 +53,8 @@ bool hook_process_reap(struct hook_process *p, int *ret_status);
 /* Forgets the process, whether it has ended or not, and closes the descriptors; keeps the output. */
 void hook_process_leave(struct hook_process *p);
 
+/* Where the system has the program @name, in @size bytes. False: nowhere that is known. */
+_must_check_ bool hook_process_find(const char *name, char *ret_path, size_t size);
+
 /* When process @pid was started, in the kernel's ticks since boot; 0: there is no such process. */
 uint64_t hook_process_start_time(pid_t pid);

@@ -76,7 +76,7 @@ static bool choose_copier(struct host *h, struct backup *backup, struct httpd_re
 	if (backup_use_vm(backup, &vm) == 0)
 		return true;
 	httpd_reply_error(request, 400,
-			  "a copy by QEMU has no verification, no base and no choice of the way",
+			  "a copy by QEMU has no verification and no choice of the way",
 			  "leave out one or the other");
 	return false;
 }

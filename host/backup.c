@@ -3,24 +3,27 @@
 /*
  * One backup.
  *
- *     WAITING -> FREEZING -> HOLDING -> THAWING -> COPYING -> VERIFYING -> PUBLISHING -> DONE
+ *     WAITING -> PREPARING -> FREEZING -> HOLDING -> THAWING -> COPYING -> VERIFYING
+ *         -> PUBLISHING -> DONE
  *         any of them, on an error, -> FAILED
  *
- * While HOLDING the guest stands still: what can share blocks is a copy or a snapshot at once, the
- * rest is copied (host/image). COPYING moves the data of the snapshots when the guest goes on.
+ * PREPARING does what takes time and can be done before: LVM is asked what it has, QEMU is given
+ * targets. While HOLDING the guest stands still: what can share blocks is a copy or a snapshot at
+ * once, the rest is copied (host/image). COPYING moves the data of the snapshots when the guest
+ * goes on.
  *
  * A copy is not worth anything before the guest has answered THAW: only then it is known that the
  * guest stood still all the time. Until then the copies have names that nobody takes for a backup,
  * so that none remains if this program dies. PUBLISHING gives them the names of their images.
  *
- * If QEMU has the disks open, it can make the copies (host/qemu_backup): while HOLDING all are begun at
- * one moment, and COPYING waits for QEMU.
+ * If QEMU has the disks open, it can make the copies (host/qemu_backup): while HOLDING all are
+ * begun at one moment, and COPYING waits for QEMU.
  *
  * All of that waits for disks, so a worker thread does it. It works on the array of images alone,
- * and the event loop does not look at an image while the job is the worker's. There are two workers:
- * one for what guests stand still for, so that it never waits for the long copies, which are the
- * other's. A backup that fails meanwhile (the guest is gone, say) abandons the job: the worker is
- * asked to stop, and what it has copied is removed when it has.
+ * and the event loop does not look at an image while the job is the worker's. There are two
+ * workers: one for what guests stand still for, so that it never waits for the long copies, which
+ * are the other's. A backup that fails meanwhile (the guest is gone, say) abandons the job: the
+ * worker is asked to stop, and what it has copied is removed when it has, by a worker again.
  */
 
 #include "host/backup.h"
@@ -39,6 +42,7 @@
 
 enum backup_state {
 	BACKUP_WAITING,
+	BACKUP_PREPARING,
 	BACKUP_FREEZING,
 	BACKUP_HOLDING,
 	BACKUP_THAWING,
@@ -50,16 +54,16 @@ enum backup_state {
 };
 
 static const char *const state_names[] = {
-	[BACKUP_WAITING] = "waiting",       [BACKUP_FREEZING] = "freezing",
-	[BACKUP_HOLDING] = "holding",       [BACKUP_THAWING] = "thawing",
-	[BACKUP_COPYING] = "copying",       [BACKUP_VERIFYING] = "verifying",
-	[BACKUP_PUBLISHING] = "publishing", [BACKUP_DONE] = "done",
-	[BACKUP_FAILED] = "failed",
+	[BACKUP_WAITING] = "waiting",     [BACKUP_PREPARING] = "preparing",
+	[BACKUP_FREEZING] = "freezing",   [BACKUP_HOLDING] = "holding",
+	[BACKUP_THAWING] = "thawing",     [BACKUP_COPYING] = "copying",
+	[BACKUP_VERIFYING] = "verifying", [BACKUP_PUBLISHING] = "publishing",
+	[BACKUP_DONE] = "done",           [BACKUP_FAILED] = "failed",
 };
 
 struct backup {
 	struct job job;
-	struct jobs *copies; /* the worker for what no guest stands still for */
+	struct backup_workers workers;
 	bool working;        /* the job is a worker's */
 	void (*done)(void *user, bool ok); /* NULL: abandoned */
 	void *user;
@@ -103,7 +107,9 @@ static int add_image(struct backup *b, const char *source)
 static int take_options(struct backup *b, const json_t *request)
 {
 	const char *since = json_string_value(json_object_get(request, "since"));
+	json_int_t cow = json_integer_value(json_object_get(request, "cow_bytes"));
 
+	b->options.cow_bytes = cow > 0 ? (uint64_t)cow : 0;
 	b->options.no_snapshot = json_is_true(json_object_get(request, "no_snapshot"));
 	b->options.verify = json_is_true(json_object_get(request, "verify"));
 	b->options.keep_base = json_is_true(json_object_get(request, "keep_base"));
@@ -155,12 +161,14 @@ int backup_new(unsigned int id, const char *guest, const json_t *request, struct
 
 static void remove_copies(struct backup *b)
 {
-	const char *path;
+	const char *path, *why;
 
-	for (size_t i = 0; i < b->n_images; i++)
-		if (!image_discard(&b->images[i], &path))
-			log_error("backup %u: %s is not consistent and cannot be removed: %m", b->id,
-				  path);
+	for (size_t i = 0; i < b->n_images; i++) {
+		why = image_discard(&b->images[i], &path);
+		if (why)
+			log_error("backup %u: %s is not consistent and cannot be removed: %s", b->id,
+				  path, why);
+	}
 }
 
 struct backup *backup_free(struct backup *b)
@@ -183,7 +191,7 @@ struct backup *backup_free(struct backup *b)
 
 int backup_use_vm(struct backup *b, const struct qemu_backup_vm *vm)
 {
-	if (b->options.no_snapshot || b->options.verify || b->options.keep_base)
+	if (b->options.no_snapshot || b->options.verify || b->options.cow_bytes)
 		return BACKUP_BAD_REQUEST;
 	b->vm_name = strdup(vm->name);
 	if (!b->vm_name)
@@ -232,8 +240,6 @@ static struct copy_options copy_options(struct backup *b)
 
 int backup_check(struct backup *b, char *ret_why, size_t size)
 {
-	struct stat st;
-
 	if (access(b->directory, W_OK | X_OK) < 0) {
 		snprintf(ret_why, size, "%s: %m", b->directory);
 		return BACKUP_NOT_POSSIBLE;
@@ -242,6 +248,7 @@ int backup_check(struct backup *b, char *ret_why, size_t size)
 	for (size_t i = 0; i < b->n_images; i++) {
 		struct image *image = &b->images[i];
 		const char *why = image_prepare(image, b->directory);
+		uint64_t size_bytes;
 
 		if (why) {
 			snprintf(ret_why, size, "%s to %s: %s", image->source, image->target, why);
@@ -252,8 +259,8 @@ int backup_check(struct backup *b, char *ret_why, size_t size)
 			snprintf(ret_why, size, "%s: %s", image->unpublished, why);
 			return BACKUP_NOT_POSSIBLE;
 		}
-		if (stat(image->source, &st) == 0)
-			b->total_bytes += (uint64_t)st.st_size;
+		if (copy_size(image->source, &size_bytes) == 0)
+			b->total_bytes += size_bytes;
 	}
 	return 0;
 }
@@ -268,12 +275,24 @@ static bool for_images(struct backup *b, int (*step)(struct backup *b, struct im
 
 		if (r) {
 			snprintf(b->work_error, sizeof(b->work_error), "%s to %s: %s", image->source,
-				 image->target, image_error_text(r));
+				 image->target, image_error_text(image, r));
 			return false;
 		}
 		b->before_bytes += image->result.size_bytes;
 	}
 	return true;
+}
+
+static int look_step(struct backup *b, struct image *image)
+{
+	return image_look(image, &b->options, b->id);
+}
+
+static int fill_step(struct backup *b, struct image *image)
+{
+	const struct copy_options copy = copy_options(b);
+
+	return image->is_incremental ? image_fill(image, &copy) : 0;
 }
 
 static int hold_step(struct backup *b, struct image *image)
@@ -302,6 +321,17 @@ static int publish_step(struct backup *b, struct image *image)
 	return image_publish(image, &b->options);
 }
 
+static void run_prepare(struct worker_job *work)
+{
+	lvm_remove_left(true);
+	(void)for_images(container_of(work, struct backup, job.work), look_step);
+}
+
+static void run_fill(struct worker_job *work)
+{
+	(void)for_images(container_of(work, struct backup, job.work), fill_step);
+}
+
 static void run_hold(struct worker_job *work)
 {
 	(void)for_images(container_of(work, struct backup, job.work), hold_step);
@@ -326,19 +356,6 @@ static void run_publish(struct worker_job *work)
 		snprintf(b->work_error, sizeof(b->work_error), "%s: %m", b->directory);
 }
 
-static void held(struct job *job)
-{
-	struct backup *b = container_of(job, struct backup, job);
-	void (*done)(void *user, bool ok) = b->done;
-
-	b->working = false;
-	b->done = NULL;
-	if (done)
-		done(b->user, b->work_error[0] == '\0');
-	else
-		remove_copies(b);
-}
-
 static int submit(struct backup *b, struct jobs *jobs, void (*run)(struct worker_job *work),
 		  void (*done)(struct job *job))
 {
@@ -351,43 +368,140 @@ static int submit(struct backup *b, struct jobs *jobs, void (*run)(struct worker
 	return r;
 }
 
-static void begun_at_vm(void *user, const char *error)
+static void run_discard(struct worker_job *work)
 {
-	struct backup *b = user;
+	remove_copies(container_of(work, struct backup, job.work));
+}
+
+static void discarded(struct job *job)
+{
+	container_of(job, struct backup, job)->working = false;
+}
+
+/* By the worker for what is short: what a volume's snapshot takes is felt by its guest. */
+static void discard(struct backup *b)
+{
+	if (!b->workers.frozen || submit(b, b->workers.frozen, run_discard, discarded))
+		remove_copies(b);
+}
+
+/* A step that the guest's machine waits for is over; so is the wait, if nobody has given up on it. */
+static void tell(struct backup *b, bool ok)
+{
 	void (*done)(void *user, bool ok) = b->done;
 
 	b->done = NULL;
-	if (error)
-		snprintf(b->work_error, sizeof(b->work_error), "%s", error);
 	if (done)
-		done(b->user, !error);
+		done(b->user, ok);
+	else
+		discard(b);
 }
 
-static int begin_at_vm(struct backup *b)
+static void step_held(struct job *job)
+{
+	struct backup *b = container_of(job, struct backup, job);
+
+	b->working = false;
+	tell(b, b->work_error[0] == '\0');
+}
+
+static void held_at_vm(void *user, const char *error)
+{
+	struct backup *b = user;
+
+	if (error)
+		snprintf(b->work_error, sizeof(b->work_error), "%s", error);
+	tell(b, !error);
+}
+
+static void filled(struct job *job)
+{
+	struct backup *b = container_of(job, struct backup, job);
+
+	b->working = false;
+	if (b->done && b->work_error[0] == '\0')
+		qemu_backup_add(b->at_vm, held_at_vm, b);
+	else
+		tell(b, false);
+}
+
+/* QEMU knows the images: what of them is to be copied, and from what the copies begin. */
+static void found_at_vm(void *user, const char *error)
+{
+	struct backup *b = user;
+	bool any = false;
+
+	for (size_t i = 0; !error && i < b->n_images; i++) {
+		struct image *image = &b->images[i];
+		const char *why;
+
+		image->is_incremental = qemu_backup_is_incremental(b->at_vm, i, &why);
+		image->full_why = why ? why : image->full_why;
+		any |= image->is_incremental;
+	}
+	if (error)
+		held_at_vm(b, error);
+	else if (!any)
+		qemu_backup_add(b->at_vm, held_at_vm, b);
+	else if (submit(b, b->workers.copies, run_fill, filled))
+		held_at_vm(b, "the worker takes no work");
+}
+
+static int prepare_at_vm(struct backup *b)
 {
 	struct qemu_backup_image images[BACKUP_IMAGES_MAX];
 	int r;
 
-	for (size_t i = 0; i < b->n_images; i++)
+	for (size_t i = 0; i < b->n_images; i++) {
+		struct image *image = &b->images[i];
+
+		image_find_tags(image, &b->options);
 		images[i] = (struct qemu_backup_image){
-			.source = b->images[i].source,
-			.target = b->images[i].unpublished,
+			.source = image->source,
+			.target = image->unpublished,
+			.earlier_tag = image->earlier_tag[0] ? image->earlier_tag : NULL,
+			.tag = image->tag[0] ? image->tag : NULL,
 		};
+	}
 	r = qemu_backup_new(&b->vm, b->id, images, b->n_images, &b->at_vm);
 	if (r == 0)
-		qemu_backup_begin(b->at_vm, begun_at_vm, b);
+		qemu_backup_find(b->at_vm, found_at_vm, b);
 	return r;
 }
 
-int backup_hold(struct backup *b, const struct backup_workers *workers,
-		void (*done)(void *user, bool ok), void *user)
+static bool has_volumes(const struct backup *b)
+{
+	for (size_t i = 0; i < b->n_images; i++)
+		if (b->images[i].is_volume && !b->options.no_snapshot)
+			return true;
+	return false;
+}
+
+int backup_prepare(struct backup *b, const struct backup_workers *workers,
+		   void (*done)(void *user, bool ok), void *user)
+{
+	b->state = BACKUP_PREPARING;
+	b->workers = *workers;
+	b->done = done;
+	b->user = user;
+	if (b->has_vm)
+		return prepare_at_vm(b);
+	if (has_volumes(b))
+		return submit(b, workers->frozen, run_prepare, step_held);
+	tell(b, true);
+	return 0;
+}
+
+int backup_hold(struct backup *b, void (*done)(void *user, bool ok), void *user)
 {
 	b->state = BACKUP_HOLDING;
 	b->frozen_ns = clock_monotonic_ns();
-	b->copies = workers->copies;
 	b->done = done;
 	b->user = user;
-	return b->has_vm ? begin_at_vm(b) : submit(b, workers->frozen, run_hold, held);
+	if (!b->has_vm)
+		return submit(b, b->workers.frozen, run_hold, step_held);
+	qemu_backup_begin(b->at_vm, held_at_vm, b);
+	return 0;
 }
 
 static void fail(struct backup *b, const char *error)
@@ -400,7 +514,7 @@ static void fail(struct backup *b, const char *error)
 		b->done = NULL;
 		worker_job_cancel(&b->job.work);
 	} else {
-		remove_copies(b);
+		discard(b);
 	}
 }
 
@@ -434,13 +548,14 @@ static void next_step(struct backup *b)
 		log_notice("%s: backup %u is done", b->guest, b->id);
 		return;
 	case BACKUP_WAITING:
+	case BACKUP_PREPARING:
 	case BACKUP_FREEZING:
 	case BACKUP_HOLDING:
 	case BACKUP_DONE:
 	case BACKUP_FAILED:
 		return;
 	}
-	if (submit(b, b->copies, run, step_done))
+	if (submit(b, b->workers.copies, run, step_done))
 		fail(b, "the worker takes no work");
 }
 
@@ -461,6 +576,13 @@ static void copied_at_vm(void *user, const char *error)
 	char text[sizeof(b->work_error)];
 
 	snprintf(text, sizeof(text), "%s", error ? error : "");
+	for (size_t i = 0; !error && i < b->n_images; i++) {
+		struct image *image = &b->images[i];
+
+		image->result.data_bytes = qemu_backup_copied(b->at_vm, i);
+		image->duration_ns = clock_monotonic_ns() - b->frozen_ns;
+		(void)!copy_size(image->unpublished, &image->result.size_bytes);
+	}
 	b->at_vm = qemu_backup_free(b->at_vm);
 	if (error)
 		fail(b, text);
@@ -494,6 +616,7 @@ json_t *backup_status(const struct backup *b)
 	uint64_t done_bytes = b->working ? worker_job_progress(&b->job.work)
 			      : b->at_vm ? qemu_backup_progress(b->at_vm)
 					 : 0;
+	uint64_t total_bytes = b->at_vm && !b->working ? qemu_backup_total(b->at_vm) : b->total_bytes;
 	json_t *images = json_array();
 	char id[16];
 
@@ -509,5 +632,5 @@ json_t *backup_status(const struct backup *b)
 			 "frozen_seconds", between(b->frozen_ns, b->thawed_ns), "thaw_seconds",
 			 between(b->thawing_ns, b->thawed_ns), "frozen_monotonic_ns",
 			 (json_int_t)b->frozen_ns, "done_bytes", (json_int_t)done_bytes, "total_bytes",
-			 (json_int_t)b->total_bytes, "images", images);
+			 (json_int_t)total_bytes, "images", images);
 }

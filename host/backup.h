@@ -21,7 +21,7 @@ enum {
 
 /* Who does what waits for disks; both borrowed. */
 struct backup_workers {
-	struct jobs *frozen; /* what guests stand still for */
+	struct jobs *frozen; /* what guests stand still for, and what is as short */
 	struct jobs *copies; /* the rest, which may take long */
 };
 
@@ -34,15 +34,16 @@ enum {
 /*
  * For the guest @guest, what the @request says: {"images": absolute paths of files, "directory":
  * where they go, each under its own name, "since": the folder of an earlier backup, "keep_base",
- * "verify", "no_snapshot": see struct image_options in host/image.h}. BACKUP_BAD_REQUEST, -ENOMEM.
+ * "verify", "no_snapshot", "cow_bytes": see struct image_options in host/image.h}.
+ * BACKUP_BAD_REQUEST, -ENOMEM.
  */
 _must_check_ int backup_new(unsigned int id, const char *guest, const json_t *request,
 			    struct backup **ret_backup);
 
 /*
- * QEMU makes the copies, of the disks of this VM: at one moment while the guest stands still, the data
- * afterwards. To be called before backup_check(). @vm is copied.
- * BACKUP_BAD_REQUEST: an option was asked for that only the other ways have; -ENOMEM.
+ * QEMU makes the copies, of the disks of this VM: at one moment while the guest stands still, the
+ * data afterwards. To be called before backup_check(). @vm is copied. BACKUP_BAD_REQUEST: an
+ * option was asked for that only the other ways have; -ENOMEM.
  */
 _must_check_ int backup_use_vm(struct backup *b, const struct qemu_backup_vm *vm);
 
@@ -65,17 +66,25 @@ void backup_thawing(struct backup *b);
 void backup_thawed(struct backup *b);
 
 /*
+ * What is to be done before the guest is asked to freeze, and may take a while. @done is called
+ * when it is done, maybe at once, or could not be; not at all if the backup has ended meanwhile.
+ * Negative errno.
+ */
+_must_check_ int backup_prepare(struct backup *b, const struct backup_workers *workers,
+				void (*done)(void *user, bool ok), void *user);
+
+/*
  * The guest stands still: makes copies or snapshots of the images. @done is called when all are
  * made, or one could not be (then the rest is not tried); not at all if it was abandoned
  * meanwhile. Negative errno.
  */
-_must_check_ int backup_hold(struct backup *b, const struct backup_workers *workers,
-			     void (*done)(void *user, bool ok), void *user);
+_must_check_ int backup_hold(struct backup *b, void (*done)(void *user, bool ok), void *user);
 
 /*
  * The guest's part is over. Without an @error (a text) what is not copied yet is copied from the
- * snapshots, the copies are given their names, and the backup is done when they have them. With one, copies that are being made are broken off, and
- * those made are removed: they must not be taken for a backup.
+ * snapshots, the copies are given their names, and the backup is done when they have them. With
+ * one, copies that are being made are broken off, and those made are removed: they must not be
+ * taken for a backup.
  */
 void backup_end(struct backup *b, const char *error, bool thawed_by_itself);
 

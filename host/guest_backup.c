@@ -72,7 +72,7 @@ static void step(struct guest_backup *g)
 			do_send(g, &action);
 			break;
 		case VSS_HOST_SNAPSHOT:
-			if (backup_hold(g->backup, &g->workers, images_held, g))
+			if (backup_hold(g->backup, images_held, g))
 				vss_host_snapshot_done(&g->core, false, clock_monotonic_ns());
 			break;
 		case VSS_HOST_RESET:
@@ -111,18 +111,34 @@ static void on_closed(void *self)
 
 	vss_host_lost(&g->core, clock_monotonic_ns());
 	step(g);
+	if (g->backup) /* it is being prepared, and has not come to the guest */
+		backup_end(steal_ptr(g->backup), vss_host_failure_text(VSS_HOST_GUEST_LOST), false);
+}
+
+/* What can be done beforehand is done: now the guest. */
+static void prepared(void *user, bool ok)
+{
+	struct guest_backup *g = user;
+
+	if (!ok)
+		backup_end(steal_ptr(g->backup), "it could not be prepared", false);
+	else if (!ic_client_is_ready(&g->ic.client) || vss_host_start(&g->core, clock_monotonic_ns()))
+		backup_end(steal_ptr(g->backup), vss_host_failure_text(VSS_HOST_GUEST_LOST), false);
+	else
+		step(g);
 }
 
 int guest_backup_start(struct guest_backup *g, struct backup *backup)
 {
 	if (!ic_client_is_ready(&g->ic.client))
 		return GUEST_BACKUP_NOT_READY;
-	if (g->backup || vss_host_start(&g->core, clock_monotonic_ns()))
+	if (g->backup)
 		return GUEST_BACKUP_RUNNING;
 
 	g->backup = backup;
 	log_notice("%s: backup %u begins", g->ic.context.guest_name, backup_id(backup));
-	step(g);
+	if (backup_prepare(backup, &g->workers, prepared, g))
+		prepared(g, false);
 	return 0;
 }
 

@@ -47,6 +47,7 @@ struct host {
 	uint64_t qmp_limit_ns;
 	struct qemu_vms *vms;
 	struct backup_workers workers;
+	struct job at_start; /* what is done once, and nobody waits for */
 	struct httpd *httpd;
 	struct show *show;
 	struct event *signals[3];

@@ -9,7 +9,8 @@
  *
  *     target on the same file system      FICLONE to the target; thaw
  *     shared beside the source            FICLONE to .NAME.snapshot-...; thaw; copy from there
- *     not shared at all                   copy; thaw
+ *     a logical volume                    lvcreate (host/lvm); thaw; copy from there; lvremove
+ *     none of them                        copy; thaw
  *
  * A snapshot that is kept is the base of the next backup: where the next snapshot has the same
  * blocks nothing has changed, and that part is taken from the earlier copy. Base and copy belong
@@ -24,6 +25,8 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/size.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -38,10 +41,6 @@
 #include <unistd.h>
 
 #define TAG_ATTRIBUTE "user.hvguest.backup"
-
-enum {
-	TAG_SIZE = 33, /* 32 digits and the end */
-};
 
 /* A file of this backup under way: .NAME.KIND-PROCESS-ID */
 static int hidden_name(char **ret_path, const char *directory, const char *name, const char *kind,
@@ -100,15 +99,17 @@ void image_fini(struct image *image)
 	*image = (struct image){0};
 }
 
-const char *image_error_text(int r)
+const char *image_error_text(const struct image *image, int r)
 {
 	switch (r) {
+	case IMAGE_SNAPSHOT_FAILED:
+		return image->why;
 	case COPY_EXISTS:
 		return "the target exists already";
 	case COPY_CANCELLED:
 		return "the backup was broken off";
 	case COPY_NOT_A_FILE:
-		return "it is not a regular file";
+		return "it is neither a file nor a disk";
 	case COPY_NOT_SHARED:
 		return "the blocks cannot be shared";
 	case COPY_DIFFERS:
@@ -163,16 +164,26 @@ const char *image_prepare(struct image *image, const char *directory)
 
 	if (stat(image->source, &st) < 0)
 		return strerror(errno);
-	if (!S_ISREG(st.st_mode))
-		return image_error_text(COPY_NOT_A_FILE);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return image_error_text(image, COPY_NOT_A_FILE);
+	image->is_volume = lvm_is_volume(image->source);
 	if (stat(directory, &directory_st) < 0)
 		return strerror(errno);
-	image->is_near = st.st_dev == directory_st.st_dev;
+	image->is_near = S_ISREG(st.st_mode) && st.st_dev == directory_st.st_dev;
 	if (lstat(image->target, &st) == 0)
-		return image_error_text(COPY_EXISTS);
+		return image_error_text(image, COPY_EXISTS);
 	remove_left(image->unpublished);
 	remove_left(image->snapshot);
 	return NULL;
+}
+
+int image_look(struct image *image, const struct image_options *options, unsigned int id)
+{
+	if (!image->is_volume || options->no_snapshot)
+		return 0;
+	return lvm_look(image->source, id, options->cow_bytes, &image->volume, image->why)
+		       ? IMAGE_SNAPSHOT_FAILED
+		       : 0;
 }
 
 const char *image_make_empty(struct image *image)
@@ -188,9 +199,7 @@ const char *image_make_empty(struct image *image)
 		return strerror(errno);
 	image->copied = true;
 	image->by_qemu = true;
-	image->result.size_bytes = (uint64_t)st.st_size;
-	image->result.data_bytes = (uint64_t)st.st_size;
-	return ftruncate(fd, st.st_size) < 0 ? strerror(errno) : NULL;
+	return NULL;
 }
 
 static int share(const char *source, const char *target, const struct copy_options *copy,
@@ -206,7 +215,7 @@ static int share(const char *source, const char *target, const struct copy_optio
 /* Any refusal to share is followed by the next best way, which names the reason if it is one. */
 static bool is_refusal(int r)
 {
-	return r != 0 && r != COPY_CANCELLED && r != COPY_NOT_A_FILE;
+	return r != 0 && r != COPY_CANCELLED && r != COPY_NOT_A_FILE && r != IMAGE_SNAPSHOT_FAILED;
 }
 
 static int copy_now(struct image *image, const char *source, const struct image_options *options,
@@ -219,24 +228,37 @@ static int copy_now(struct image *image, const char *source, const struct image_
 	return copy_file(source, image->unpublished, &all, &image->result);
 }
 
+/* A snapshot beside the source; COPY_NOT_SHARED and others if there can be none. */
+static int make_snapshot(struct image *image, const struct copy_options *copy)
+{
+	struct copy_result ignored;
+	int r;
+
+	if (image->is_volume)
+		r = lvm_snapshot(&image->volume, image->why) ? IMAGE_SNAPSHOT_FAILED : 0;
+	else
+		r = share(image->source, image->snapshot, copy, &ignored);
+	image->has_snapshot = image->used_snapshot = r == 0;
+	return r;
+}
+
 int image_hold(struct image *image, const struct image_options *options,
 	       const struct copy_options *copy)
 {
 	uint64_t start = clock_monotonic_ns();
-	struct copy_result ignored;
 	int r = COPY_NOT_SHARED;
 
 	if (image->is_near)
 		r = share(image->source, image->unpublished, copy, &image->result);
 	if (is_refusal(r) && !options->no_snapshot) {
-		r = share(image->source, image->snapshot, copy, &ignored);
-		if (r == 0) {
-			image->has_snapshot = true;
+		r = make_snapshot(image, copy);
+		if (r == 0)
 			return 0;
-		}
 	}
-	if (is_refusal(r))
+	if (is_refusal(r)) {
+		image->full_why = image->earlier ? "no snapshot could be made" : NULL;
 		r = copy_now(image, image->source, options, copy);
+	}
 	image->duration_ns = clock_monotonic_ns() - start;
 	image->copied = r == 0;
 	return r;
@@ -244,26 +266,47 @@ int image_hold(struct image *image, const struct image_options *options,
 
 static bool get_tag(const char *path, char *ret_tag)
 {
-	ssize_t size = getxattr(path, TAG_ATTRIBUTE, ret_tag, TAG_SIZE - 1);
+	ssize_t size = getxattr(path, TAG_ATTRIBUTE, ret_tag, IMAGE_TAG_SIZE - 1);
 
-	if (size != TAG_SIZE - 1)
+	if (size != IMAGE_TAG_SIZE - 1)
 		return false;
 	ret_tag[size] = '\0';
 	return true;
 }
 
-/* A tag for both; where one cannot carry it there is no base, which the next backup finds. */
-static void set_tag(const char *base, const char *target)
+/* 128 random bits: no other copy has it. Without randomness there is none. */
+static void make_tag(char tag[IMAGE_TAG_SIZE])
 {
 	uint64_t random[2];
-	char tag[TAG_SIZE];
 
-	if (getrandom(random, sizeof(random), 0) != sizeof(random))
-		return;
-	snprintf(tag, sizeof(tag), "%016llx%016llx", (unsigned long long)random[0],
-		 (unsigned long long)random[1]);
-	if (setxattr(target, TAG_ATTRIBUTE, tag, TAG_SIZE - 1, 0) == 0)
-		(void)setxattr(base, TAG_ATTRIBUTE, tag, TAG_SIZE - 1, 0);
+	tag[0] = '\0';
+	if (getrandom(random, sizeof(random), 0) == sizeof(random))
+		snprintf(tag, IMAGE_TAG_SIZE, "%016llx%016llx", (unsigned long long)random[0],
+			 (unsigned long long)random[1]);
+}
+
+/* Where a file cannot carry it there is no base, which the next backup finds. */
+static bool set_tag(const char *path, const char *tag)
+{
+	return tag[0] && setxattr(path, TAG_ATTRIBUTE, tag, IMAGE_TAG_SIZE - 1, 0) == 0;
+}
+
+void image_find_tags(struct image *image, const struct image_options *options)
+{
+	if (options->keep_base)
+		make_tag(image->tag);
+	if (image->earlier && !get_tag(image->earlier, image->earlier_tag)) {
+		image->earlier_tag[0] = '\0';
+		image->full_why = "the earlier copy has no tag: it was made without --keep-base";
+	}
+}
+
+int image_fill(struct image *image, const struct copy_options *copy)
+{
+	struct copy_options options = *copy;
+
+	options.replace = true;
+	return copy_file(image->earlier, image->unpublished, &options, &image->result);
 }
 
 /* NULL and what has changed since the earlier copy, or why that cannot be told. */
@@ -271,9 +314,11 @@ static const char *find_changes(const struct image *image, struct extent **ret_c
 {
 	_cleanup_close_ int base_fd = open(image->base, O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int snapshot_fd = open(image->snapshot, O_RDONLY | O_CLOEXEC);
-	char base_tag[TAG_SIZE], earlier_tag[TAG_SIZE];
+	char base_tag[IMAGE_TAG_SIZE], earlier_tag[IMAGE_TAG_SIZE];
 	struct stat st;
 
+	if (image->is_volume)
+		return "a logical volume does not tell what has changed";
 	if (base_fd < 0)
 		return "no snapshot of an earlier backup was kept";
 	if (!get_tag(image->base, base_tag) || !get_tag(image->earlier, earlier_tag) ||
@@ -283,6 +328,40 @@ static const char *find_changes(const struct image *image, struct extent **ret_c
 	    extents_changed(base_fd, snapshot_fd, (uint64_t)st.st_size, ret_changed, ret_n))
 		return "the file system does not tell what has changed";
 	return NULL;
+}
+
+/*
+ * The snapshot of a volume is not needed any more, and slows the volume down. If it stays the copy
+ * is good all the same.
+ */
+static void remove_volume_snapshot(struct image *image)
+{
+	char why[LVM_WHY_SIZE];
+
+	image->has_snapshot = false;
+	if (lvm_remove(&image->volume, why))
+		log_error("%s cannot be removed (%s): it slows down %s until you lvremove it",
+			  image->volume.path, why, image->source);
+}
+
+static int copy_snapshot(struct image *image, const struct image_options *options,
+			 const struct copy_options *copy)
+{
+	const struct lvm_volume *volume = &image->volume;
+	int r;
+
+	if (!image->is_volume)
+		return copy_now(image, image->snapshot, options, copy);
+	r = copy_now(image, volume->path, options, copy);
+	if (r == 0)
+		remove_volume_snapshot(image);
+	if (r >= 0 || volume->is_thin || !lvm_is_full(volume))
+		return r;
+	snprintf(image->why, sizeof(image->why),
+		 "more was written to the volume meanwhile than its snapshot holds (%s): allow more "
+		 "(--cow), or copy while the guest is frozen (--no-snapshot)",
+		 size_format(volume->cow_bytes).text);
+	return IMAGE_SNAPSHOT_FAILED;
 }
 
 int image_copy_out(struct image *image, const struct image_options *options,
@@ -297,11 +376,12 @@ int image_copy_out(struct image *image, const struct image_options *options,
 		return 0;
 	if (image->earlier)
 		image->full_why = find_changes(image, &changed, &some.n_changed);
-	if (image->earlier && !image->full_why) {
+	image->is_incremental = image->earlier && !image->full_why;
+	if (image->is_incremental) {
 		some.base = image->earlier;
 		some.changed = changed;
 	}
-	r = copy_now(image, image->snapshot, options, &some);
+	r = copy_snapshot(image, options, &some);
 	image->duration_ns = clock_monotonic_ns() - start;
 	image->copied = r == 0;
 	return r;
@@ -320,15 +400,30 @@ int image_verify(struct image *image, const struct copy_options *copy)
 
 static int keep_base(struct image *image)
 {
-	set_tag(image->snapshot, image->target);
+	make_tag(image->tag);
+	if (set_tag(image->target, image->tag))
+		(void)set_tag(image->snapshot, image->tag);
 	if (rename(image->snapshot, image->base) < 0)
 		return negative_errno();
 	image->has_snapshot = false;
 	return 0;
 }
 
+/* What QEMU has written, for good. */
+static int finish_by_qemu(const struct image *image)
+{
+	_cleanup_close_ int fd = open(image->unpublished, O_RDONLY | O_CLOEXEC);
+
+	(void)set_tag(image->unpublished, image->tag);
+	return fd < 0 || fsync(fd) < 0 ? negative_errno() : 0;
+}
+
 int image_publish(struct image *image, const struct image_options *options)
 {
+	int r = image->by_qemu ? finish_by_qemu(image) : 0;
+
+	if (r)
+		return r;
 	if (renameat2(AT_FDCWD, image->unpublished, AT_FDCWD, image->target, RENAME_NOREPLACE) < 0)
 		return errno == EEXIST ? COPY_EXISTS : negative_errno();
 	image->published = true;
@@ -340,31 +435,45 @@ int image_publish(struct image *image, const struct image_options *options)
 	return unlink(image->snapshot) < 0 ? negative_errno() : 0;
 }
 
-bool image_discard(struct image *image, const char **ret_path)
+const char *image_discard(struct image *image, const char **ret_path)
 {
-	const char *copy = image->published ? image->target : image->unpublished;
-
-	if (image->copied && unlink(copy) < 0) {
-		*ret_path = copy;
-		return false;
-	}
+	*ret_path = image->published ? image->target : image->unpublished;
+	if (image->copied && unlink(*ret_path) < 0)
+		return strerror(errno);
 	image->copied = image->published = false;
-	if (image->has_snapshot && unlink(image->snapshot) < 0) {
-		*ret_path = image->snapshot;
-		return false;
-	}
+	if (!image->has_snapshot)
+		return NULL;
+	*ret_path = image->is_volume ? image->volume.path : image->snapshot;
+	if (image->is_volume && lvm_remove(&image->volume, image->why))
+		return image->why;
+	if (!image->is_volume && unlink(image->snapshot) < 0)
+		return strerror(errno);
 	image->has_snapshot = false;
-	return true;
+	return NULL;
+}
+
+static const char *method_name(const struct image *image)
+{
+	return image->by_qemu ? "qemu" : copy_method_name(image->result.method);
+}
+
+/* By what the freeze was kept short; NULL: by nothing, or the copy itself. */
+static const char *snapshot_name(const struct image *image)
+{
+	if (!image->used_snapshot)
+		return NULL;
+	if (!image->is_volume)
+		return "reflink";
+	return image->volume.is_thin ? "lvm-thin" : "lvm";
 }
 
 json_t *image_status(const struct image *image)
 {
-	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:s*, s:f}", "source", image->source,
-			 "target", image->target, "method", image->by_qemu ? "qemu" : copy_method_name(image->result.method),
-			 "bytes", (json_int_t)image->result.size_bytes, "data_bytes",
+	return json_pack("{s:s, s:s, s:s, s:s*, s:I, s:I, s:b, s:b, s:s*, s:f}", "source",
+			 image->source, "target", image->target, "method", method_name(image),
+			 "snapshot", snapshot_name(image), "bytes",
+			 (json_int_t)image->result.size_bytes, "data_bytes",
 			 (json_int_t)image->result.data_bytes, "incremental",
-			 image->earlier && !image->full_why &&
-				 image->result.method != COPY_REFLINK,
-			 "verified", image->verified, "full_why", image->full_why, "seconds",
-			 image->duration_ns / 1e9);
+			 image->is_incremental, "verified", image->verified, "full_why",
+			 image->full_why, "seconds", image->duration_ns / 1e9);
 }

@@ -33,8 +33,10 @@ PURE_ARCHIVES += %D%/libhost.a
 	%D%/ic_client.c %D%/ic_client.h \
 	%D%/image.c %D%/image.h \
 	%D%/lab.c %D%/lab.h \
+	%D%/lvm.c %D%/lvm.h \
 	%D%/qemu_backup.c %D%/qemu_backup.h \
 	%D%/qemu_figures.c %D%/qemu_figures.h \
+	%D%/qemu_node.c %D%/qemu_node.h \
 	%D%/qemu_memory.c %D%/qemu_memory.h \
 	%D%/qemu_vm.c %D%/qemu_vm.h \
 	%D%/qemu_vms.c %D%/qemu_vms.h \
@@ -84,6 +86,7 @@ bin_PROGRAMS += %D%/hvhost
 	balloon/libballoon.a \
 	vss/libvss.a \
 	services/libservices.a \
+	fsfreeze/libfsfreeze_sys.a \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a \
 	$(BASE_SYS_LIBS) $(INIH_LIBS)

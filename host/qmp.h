@@ -16,7 +16,7 @@
  */
 
 enum {
-	QMP_PENDING_MAX = 16, /* commands that wait for their answers */
+	QMP_PENDING_MAX = 256, /* commands that wait for their answers */
 };
 
 /* The conditions of qmp_open() and qmp_ask(). */

@@ -13,6 +13,7 @@
 #include "base/size.h"
 #include "base/usage.h"
 #include "host/api.h"
+#include "host/lvm.h"
 #include "host/verbs.h"
 
 #include <getopt.h>
@@ -345,6 +346,18 @@ static void raise_file_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
+/* Snapshots slow down the volumes they are of. */
+static void remove_left(struct worker_job *work)
+{
+	(void)work;
+	lvm_remove_left(false);
+}
+
+static void ignore(struct job *job)
+{
+	(void)job;
+}
+
 static int start(struct host *h)
 {
 	char api[256], lab[256];
@@ -372,6 +385,10 @@ static int start(struct host *h)
 	if (r)
 		return fail("worker", r);
 	r = jobs_new(h->base, &h->workers.copies);
+	if (r)
+		return fail("worker", r);
+	h->at_start = (struct job){.work.run = remove_left, .done = ignore};
+	r = jobs_submit(h->workers.frozen, &h->at_start);
 	if (r)
 		return fail("worker", r);
 	r = open_api(h, api);

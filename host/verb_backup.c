@@ -10,10 +10,12 @@
 #include "host/command.h"
 #include "host/verbs.h"
 
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -22,8 +24,11 @@ enum {
 
 static void print_image(const json_t *image)
 {
-	printf("  %s -> %s: %s%s, %s of %s in %s%s\n", command_text(image, "source"),
+	const char *snapshot = json_string_value(json_object_get(image, "snapshot"));
+
+	printf("  %s -> %s: %s%s%s%s, %s of %s in %s%s\n", command_text(image, "source"),
 	       command_text(image, "target"), command_text(image, "method"),
+	       snapshot ? ", of a snapshot by " : "", snapshot ? snapshot : "",
 	       json_is_true(json_object_get(image, "incremental")) ? ", what has changed" : "",
 	       command_bytes(image, "data_bytes").text, command_bytes(image, "bytes").text,
 	       command_seconds(image, "seconds").text,
@@ -115,8 +120,28 @@ struct wanted {
 	const char *directory;
 	const char *since;
 	const char *vm;
+	const char *cow;
+	uint64_t cow_bytes;
 	bool keep_base, verify, no_snapshot;
 };
+
+/*
+ * The path without links. A disk keeps its name, which is often a link: /dev/group/volume is to be backed
+ * up as "volume", and not as "dm-3".
+ */
+static bool resolve(const char *path, char ret_path[PATH_MAX])
+{
+	_cleanup_free_ char *for_folder = strdup(path), *for_name = strdup(path);
+	char folder[PATH_MAX];
+	struct stat st;
+
+	if (!for_folder || !for_name || stat(path, &st) < 0)
+		return false;
+	if (!S_ISBLK(st.st_mode))
+		return realpath(path, ret_path);
+	return realpath(dirname(for_folder), folder) &&
+	       snprintf(ret_path, PATH_MAX, "%s/%s", folder, basename(for_name)) < PATH_MAX;
+}
 
 /* The host may run in another folder, so it is given absolute paths. */
 static json_t *absolute_paths(const struct command_texts *images)
@@ -125,7 +150,7 @@ static json_t *absolute_paths(const struct command_texts *images)
 	char path[PATH_MAX];
 
 	for (int i = 0; i < images->n; i++) {
-		if (!realpath(images->texts[i], path)) {
+		if (!resolve(images->texts[i], path)) {
 			fprintf(stderr, "hvhost: image %s: %m\n", images->texts[i]);
 			json_decref(paths);
 			return NULL;
@@ -149,9 +174,9 @@ static json_t *backup_request(const struct wanted *w)
 		return NULL;
 	}
 	images = absolute_paths(&w->images);
-	return images ? json_pack("{s:o, s:s, s:s*, s:s*, s:b, s:b, s:b}", "images", images, "directory",
+	return images ? json_pack("{s:o, s:s, s:s*, s:s*, s:b, s:b, s:b, s:I}", "images", images, "directory",
 				  directory, "since", w->since ? since : NULL, "vm", w->vm, "keep_base",
-				  w->keep_base, "verify", w->verify, "no_snapshot", w->no_snapshot)
+				  w->keep_base, "verify", w->verify, "no_snapshot", w->no_snapshot, "cow_bytes", (json_int_t)w->cow_bytes)
 		      : NULL;
 }
 
@@ -176,22 +201,26 @@ int verb_backup(int argc, char **argv)
 {
 	struct wanted w = {0};
 	const struct command_option options[] = {
-		{"image", "FILE", "an image to copy; may be given again", .texts = &w.images},
+		{"image", "FILE", "an image to copy, a file or a disk such as a logical volume; may be given again",
+		 .texts = &w.images},
 		{"to", "DIR", "where the copies go, each under its image's name", .text = &w.directory},
 		{"verify", NULL, "read back what was written", .flag = &w.verify},
-		{"keep-base", NULL, "keep a snapshot beside each image, for the next backup's --since",
+		{"keep-base", NULL, "keep what the next backup needs to copy only what has changed (its --since)",
 		 .flag = &w.keep_base},
 		{"since", "DIR", "copy only what has changed since the backup in DIR; keeps a base",
 		 .text = &w.since},
-		{"vm", "NAME", "have QEMU copy the images, which are raw disks of this VM (serve --qmp)",
+		{"vm", "NAME", "have QEMU copy the images, which are disks of this VM, raw or qcow2 (serve --qmp)",
 		 .text = &w.vm},
 		{"no-snapshot", NULL, "copy while the guest is frozen, even if a snapshot could be made",
 		 .flag = &w.no_snapshot},
+		{"cow", "SIZE",
+		 "room for what is written to a logical volume while it is copied (default: a fifth of it)",
+		 .text = &w.cow},
 		{0},
 	};
 	_cleanup_command_ struct command c = {
 		.usage = "backup GUEST --image FILE [--image FILE...] --to DIR [--since DIR] [--keep-base] "
-			 "[--verify] [--no-snapshot] [--vm NAME] [--json]",
+			 "[--verify] [--no-snapshot] [--cow SIZE] [--vm NAME] [--json]",
 		.options = options,
 		.min_words = 1,
 		.max_words = 1,
@@ -202,5 +231,7 @@ int verb_backup(int argc, char **argv)
 		return r;
 	if (w.images.n == 0 || !w.directory)
 		return command_usage_error(&c);
+	if (w.cow && (size_parse(w.cow, &w.cow_bytes) || w.cow_bytes == 0 || w.cow_bytes > INT64_MAX))
+		return command_refuse("--cow", w.cow, "a size such as 10G");
 	return make_backup(&c, &w);
 }

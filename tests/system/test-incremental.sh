@@ -95,6 +95,16 @@ check "a backup without --since keeps no snapshot, and leaves the base alone" ba
 is "... so there is the base only" "$(hidden "$store")" ".disk.img.hvguest-base"
 refuse "a folder that is not there" 1 backup fifth --since "$vault/nowhere"
 
+# --- where no snapshot can be made
+
+head -c 1M /dev/urandom >"$vault/plain.img"
+mkdir "$store/copies"
+check "a file system that shares no blocks" host backup one --image "$vault/plain.img" --to "$store/copies" --keep-base
+mkdir "$store/more"
+check "... has nothing to go on from" eval 'host backup one --image "$vault/plain.img" --to "$store/more" \
+    --since "$store/copies" --json >"$run/backup.json"'
+is "... so all is copied, and that is said" "$(image '"\(.incremental), \(.full_why)"')" "false, no snapshot could be made"
+
 # --- a host that dies while it copies
 
 rm -r "$vault/third" "$vault/fourth"

@@ -104,7 +104,9 @@ UNIT_TESTS = \
 	%D%/test-pages \
 	%D%/test-pin \
 	%D%/test-plan \
+	%D%/test-lvm \
 	%D%/test-qemu-memory \
+	%D%/test-qemu-node \
 	%D%/test-qmp \
 	%D%/test-qmp-reader \
 	%D%/test-qmp-wire \
@@ -243,6 +245,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_group_LDADD = policy/libpolicy_sys.a policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_qemu_memory_LDADD = host/libhost_sys.a host/libhost.a policy/libpolicy.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_lvm_LDADD = host/libhost_sys.a fsfreeze/libfsfreeze_sys.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_qemu_node_LDADD = host/libhost_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_qmp_LDADD = host/libhost_sys.a host/libhost.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_qmp_reader_LDADD = host/libhost.a $(CRITERION_LIBS)
 %C%_test_qmp_wire_LDADD = host/libhost_sys.a policy/libpolicy.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)

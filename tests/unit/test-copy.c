@@ -391,6 +391,55 @@ Test(copy, a_full_file_system_is_said_and_leaves_nothing)
 	rmdir(small);
 }
 
+/* A loop device on the source, in place of it: a disk. */
+static bool make_disk(char *ret_device, int size)
+{
+	char command[256];
+	FILE *pipe;
+	bool ok;
+
+	snprintf(command, sizeof(command), "losetup --find --show %s 2>/dev/null", source);
+	pipe = popen(command, "r");
+	ok = pipe && fgets(ret_device, size, pipe);
+	if (pipe)
+		pclose(pipe);
+	ret_device[ok ? strcspn(ret_device, "\n") : 0] = '\0';
+	return ok;
+}
+
+Test(copy, of_a_disk_what_is_zero_becomes_a_hole)
+{
+	const struct extent some[] = {{3 * MIB + 4096, 4096}, {12 * MIB - 512, 512}};
+	struct copy_sums sums = {0};
+	struct copy_options options = {.sums = &sums};
+	struct copy_result result;
+	char device[64], command[128];
+	uint64_t size;
+	int r, fd;
+
+	if (geteuid() != 0)
+		cr_skip("needs root to make a loop device");
+	make_source(some, 2, 12 * MIB);
+	if (!make_disk(device, sizeof(device)))
+		cr_skip("there is no loop device");
+	r = copy_file(device, target, &options, &result);
+	cr_expect(eq(int, copy_size(device, &size), 0));
+	cr_expect(eq(u64, size, 12 * MIB));
+	snprintf(command, sizeof(command), "losetup --detach %s", device);
+	cr_expect(eq(int, system(command), 0));
+	cr_assert(eq(int, r, 0));
+	cr_expect(same_contents());
+	cr_expect(eq(u64, result.size_bytes, 12 * MIB));
+	cr_expect(eq(u64, result.data_bytes, 2 * MIB));
+	cr_expect(le(u64, allocated(target), 2 * MIB));
+	cr_expect(eq(int, copy_verify(target, &sums, &options), 0));
+	fd = open(target, O_RDWR);
+	put_data(fd, 5 * MIB, 1); /* a hole is verified, too */
+	close(fd);
+	cr_expect(eq(int, copy_verify(target, &sums, &options), COPY_DIFFERS));
+	copy_sums_fini(&sums);
+}
+
 static bool mount_xfs(const char *image)
 {
 	char command[512];

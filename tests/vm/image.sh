@@ -13,8 +13,8 @@
 # fetched is kept until its folder is removed: a test does not change because a mirror has.
 
 image_modules="virtio_pci virtio_console kvm_amd hv_vmbus hv_balloon uio_hv_generic"
-declare -A image_more_modules=([bookworm]="virtio_blk ext4 xfs btrfs loop dm_mod" [trixie]="dax_hmem kmem virtio_balloon")
-declare -A image_system_packages=([bookworm]="systemd-sysv udev dbus kmod e2fsprogs mount util-linux")
+declare -A image_more_modules=([bookworm]="virtio_blk ext4 xfs btrfs loop dm_mod dm_snapshot dm_thin_pool" [trixie]="dax_hmem kmem virtio_balloon")
+declare -A image_system_packages=([bookworm]="systemd-sysv udev dbus kmod e2fsprogs lvm2 mount util-linux")
 image_not_fetched=75
 image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
