@@ -43,7 +43,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -153,23 +155,34 @@ static void thaw_all(void)
 	}
 }
 
+/*
+ * A process that is killed while its writers hang in a frozen file system does not end, nor does its
+ * pipe: so the end of its main thread counts, too, and what an interrupt is to everybody else.
+ */
 static _Noreturn void watch(int fd, pid_t watched)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	int pid_fd = pidfd_open(watched, 0);
+	sigset_t ends;
 	char byte;
 	int r;
 
-	(void)signal(SIGTERM, SIG_IGN);
-	(void)signal(SIGINT, SIG_IGN);
-	while ((r = poll(&p, 1, ROUND_LIMIT_MS)) == 1 && read(fd, &byte, 1) == 1)
-		;
+	(void)sigemptyset(&ends);
+	(void)sigaddset(&ends, SIGHUP);
+	(void)sigaddset(&ends, SIGINT);
+	(void)sigaddset(&ends, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &ends, NULL);
+	p[1].fd = signalfd(-1, &ends, SFD_CLOEXEC);
+	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	do
+		r = poll(p, 2, ROUND_LIMIT_MS);
+	while (r > 0 && !p[1].revents && read(fd, &byte, 1) == 1);
 	if (r == 0)
 		fputs("bench-freeze: a round takes too long: thawing everything\n", stderr);
 	/* Twice: what hung in FIFREEZE may be frozen by the time it is let go. */
 	for (int i = 0; i < 2; i++) {
+		(void)pidfd_send_signal(pid_fd, SIGKILL, NULL, 0);
 		thaw_all();
-		if (r == 0)
-			(void)kill(watched, SIGKILL);
 		usleep(300000);
 	}
 	_exit(0);

@@ -12,7 +12,7 @@ build=$1
 mode=${BENCH_MODE:-full}
 
 skip() {
-    echo "skip freeze_*: $1"
+    for name in "freeze_*" thaw_after_kill_ms; do echo "skip $name: $1"; done
     exit 0
 }
 

@@ -51,6 +51,29 @@ plots_lack() {
     done
 }
 
+# interrupted: as by a key, in the middle of freezing; true if nothing is left after that
+interrupted() {
+    local dir=$tap_dir/interrupted pid status _
+    mkdir "$dir" || return 1
+    set -m
+    BENCH_DIR=$dir "$top/tests/bench/run" --mode minimal --build "$build" freeze >"$tap_dir/lines-interrupted" 2>&1 &
+    pid=$!
+    set +m
+    for _ in {1..600}; do
+        grep -q freeze_stall "$tap_dir/lines-interrupted" && break
+        sleep 0.1
+    done
+    kill -INT -- "-$pid"
+    wait "$pid"
+    status=$?
+    # The kernel lets go of a device when the last who knew of its mount has ended.
+    for _ in {1..100}; do
+        losetup -a | grep -qF "$dir" || break
+        sleep 0.1
+    done
+    [ "$status" = 130 ] && [ -z "$(ls "$dir")" ] && ! losetup -a | grep -F "$dir"
+}
+
 check "the benchmarks run" \
     sh -c "'$top/tests/bench/run' --mode minimal --build '$build' --json '$json' >'$tap_dir/lines'"
 check "every line has its form" in_form
@@ -78,4 +101,10 @@ jq '.metrics.thaw_after_kill_ms = {value: 51, unit: "ms", min: 51, max: 51, n: 1
 check "of another one, too" "$top/tests/bench/report" "$tap_dir/other.json" "$tap_dir"
 check "in which a target that was missed is named" \
     grep -qF -- '- `thaw_after_kill_ms` is 51, not at most 50.' "$tap_dir/PERFORMANCE.md"
+
+if [ "$(id -u)" = 0 ] && ! grep -q '^skip freeze_\*:' "$tap_dir/lines"; then
+    check "an interrupt leaves no file system, no loop device and no file" interrupted
+else
+    skip "an interrupt leaves no file system, no loop device and no file" "nothing is frozen here"
+fi
 done_testing
