@@ -17,7 +17,8 @@
  *
  * That somebody else has changed a file is told by inotify on the folder, also of our own changes;
  * so a look at the file follows, and only if it is not as we left it a job that reads it. Each
- * batch looks as well, with the file locked, so this is only for how soon readers see it.
+ * batch looks as well, with the file locked, so this is only for how soon readers see it. While a job
+ * is under way inotify is not listened to, which would take the job's processor from it.
  *
  * What goes wrong is noted once for each thing that it is, not each time.
  */
@@ -274,6 +275,8 @@ static void pump(struct kvp_store *s)
 	if (!r)
 		r = jobs_submit(s->jobs, &s->job);
 	s->busy = r == 0;
+	if (s->busy && s->folder)
+		(void)event_del(s->folder);
 	if (r)
 		set_trouble(s, r);
 	for (size_t i = 0; r && i < s->n_changes; i++)
@@ -329,6 +332,8 @@ static void on_job_done(struct job *job)
 	struct kvp_store *s = container_of(job, struct kvp_store, job);
 
 	s->busy = false;
+	if (s->folder)
+		(void)event_add(s->folder, NULL);
 	settle_later(s);
 	say_all(s);
 	if (s->n_changes == 0 && s->result < 0)
@@ -394,13 +399,12 @@ static void on_folder(evutil_socket_t fd, short what, void *user)
 	ssize_t n;
 
 	(void)what;
-	while ((n = read(fd, events, sizeof(events))) > 0) {
-		for (const char *p = events; p < events + n;) {
-			const struct inotify_event *event = (const void *)p;
+	n = read(fd, events, sizeof(events));
+	for (const char *p = events; p < events + n;) {
+		const struct inotify_event *event = (const void *)p;
 
-			look_at(s, event);
-			p += sizeof(*event) + event->len;
-		}
+		look_at(s, event);
+		p += sizeof(*event) + event->len;
 	}
 	pump(s);
 }
