@@ -89,14 +89,44 @@ check "apart: the receipt says why" \
     grep -q "not frozen: $tap_dir/elsewhere : and WAL is not archived" <(receipt '.hooks[0].runs[0].output')
 
 # With archived WAL a backup is held in a session.
+install -d -o postgres -m 700 "$run/wal"
 sql server "ALTER SYSTEM SET archive_mode = on"
-sql server "ALTER SYSTEM SET archive_command = 'true'"
+sql server "ALTER SYSTEM SET archive_command = 'cp %p $run/wal/%f'"
+writer_stops
 as_postgres "$bin/pg_ctl" -D "$data/pg" -m fast -w restart >/dev/null
+sql server "TRUNCATE t" && sql server "ALTER TABLE t SET TABLESPACE elsewhere"
+writer_starts runuser -u postgres -- psql -AtqX -h "$run/server" -d postgres
+check "archived: the writer writes to what is not frozen" soon acked_at_least 100
 check "archived: freeze" guest one freeze
 check "archived: a session holds a backup" test -d "$run/one/session-50-postgresql"
+before=$(acked)
+copy_frozen
+cp -a "$tap_dir/elsewhere" "$tap_dir/elsewhere.copy"
 check "archived: thaw" guest one thaw
-check "archived: the label is in the receipt" grep -q "START WAL LOCATION" <(receipt '.hooks[0].runs[1].output')
+receipt '.hooks[0].runs[1].output' >"$run/label"
+check "archived: the label is in the receipt" grep -q "START WAL LOCATION" "$run/label"
 check "archived: the session has ended" test ! -d "$run/one/session-50-postgresql"
+writer_stops
+
+# The copy, as its owner restores it: with the label, the places, and the archive.
+image_mount "$tap_dir/copy.img" "$copy"
+rm -rf "$copy/pg/postmaster.pid" "$copy"/pg/pg_tblspc/*
+sed -n '/^START WAL LOCATION/,/^START TIMELINE/p' "$run/label" >"$copy/pg/backup_label"
+sed -n 's/^|\(.*elsewhere\)$/\1.copy/p' "$run/label" >"$copy/pg/tablespace_map"
+printf "%s\n" "archive_mode = off" "restore_command = 'cp $run/wal/%f %p'" >>"$copy/pg/postgresql.auto.conf"
+touch "$copy/pg/recovery.signal"
+chown postgres "$copy"/pg/{backup_label,tablespace_map,recovery.signal}
+server_starts "$copy/pg" copy
+check "archived: the copy starts, from the label" grep -q "starting archive recovery" "$run/copy/log"
+check "archived: ... and is consistent" grep -q "consistent recovery state reached" "$run/copy/log"
+soon eval '[ "$(sql copy "SELECT pg_is_in_recovery()")" = f ]'
+recovered=$(sql copy "SELECT max(n) FROM t")
+diag "$before acknowledged before the freeze, $recovered in the copy"
+check "archived: holds every commit that was acknowledged" [ "$recovered" -ge "$before" ]
+is "archived: and no hole" "$(sql copy "SELECT count(*) = max(n) FROM t")" t
+server_stops "$copy/pg"
+image_unmount "$copy"
+
 guest one freeze >/dev/null
 kill "$(cat "$run/one/session-50-postgresql/pid")"
 refuse "archived: a session that is lost is told" 0 guest one thaw
@@ -106,7 +136,6 @@ is "archived: and in the receipt" "$(receipt '.class + " " + .hooks[0].runs[1].o
 server_stops "$data/pg"
 refuse "down: a server that cannot be asked ends the freeze" 1 guest one freeze
 
-writer_stops
 ends "hvguestd ends" "$one_pid" TERM
 ends "hvhost ends" "$host_pid"
 no_reports
