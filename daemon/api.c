@@ -10,7 +10,6 @@
 
 #include "daemon/api.h"
 
-#include "daemon/metrics.h"
 #include "daemon/vmbus_list.h"
 #include "vmbus/discover.h"
 
@@ -175,9 +174,6 @@ int api_add_routes(struct api *api, struct httpd *httpd)
 	if (r)
 		return r;
 	r = httpd_route(httpd, "POST", "/v1/memory/verify", post_memory_verify, api);
-	if (r)
-		return r;
-	r = metrics_add_route(api, httpd);
 	if (r)
 		return r;
 	r = bind_heartbeat_add_routes(api->heartbeat, httpd);

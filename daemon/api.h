@@ -19,7 +19,6 @@
  * hvguestd's API: JSON over HTTP on a Unix socket. Schema 1:
  *
  *     GET /v1/status        everything the daemon does and sees
- *     GET /metrics          the same for Prometheus: daemon/metrics.c
  *     POST /v1/memory/verify   whether all that the host has is still ours, page by page
  *     GET /v1/vmbus         every VMBus device of this machine, and the channels of the services
  *     GET /v1/backup/plan           what would be frozen now, and why not the rest
@@ -28,7 +27,8 @@
  *     GET /v1/backup/last           the same as .../receipts/1
  *     POST /v1/memory/release       puts back into use what a host that is gone had of the memory
  *
- * and what daemon/api_kvp.h, daemon/bind_manual.h, daemon/bind_fcopy.h and daemon/bind_heartbeat.h add.
+ * and what daemon/metrics.h, daemon/api_kvp.h, daemon/bind_manual.h, daemon/bind_fcopy.h and
+ * daemon/bind_heartbeat.h add.
  */
 
 /* What the API shows; all borrowed. */

@@ -13,6 +13,7 @@
 #include "base/readers.h"
 #include "daemon/api.h"
 #include "daemon/lab_host.h"
+#include "daemon/metrics.h"
 #include "daemon/recover.h"
 #include "daemon/reload.h"
 #include "daemon/stock_host.h"
@@ -167,6 +168,8 @@ static int open_api(struct daemon *d)
 	d->api.receipts = d->receipts;
 	d->api.manual = d->manual;
 	r = api_add_routes(&d->api, d->httpd);
+	if (r == 0)
+		r = metrics_add_route(&d->api, d->httpd);
 	return r ? fail("API", r) : EXIT_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "host/guest.h"
 #include "host/show.h"
 #include "host/guest_limits.h"
+#include "host/lab.h"
 #include "host/qemu_vms.h"
 
 /*
@@ -60,6 +61,12 @@ struct host {
 	size_t n_file_copies;
 	unsigned int last_file_copy_id;
 };
+
+/* Tells the program that started this one, if it asked for it (json). */
+void host_tell(const struct host *h, const char *event, const char *key, const char *value);
+
+/* What the lab says of its guests; its user is the host. */
+extern const struct lab_ops host_lab_ops;
 
 /* The next connected guest from place *@at on, which moves behind it; NULL: there are no more. */
 struct seat *host_next_seat(const struct host *h, size_t *at);

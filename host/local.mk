@@ -63,6 +63,7 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/api_time.c \
 	%D%/command.c %D%/command.h \
 	%D%/host.h \
+	%D%/host_guests.c \
 	%D%/host_vms.c \
 	%D%/hvhost.c \
 	%D%/plot.c %D%/plot.h \
