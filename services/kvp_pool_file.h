@@ -57,6 +57,7 @@ _must_check_ int kvp_pool_file_lock(struct kvp_pool_file *p, int dir_fd, int wai
 /* The same without waiting for, or passing over, anybody. -EBUSY, negative errno. */
 _must_check_ int kvp_pool_file_try_lock(struct kvp_pool_file *p, int dir_fd);
 
+/* Ends what either of them began; nothing if neither did. */
 void kvp_pool_file_unlock(struct kvp_pool_file *p);
 
 /* True if the file under this name is not as it was at the last kvp_pool_file_remember...(). */
