@@ -57,9 +57,9 @@ struct kvp_files {
 	int dir_fd;    /* -1: not open yet */
 	struct pool pools[KVP_POOLS];
 	struct kvp_journal journal;
-	struct kvp_txn *pending;   /* from before the start: has to be done again */
 	struct kvp_txn *unsettled; /* a chain: in its file, which may not be on the disk */
-	bool unsettled_lost;       /* the disk has refused it: the file must be written again */
+	struct kvp_txn *pending;   /* has to be done again: from before the start, or refused by the disk */
+	bool refused_by_disk;      /* and then nobody waits for it: see kvp_files_settle() */
 	size_t n_notes;
 	char notes[NOTES_MAX][KVP_FILES_NOTE_SIZE];
 };
@@ -260,6 +260,29 @@ static int edit_again(struct kvp_files *f, unsigned int pool, struct kvp_edit *e
 	return r > 0 ? -EFBIG : r;
 }
 
+/*
+ * What is there already is there in memory, and a kernel that could not write it to the disk takes it
+ * for written: only to write it again helps.
+ */
+static int write_again(const struct kvp_pool_file *p, const struct kvp_txn *last)
+{
+	uint8_t record[KVP_RECORD_SIZE];
+	int r;
+
+	for (const struct kvp_txn *txn = last; txn; txn = txn->earlier) {
+		for (uint32_t i = 0; i < txn->n_writes; i++) {
+			const struct kvp_txn_write *w = &txn->writes[i];
+
+			if (read_slot(p, w->slot, record) || memcmp(record, w->after, sizeof(record)) != 0)
+				continue;
+			r = kvp_write_at(p->fd, record, sizeof(record), slot_offset(w->slot));
+			if (r)
+				return r;
+		}
+	}
+	return fsync(p->fd) < 0 ? negative_errno() : 0;
+}
+
 static int redo(struct kvp_files *f, const struct kvp_txn *txn)
 {
 	_cleanup_free_ uint8_t *image = NULL;
@@ -280,10 +303,8 @@ static int redo(struct kvp_files *f, const struct kvp_txn *txn)
 		note(f, "%s/" KVP_POOL_NAME ": %zu records of an interrupted change were left as another "
 			"program has written them since", f->dir, txn->pool, result.overtaken);
 	kvp_pool_file_remember(&f->pools[txn->pool].file);
-	/* What is not done again has to be on the disk before the journal has something else. */
-	r = kvp_files_settle(f);
-	if (!r && fsync(f->pools[txn->pool].file.fd) < 0)
-		r = negative_errno();
+	/* It has to be on the disk before the journal has something else. */
+	r = write_again(&f->pools[txn->pool].file, txn);
 	if (r)
 		return r;
 	if (edit.n_writes + edit.n_appends + edit.n_removes > 0)
@@ -305,15 +326,15 @@ static int redo_pending(struct kvp_files *f, unsigned int locked_pool)
 	if (pool != locked_pool)
 		r = kvp_pool_file_try_lock(&f->pools[pool].file, f->dir_fd);
 	if (!r)
-		r = f->pools[pool].file.open_error;
+		r = f->pools[pool].refused = f->pools[pool].file.open_error;
 	if (!r) {
 		f->pending = NULL;
 		r = redo(f, txn);
 		kvp_pool_file_forget(&f->pools[pool].file);
-		if (r)
-			f->pending = txn;
-		else
-			kvp_txn_free(txn);
+		if (r && !f->pending)
+			f->pending = steal_ptr(txn);
+		kvp_txn_free(txn);
+		f->refused_by_disk &= f->pending != NULL;
 	}
 	if (pool != locked_pool)
 		kvp_files_unlock(f, pool);
@@ -371,43 +392,46 @@ static int write_txn(const struct kvp_pool_file *p, const struct kvp_txn *txn)
 	return txn->n_after < txn->n_before ? cut(p, slot_offset(txn->n_after)) : 0;
 }
 
-static int write_chain(const struct kvp_pool_file *p, const struct kvp_txn *last)
-{
-	int r = last->earlier ? write_chain(p, last->earlier) : 0;
-
-	return r ? r : write_txn(p, last);
-}
-
 bool kvp_files_are_unsettled(const struct kvp_files *f)
 {
-	return f->unsettled;
+	return f->unsettled || f->refused_by_disk;
+}
+
+/* By who has locked the pool: others may have changed it since. What is wrong was said before. */
+static int settle_refused(struct kvp_files *f)
+{
+	unsigned int pool = f->pending->pool;
+	size_t n_notes = f->n_notes;
+	int r = kvp_files_lock(f, pool, 0);
+
+	if (!r) {
+		r = f->pools[pool].refused;
+		kvp_files_unlock(f, pool);
+	}
+	if (r)
+		f->n_notes = n_notes;
+	return r;
 }
 
 int kvp_files_settle(struct kvp_files *f)
 {
 	struct kvp_txn *txn = f->unsettled;
-	struct kvp_pool_file *p;
-	int r = 0;
+	int r;
 
+	if (f->refused_by_disk)
+		return settle_refused(f);
 	if (!txn)
 		return 0;
-	p = &f->pools[txn->pool].file;
-	/* The kernel forgets what it could not write; only we know it still. */
-	if (f->unsettled_lost)
-		r = write_chain(p, txn);
-	if (!r)
-		r = sync_file(p, txn);
+	r = sync_file(&f->pools[txn->pool].file, txn);
 	if (r) {
-		if (!f->unsettled_lost)
-			note(f, "%s/" KVP_POOL_NAME " cannot be written to the disk: %s: the journal has it, "
-				"and nothing else is changed before it can", f->dir, txn->pool,
-			     strerror(-r));
-		f->unsettled_lost = true;
+		note(f, "%s/" KVP_POOL_NAME " cannot be written to the disk: %s: the journal has it, "
+			"and nothing else is changed before it can", f->dir, txn->pool, strerror(-r));
+		f->pending = steal_ptr(f->unsettled);
+		f->refused_by_disk = true;
 		return r;
 	}
 	kvp_journal_done(&f->journal, txn->number);
 	f->unsettled = kvp_txn_free(txn);
-	f->unsettled_lost = false;
 	return 0;
 }
 
@@ -513,7 +537,9 @@ static int take_back(struct kvp_files *f, struct kvp_txn **txn, const struct old
 	if (r) {
 		note(f, "%s/" KVP_POOL_NAME " is half changed, and cannot be put back: %s: it will be tried "
 			"again before the next change", f->dir, (*txn)->pool, strerror(-r));
+		(*txn)->earlier = steal_ptr(f->unsettled);
 		f->pending = steal_ptr(*txn);
+		f->refused_by_disk = true;
 	}
 	return error;
 }
@@ -526,7 +552,7 @@ static int may_edit(struct kvp_files *f, unsigned int pool)
 		r = open_journal(f, true);
 	if (!r && f->pending) /* to be redone by the next lock */
 		r = -EBUSY;
-	return r || !f->unsettled_lost ? r : kvp_files_settle(f);
+	return r;
 }
 
 /* Where the disk need not be waited for twice. */
@@ -579,6 +605,8 @@ int kvp_files_clear(struct kvp_files *f, unsigned int pool)
 	struct kvp_pool_file *p = &f->pools[pool].file;
 	int r = f->pools[pool].refused;
 
+	if (!r && f->pending)
+		r = -EBUSY;
 	if (!r)
 		r = kvp_files_settle(f);
 	if (!r)

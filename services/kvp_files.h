@@ -60,7 +60,8 @@ uint32_t kvp_files_slots(const struct kvp_files *f, unsigned int pool);
 
 /*
  * Waits until the last changes are in their pool's file on the disk, too. The next change may have
- * to wait for that otherwise. Negative errno: the journal still has them.
+ * to wait for that otherwise. Negative errno: the journal still has them, and the next call, for which
+ * no pool may be locked, tries again; so does each lock.
  */
 _must_check_ int kvp_files_settle(struct kvp_files *f);
 

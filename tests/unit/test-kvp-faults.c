@@ -24,6 +24,7 @@ static struct kvp_table *table;
 static unsigned int calls, fail_at;
 static bool fail_on;
 static int fail_with;
+static unsigned int records_written;
 
 static bool fails(void)
 {
@@ -48,6 +49,7 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t len);
 /* Half of what is to be written gets there. */
 ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset)
 {
+	records_written += len == KVP_RECORD_SIZE;
 	if (!fails())
 		return __real_pwrite(fd, data, len, offset);
 	(void)!__real_pwrite(fd, data, len / 2, offset);
@@ -247,5 +249,41 @@ Test(kvp_faults, a_disk_that_stays_broken_refuses_everything_and_loses_nothing, 
 			close_all();
 			remove_dir();
 		}
+	}
+}
+
+/* After that a kernel takes for written what is not. */
+Test(kvp_faults, what_a_disk_has_refused_once_is_written_again, .timeout = 300)
+{
+	for (int foreign = 0; foreign < 2; foreign++) {
+		set_up(true);
+		calls = 0;
+		fail_at = 1;
+		fail_on = false;
+		fail_with = EIO;
+		cr_assert(eq(int, kvp_files_settle(files), -EIO));
+		fail_at = 0;
+		cr_expect(kvp_files_are_unsettled(files));
+		if (foreign) {
+			uint8_t record[KVP_RECORD_SIZE];
+			char path[128];
+			int fd;
+
+			snprintf(path, sizeof(path), "%s/.kvp_pool_0", dir);
+			fd = open(path, O_WRONLY);
+			kvp_record_write(record, "a", "theirs");
+			cr_assert(eq(long, __real_pwrite(fd, record, sizeof(record), 0),
+				     (long)sizeof(record)));
+			close(fd);
+		}
+		records_written = 0;
+		cr_expect(eq(int, kvp_files_settle(files), 0));
+		cr_expect(eq(uint, records_written, foreign ? 0 : 1));
+		cr_expect(not(kvp_files_are_unsettled(files)));
+		cr_assert(kvp_batch_refresh(files, table, 0, 1000) >= 0);
+		cr_expect(eq(str, contents(),
+			     foreign ? "a=theirs b=old c=old d=old e=old " : (char *)(uintptr_t)not_made));
+		close_all();
+		remove_dir();
 	}
 }
