@@ -140,19 +140,13 @@ fleet_at_least() {
     [ "$now" -ge "$2" ]
 }
 
-# fleet_api METHOD PATH [BODY]: of hvhost's API, for what no verb does
-fleet_api() {
-    curl -sS --fail --unix-socket "$vm_dir/host/api.sock" -X "$1" ${3:+-H 'Content-Type: application/json' -d "$3"} \
-        "http://localhost$2"
-}
-
 # fleet_reserve NAME: memory for a VM that is to start; fleet_is_reserved NAME: all of it is there
 fleet_reserve() {
-    fleet_api POST /v1/reservations "{\"name\": \"$1\", \"bytes\": $((fleet_mib * MiB)), \"seconds\": 600}"
+    fleet reserve "$1" "${fleet_mib}M" --seconds 600
 }
 
 fleet_is_reserved() {
-    fleet_api GET "/v1/reservations/$1" | jq -e .complete
+    fleet reserve "$1" --json | jq -e .complete
 }
 
 # fleet_sample: from now on what all VMs have together is noted, five times a second
