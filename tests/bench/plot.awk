@@ -85,6 +85,8 @@ END {
 	x_high = x_max > x_min ? log10(x_max) : x_low + 1
 	y_low = y_min ? floor10(y_min) : 0
 	y_high = y_max ? floor10(y_max * 0.999) + 1 : 1
+	if (y_high == y_low) # all points are at the same power of ten
+		y_high = y_low + 1
 	print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 385\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">"
 	print "<title>" title "</title>"
 	print "<rect width=\"720\" height=\"385\" fill=\"white\"/>"
