@@ -315,7 +315,8 @@ static void print_measure(const struct config *c, enum measure measure, const ch
 static void measure_state(struct config *c, const char *state, uint64_t dirty_bytes)
 {
 	/* What takes little time is disturbed most. */
-	uint64_t rounds = bench_choose(n_mounted == 1 ? 21 : 7, n_mounted == 1 ? 7 : 3, 1);
+	bool is_short = n_mounted == 1 && dirty_bytes == 0;
+	uint64_t rounds = bench_choose(n_mounted == 1 ? 21 : 7, is_short ? 7 : 3, 1);
 
 	c->dirty_bytes = dirty_bytes;
 	memset(c->results, 0, sizeof(c->results));
@@ -395,7 +396,7 @@ static void measure_kill(void)
 {
 	struct bench_series thaw = {0};
 
-	for (uint64_t i = bench_choose(KILLS, KILLS, 1); i > 0; i--) {
+	for (uint64_t i = bench_choose(KILLS, 3, 1); i > 0; i--) {
 		struct writers *writers = writers_new(folder_list, n_mounted);
 		uint64_t killed_ns;
 
