@@ -20,7 +20,7 @@ stop
 end_case "three file systems freeze and thaw, twice"
 
 begin_case
-start 1000 $all
+start 3000 $all # long enough to see that they are frozen, on a busy machine too
 tell freeze && expect '^FROZEN' && expect_frozen $all
 expect '^THAWED deadline' && expect_writes_end $all
 stop
@@ -104,7 +104,7 @@ stop
 end_case "the freezer thaws on a signal"
 
 begin_case
-start 1000 $all
+start 3000 $all # long enough to see that they are frozen, on a busy machine too
 tell freeze && expect '^FROZEN' && expect_frozen $all
 kill -STOP "$helper_pid"
 expect '^LOST freezer-lost' && expect_writes_end $all
