@@ -62,11 +62,13 @@ static void print_time(const json_t *t)
 {
 	const json_t *last = json_object_get(t, "last");
 	double offset = json_number_value(json_object_get(last, "offset_seconds"));
+	bool is_kept = json_is_true(json_object_get(t, "synchronized"));
+	bool has_keeper = json_object_get(t, "keeper");
 
-	printf("time        mode %s (channel %s, protocol %s); clock %s by %s\n", text_of(t, "mode"),
+	printf("time        mode %s (channel %s, protocol %s); clock %s %s\n", text_of(t, "mode"),
 	       text_of(t, "channel"), text_of(t, "version"),
-	       json_is_true(json_object_get(t, "synchronized")) ? "kept" : "not synchronized",
-	       json_object_get(t, "keeper") ? text_of(t, "keeper") : "nobody that is known");
+	       has_keeper && !is_kept ? "not yet kept by" : "kept by",
+	       has_keeper ? text_of(t, "keeper") : is_kept ? "somebody" : "nobody");
 	if (json_is_true(json_object_get(t, "kernel_clock")))
 		puts("            the kernel has the host's clock, as /dev/ptp_hyperv: chronyd can read it there");
 	if (!json_is_object(last))

@@ -61,6 +61,16 @@ struct guest *api_guest(struct host *h, struct httpd_request *request)
 	return g;
 }
 
+struct guest *api_guest_awake(struct host *h, struct httpd_request *request)
+{
+	struct guest *g = api_guest(h, request);
+
+	if (!g || !guest_is_saved(g))
+		return g;
+	httpd_reply_error(request, 409, "the guest is saved", "hvhost restore offers its channels again");
+	return NULL;
+}
+
 struct qemu_vm *api_vm(struct host *h, const struct httpd_request *request)
 {
 	const char *name = httpd_request_param(request, "name");

@@ -32,6 +32,9 @@ void api_reply(struct httpd_request *request, int status, json_t *take_body);
 /* The guest in the path; NULL, and the request is answered, if there is none. */
 struct guest *api_guest(struct host *h, struct httpd_request *request);
 
+/* The same for what takes a channel: if the guest is saved, which has none, that is the answer. */
+struct guest *api_guest_awake(struct host *h, struct httpd_request *request);
+
 /*
  * The QEMU VM in the path, unless a guest of the lab has this name; NULL, and nothing is answered, if
  * there is none.

@@ -84,7 +84,7 @@ static bool choose_copier(struct host *h, struct backup *backup, struct httpd_re
 static void post_backup(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
-	struct guest *g = api_guest(h, request);
+	struct guest *g = api_guest_awake(h, request);
 	struct backup *backup;
 	const json_t *body;
 	char why[1024];

@@ -59,7 +59,7 @@ static void start_copy(struct host *h, struct guest *g, struct httpd_request *re
 static void post_copy(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
-	struct guest *g = api_guest(h, request);
+	struct guest *g = api_guest_awake(h, request);
 	struct file_copy *copy;
 	char message[160];
 	int r;

@@ -40,9 +40,10 @@ static void get_guest(struct httpd_request *request, void *user)
 		api_reply(request, 200, guest_status(g));
 }
 
-static void change_service(struct httpd_request *request, struct guest *g,
+static void change_service(struct httpd_request *request, struct host *h,
 			   int (*change)(struct guest *g, const char *service), const char *state)
 {
+	struct guest *g = api_guest(h, request);
 	const char *service;
 
 	if (!g)
@@ -58,7 +59,7 @@ static void change_service(struct httpd_request *request, struct guest *g,
 				  "heartbeat, dynmem, vss, shutdown are some");
 		break;
 	case GUEST_SAVED:
-		httpd_reply_error(request, 409, "the guest is saved", "hvhost restore offers its channels");
+		(void)api_guest_awake(h, request);
 		break;
 	default:
 		httpd_reply_error(request, 409, "the channel is not in a state for this",
@@ -68,12 +69,12 @@ static void change_service(struct httpd_request *request, struct guest *g,
 
 static void post_rescind(struct httpd_request *request, void *user)
 {
-	change_service(request, api_guest(user, request), guest_rescind, "rescinded");
+	change_service(request, user, guest_rescind, "rescinded");
 }
 
 static void post_offer(struct httpd_request *request, void *user)
 {
-	change_service(request, api_guest(user, request), guest_offer, "offered");
+	change_service(request, user, guest_offer, "offered");
 }
 
 static void change_guest(struct httpd_request *request, struct guest *g,
@@ -84,9 +85,10 @@ static void change_guest(struct httpd_request *request, struct guest *g,
 	if (change(g) == 0)
 		api_reply(request, 200,
 			  json_pack("{s:s, s:s}", "name", guest_name(g), "state", state));
+	else if (guest_is_saved(g))
+		httpd_reply_error(request, 409, "the guest is saved already", "hvhost restore is next");
 	else
-		httpd_reply_error(request, 409, "the guest is not in a state for this",
-				  "a guest can be saved once, then restored");
+		httpd_reply_error(request, 409, "the guest is not saved", "hvhost save is first");
 }
 
 static void post_save(struct httpd_request *request, void *user)

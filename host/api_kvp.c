@@ -335,7 +335,7 @@ static const char *text_of_fault(int fault)
 
 static void post_kvp(struct httpd_request *request, void *user)
 {
-	struct guest *g = api_guest(user, request);
+	struct guest *g = api_guest_awake(user, request);
 	const char *problem;
 	struct asked *a;
 	int fault;

@@ -38,7 +38,7 @@ static void reply_shutdown(struct httpd_request *request, struct guest *g, uint3
 static void post_shutdown(struct httpd_request *request, void *user)
 {
 	struct host *h = user;
-	struct guest *g = api_guest(h, request);
+	struct guest *g = api_guest_awake(h, request);
 	const json_t *body;
 	const char *kind, *text;
 	uint32_t flags = 0;

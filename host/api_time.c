@@ -99,6 +99,8 @@ static void post_time(struct httpd_request *request, void *user)
 	guest_timesync_set_skew(timesync, &skew);
 	if (every_s > 0)
 		guest_timesync_every(timesync, (uint64_t)(every_s * 1e9));
+	if (send && !api_guest_awake(user, request))
+		return;
 	if (send && guest_timesync_send(timesync, flags))
 		httpd_reply_error(request, 409, "the guest takes no time from its host",
 				  "hvguestctl status in the guest says why");

@@ -275,6 +275,11 @@ int guest_restore(struct guest *g)
 	return 0;
 }
 
+bool guest_is_saved(const struct guest *g)
+{
+	return g->saved;
+}
+
 int guest_move(struct guest *g)
 {
 	int r = guest_save(g);

@@ -66,6 +66,7 @@ _must_check_ int guest_rescind(struct guest *g, const char *service);
 _must_check_ int guest_save(struct guest *g);
 _must_check_ int guest_restore(struct guest *g);
 _must_check_ int guest_move(struct guest *g);
+bool guest_is_saved(const struct guest *g);
 
 /* The guest has let go of a channel that was taken from it. */
 void guest_channel_released(struct guest *g);

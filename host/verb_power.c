@@ -15,6 +15,18 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Why it was not accepted, as far as that is known here. */
+static void tell_why(const char *state)
+{
+	if (strcmp(state, "refused") == 0)
+		fputs("hvhost: the guest refuses: hvguestd's log says why\n", stderr);
+	else if (strcmp(state, "silent") == 0)
+		fputs("hvhost: the guest has not answered within a minute: hvhost status shows its "
+		      "heartbeat\n", stderr);
+	else if (strcmp(state, "lost") == 0)
+		fputs("hvhost: the channel was closed before the guest answered: ask again\n", stderr);
+}
+
 /* Asks until the guest has answered, or it is known that it will not. */
 static int follow_shutdown(const struct command *c, const char *path, const char *kind)
 {
@@ -34,6 +46,7 @@ static int follow_shutdown(const struct command *c, const char *path, const char
 		printf("{\"schema\": 1, \"kind\": \"%s\", \"state\": \"%s\"}\n", kind, state);
 	else
 		printf("%s: %s\n", kind, state);
+	tell_why(state);
 	return strcmp(state, "accepted") == 0 ? EXIT_OK : EXIT_ERROR;
 }
 

@@ -115,7 +115,7 @@ check "the guest's log names what was denied" grep -q "may not change the pool g
 mac=$(cat /sys/class/net/*/address | grep -v 00:00:00:00:00:00 | head -n 1)
 if [ -n "$mac" ]; then
     check "an adapter's addresses" eval 'host kvp get-ip one "$mac" --json | jq -e ".addresses | length"'
-    check "they cannot be set unless the configuration says so" says 1 "has no such request" \
+    check "they cannot be set unless the configuration says so" says 1 "ip_injection = yes" \
         host kvp set-ip one "$mac" --address 192.0.2.7/24
 else
     skip "an adapter's addresses" "this machine has no adapter"

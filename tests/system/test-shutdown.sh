@@ -108,6 +108,22 @@ else
     skip "a backup holds the file systems" "this machine cannot make or mount ext4"
 fi
 
+# --- a guest that is saved
+
+start_guest one --memory no
+check "a guest is ready" soon shutdown_is .version 3.2
+refuse "it is not restored before it was saved" 1 host restore one
+truncate -s 1M "$run/image"
+check "it is saved" host save one
+for verb in "shutdown one" "hibernate one" "kvp get one a" "copy one $0:/srv/" "time one --step" "backup one --image $run/image --to $run"; do
+    # shellcheck disable=SC2086
+    check "it is said to who asks for ${verb%% *}" eval "host $verb 2>&1 | grep 'the guest is saved: hvhost restore'"
+done
+refuse "it is not saved twice" 1 host save one
+check "it is restored" host restore one
+check "... and takes requests" soon shutdown_is .version 3.2
+ends "it ends" "$one_pid"
+
 # --- wrong requests
 
 refuse "a guest that is not there" 1 host shutdown nobody
