@@ -320,10 +320,11 @@ static void measure_state(struct config *c, const char *state, uint64_t dirty_by
 
 	c->dirty_bytes = dirty_bytes;
 	memset(c->results, 0, sizeof(c->results));
+	/* Another one begins each round. */
 	for (uint64_t round = 0; round < rounds; round++)
 		for (size_t i = 0; i < PEERS; i++)
-			if (!c->absent[i])
-				freeze_once(c, i);
+			if (!c->absent[(round + i) % PEERS])
+				freeze_once(c, (round + i) % PEERS);
 	for (int measure = 0; measure < MEASURES; measure++)
 		print_measure(c, measure, state);
 }

@@ -104,5 +104,7 @@ make_inner() {
 make_root || skip "cannot make a root of its own"
 make_devices >&2 || skip "cannot make file systems on loop devices"
 make_inner >&2 || skip "cannot make the inner image"
+# What was written for all this is not for the first round to wait for.
+sync -f "$dir"
 # It changes the root of its whole namespace.
 unshare -m --propagation private "$build/tests/bench/bench-freeze" "$root" "${devices[@]}"
