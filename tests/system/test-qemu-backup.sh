@@ -236,6 +236,17 @@ kill -STOP "$other_pid"
 refuse "a QEMU that hangs fails the backup" 1 backup none --vm other --image "$tap_dir/other.vdi"
 check "... in time, and the guest is thawed" thawed
 kill -CONT "$other_pid"
+soon looked_at other
+kill -STOP "$other_pid"
+backup none --vm other --image "$tap_dir/other.vdi" & backup_pid=$!
+soon eval '[ -e "$vault"/none/.other.vdi.* ]'
+check "a guest goes while its backup is being prepared" host rescind one vss
+wait "$backup_pid"
+is "... which then fails" $? 1
+check "... and says why" said "the guest is gone"
+kill -CONT "$other_pid"
+check "the guest is back" host offer one vss
+soon eval '[ "$(host_value one .backup.version)" = 5.0 ]'
 is "nothing is left of those that failed" "$(ls -A "$vault/none")" ""
 check "the log has the reasons" eval 'grep -q "the VM has no such image open" "$run/host.log" && grep -q "neither a raw" "$run/host.log"'
 
