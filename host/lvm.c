@@ -44,7 +44,7 @@
 #include <sys/sysmacros.h>
 
 #define TAG        "hvguest-backup"
-#define PATIENCE_NS UINT64_C(15000000000)
+#define PATIENCE_NS UINT64_C(60000000000)
 
 enum {
 	WORDS_MAX = 20,
@@ -86,7 +86,7 @@ static const char *first_line(const struct hook_process *p, int *ret_len)
 	}
 }
 
-static int wait_for(struct hook_process *p)
+static int wait_for(struct hook_process *p, bool *ret_is_late)
 {
 	uint64_t give_up_ns = clock_monotonic_ns() + PATIENCE_NS;
 	int status;
@@ -100,9 +100,9 @@ static int wait_for(struct hook_process *p)
 		if (clock_monotonic_ns() < give_up_ns)
 			continue;
 		give_up_ns = UINT64_MAX;
-		log_warning("lvm takes long: it is asked to give up");
 		(void)kill(p->pid, SIGINT);
 	}
+	*ret_is_late = give_up_ns == UINT64_MAX;
 	return status;
 }
 
@@ -113,6 +113,7 @@ static int run(struct hook_process *p, const char *const words[], char *ret_why)
 			       NULL};
 	char program[PATH_MAX], copies[WORDS_MAX][320], *argv[WORDS_MAX + 2] = {program};
 	const char *line;
+	bool is_late;
 	int r, len;
 
 	for (size_t i = 0; i < WORDS_MAX && words[i]; i++) {
@@ -125,8 +126,10 @@ static int run(struct hook_process *p, const char *const words[], char *ret_why)
 	r = hook_process_start(p, argv, environment);
 	if (r)
 		return fail(ret_why, "%s: %s", program, strerror(-r));
-	if (wait_for(p) == 0)
+	if (wait_for(p, &is_late) == 0)
 		return 0;
+	if (is_late)
+		return fail(ret_why, "%s took longer than a minute, and was interrupted", words[0]);
 	line = first_line(p, &len);
 	return fail(ret_why, "%s: %.*s", words[0], len, line);
 }

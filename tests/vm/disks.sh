@@ -38,6 +38,7 @@ grow = auto
 list = /dev/disk/by-id/virtio-parts,/dev/disk/by-id/virtio-whole
 [backup]
 freeze_roots = /srv
+freeze_timeout = 60
 END
 vm_start
 
@@ -215,8 +216,7 @@ is "... to a file of its size" "$(guest 'stat -c %s /vault/plain/virtio-plain')"
 check "a volume that is mounted itself" guest 'lvcreate -q -y -L 32M -n own group && mkfs.ext4 -q /dev/group/own &&
     mkdir /srv/own && mount /dev/group/own /srv/own'
 check "... has no snapshot on this kernel" eval '! backup own --image /dev/group/own'
-diag "$(guest 'cat /run/backup.err')"
-check "... which is said" said "lvcreate: "
+check "... which is said" said "this kernel makes no snapshot of a volume that is mounted on this machine itself"
 check "... and it is not left frozen" guest 'timeout 10 sh -c "echo 1 >/srv/own/1; sync -f /srv/own/1"'
 is "no snapshot is left after all" "$(snapshots)" 0
 check "no volume is suspended" guest '! dmsetup info -c --noheadings -o suspended | grep -i suspended'
