@@ -20,7 +20,7 @@
  *     balancer_report(b, guest, &report, now);           whenever a guest reports
  *     if (now >= balancer_deadline_ns(b)) balancer_pass(b, now);
  *     while (balancer_next_order(b, &order) == 0) ...    each order is begun, or ended at once
- *     balancer_moved(b, guest, pages, now);              as the guest's answers come
+ *     balancer_moved(b, guest, kind, pages, now);        as the guest's answers come
  *     balancer_ended(b, guest, now);                     once for each order, or _cancelled()
  *
  * What a guest is charged with is the most that it may use: what it has, and what is on its way to

@@ -100,6 +100,10 @@ printf '[guest one]\nstartup = 1000M\nminimum = 1000M\nmaximum = 1000M\n' >"$run
 kill -HUP "$host_pid"
 check "minima that the host cannot keep are refused" soon grep -q "one: keeps its limits" "$run/host.log"
 
+start_guest three
+check "one for which there can be no room is told so" soon grep -q \
+    "refuses this guest: the host's budget has no room for this guest, even if all others had their minimum" "$run/three.log"
+ends "... and ends at Ctrl-C all the same" "$three_pid"
 reserved=$(host reserve x 800M 2>&1)
 is "a reservation that cannot be is refused" $? 1
 check "... with the reason" grep -q "the host has not the memory for it, even if all other guests had their minimum" \
