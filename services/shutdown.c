@@ -11,12 +11,17 @@
  * Bits that the agreed version does not have must be zero. Linux refuses what it does not know, and
  * so does this: a machine that powers off because of a misread flag is worse than one that does not.
  *
- * The text is shown in logs, so nothing but printable ASCII is taken from it.
+ * Nobody has said in which encoding the text is. It is taken for UTF-8, or for UTF-16 if its first byte is
+ * followed by a NUL, as it is with most texts of hosts. It is shown in logs, so there are no control
+ * characters in what is made of it.
  */
 
 #include "services/shutdown.h"
 
 #include "base/bytes.h"
+#include "base/utf16.h"
+
+#include <string.h>
 
 static const struct {
 	const char *name;
@@ -44,13 +49,34 @@ static uint32_t known_flags(uint16_t major, uint16_t minor)
 	return flags;
 }
 
-static void copy_text(char *target, const uint8_t *source)
+/* Those of ASCII, and U+0080 to U+009F. */
+static void replace_controls(char *text)
 {
-	size_t n = 0;
+	unsigned char *p = (unsigned char *)text;
 
-	for (; n < SHUTDOWN_TEXT_SIZE && source[n] != 0; n++)
-		target[n] = source[n] >= ' ' && source[n] <= '~' ? (char)source[n] : '?';
-	target[n] = '\0';
+	for (; *p; p++) {
+		if (p[0] == 0xc2 && p[1] < 0xa0)
+			p[0] = p[1] = '?';
+		else if (*p < ' ' || *p == 0x7f)
+			*p = '?';
+	}
+}
+
+static void copy_text(char target[SHUTDOWN_TEXT_SIZE + 1], const uint8_t source[SHUTDOWN_TEXT_SIZE])
+{
+	const unsigned int flags = UTF16_REPLACE | UTF16_CUT;
+	uint8_t units[2 * (SHUTDOWN_TEXT_SIZE + 1)];
+	size_t size = SHUTDOWN_TEXT_SIZE;
+	char text[SHUTDOWN_TEXT_SIZE + 1];
+
+	if (source[0] == 0 || source[1] != 0) {
+		memcpy(text, source, SHUTDOWN_TEXT_SIZE);
+		text[SHUTDOWN_TEXT_SIZE] = '\0';
+		(void)!utf8_to_utf16(text, flags, units, sizeof(units), &size);
+		source = units;
+	}
+	(void)!utf16_to_utf8(source, size, flags, target, SHUTDOWN_TEXT_SIZE + 1);
+	replace_controls(target);
 }
 
 static int decode(const void *message, size_t len, uint32_t known, struct shutdown_request *ret_request)

@@ -32,7 +32,7 @@ struct shutdown_request {
 	bool force;                /* do not ask anybody */
 	uint32_t reason;
 	uint32_t timeout_seconds;  /* 0: the host does not say */
-	char text[SHUTDOWN_TEXT_SIZE + 1]; /* printable ASCII; other bytes are '?' */
+	char text[SHUTDOWN_TEXT_SIZE + 1]; /* UTF-8 without control characters */
 };
 
 struct shutdown {

@@ -11,12 +11,13 @@
  * seconds pass; 4 what was asked for is over. The two upper bits of the argument choose the version.
  *
  * Oracles: what is accepted has no flag that the version does not have, and is not hibernation where
- * that is impossible; its text is printable and ends; what is not accepted changes nothing but counts;
+ * that is impossible; its text is UTF-8 without control characters and ends; what is not accepted changes nothing but counts;
  * the same twice is done once. A guest understands all that a host of ours asks.
  */
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/utf16.h"
 #include "host/shutdown_host.h"
 #include "services/shutdown.h"
 #include "tests/fuzz/fuzz.h"
@@ -59,7 +60,8 @@ static uint32_t flags_of(const uint8_t *message, size_t size)
 static void check_accepted(const struct world *w, uint32_t flags, const struct version *v)
 {
 	const struct shutdown_request *last = &w->guest.last;
-	size_t length = strnlen(last->text, sizeof(last->text));
+	size_t length = strnlen(last->text, sizeof(last->text)), size;
+	uint8_t units[2 * (SHUTDOWN_TEXT_SIZE + 1)];
 
 	fuzz_require((flags & ~v->flags) == 0);
 	fuzz_require(last->force == ((flags & SHUTDOWN_FLAG_FORCE) != 0));
@@ -68,7 +70,8 @@ static void check_accepted(const struct world *w, uint32_t flags, const struct v
 	fuzz_require(last->kind != SHUTDOWN_HIBERNATE || w->guest.can_hibernate);
 	fuzz_require(length < sizeof(last->text));
 	for (size_t i = 0; i < length; i++)
-		fuzz_require(last->text[i] >= ' ' && last->text[i] <= '~');
+		fuzz_require((unsigned char)last->text[i] >= ' ' && last->text[i] != 0x7f);
+	fuzz_require(utf8_to_utf16(last->text, 0, units, sizeof(units), &size) == 0);
 }
 
 static int guest_receives(struct world *w, const uint8_t *message, size_t size, const struct version *v)

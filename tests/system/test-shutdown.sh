@@ -39,9 +39,9 @@ start_host
 start_guest one --memory no
 check "the guest is ready" soon shutdown_is .version 3.2
 is "it shows that nothing would be done" "$(guest_value one .shutdown.dry_run)" true
-check "the host may ask" host shutdown one --reason "power is out"
+check "the host may ask" host shutdown one --reason "power is out ⚡"
 check "... and nothing is done" soon log_has "nothing is done, because this is a lab"
-check "the reason is in the log" log_has "asks for power off, reason 0x80000000: power is out"
+check "the reason is in the log" log_has "asks for power off, reason 0x80000000: power is out ⚡"
 ends "the guest ends" "$one_pid"
 
 # --- with a command

@@ -117,13 +117,30 @@ Test(shutdown, no_flipped_bit_takes_a_machine_down_that_was_not_asked_for)
 
 Test(shutdown, the_text_is_printable_and_ends)
 {
+	static const struct {
+		const char *sent;
+		size_t n;
+		const char *text;
+	} rows[] = {
+		{"a\033[31mb\nc\x7f", 10, "a?[31mb?c?"},
+		{"\u00fcbung \u043f\u043b\u0430\u043d \U0001f50c", 21, "\u00fcbung \u043f\u043b\u0430\u043d \U0001f50c"},
+		{"a\xc2\x9b""31mb\xc2\x80\xc2\xa0", 11, "a??31mb??\u00a0"},
+		{"a\xffz\xe2\x82", 5, "a\ufffdz\ufffd"},
+		{"n\0o\0\xfc\0w\0\x08\xd8\x0a\0", 12, "no\u00fcw\ufffd?"},
+		{"x", 1, "x"},
+		{"", 0, ""},
+		{"\0x", 2, ""},
+	};
 	struct shutdown s;
 
 	shutdown_init(&s, false);
-	make(0, "a\033[31mb\nc\xc3\xa9");
-	cr_assert(eq(int, receive(&s, 3, 2), 0));
-	cr_expect(eq(str, s.last.text, "a?[31mb?c??"));
-	shutdown_ended(&s);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		make(0, "");
+		memcpy(message + 12, rows[i].sent, rows[i].n);
+		cr_assert(eq(int, receive(&s, 3, 2), 0));
+		cr_expect(eq(int, strcmp(s.last.text, rows[i].text), 0), "row %zu: %s", i, s.last.text);
+		shutdown_ended(&s);
+	}
 	memset(message + 12, 'x', SHUTDOWN_TEXT_SIZE);
 	cr_assert(eq(int, receive(&s, 3, 2), 0));
 	cr_expect(eq(sz, strlen(s.last.text), SHUTDOWN_TEXT_SIZE));
