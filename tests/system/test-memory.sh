@@ -9,7 +9,7 @@
 need_root
 in_private_mounts "$@"
 . "$(dirname "$0")/lab.sh"
-watchdog 300
+watchdog 380
 
 mib=1048576
 startup_mib=2048
