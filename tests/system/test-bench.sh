@@ -8,6 +8,7 @@
 need_programs jq
 
 build=$(cd "${builddir:-.}" && pwd)
+! grep -q __asan_init "$build/daemon/hvguestd" || skip_all "what is measured with sanitizers says nothing"
 top=$(cd "$(dirname "$0")/../.." && pwd)
 json=$tap_dir/bench.json
 
