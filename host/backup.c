@@ -20,10 +20,11 @@
  * begun at one moment, and COPYING waits for QEMU.
  *
  * All of that waits for disks, so a worker thread does it. It works on the array of images alone,
- * and the event loop does not look at an image while the job is the worker's. There are two
- * workers: one for what guests stand still for, so that it never waits for the long copies, which
- * are the other's. A backup that fails meanwhile (the guest is gone, say) abandons the job: the
- * worker is asked to stop, and what it has copied is removed when it has, by a worker again.
+ * and the event loop does not look at an image while the job is the worker's. There are three
+ * workers, so that nothing short waits for the long copies, and what guests stand still for waits
+ * for nothing else: for that, for what is short before and after, and for the copies. A backup that
+ * fails meanwhile (the guest is gone, say) abandons the job: the worker is asked to stop, and what
+ * it has copied is removed when it has, by a worker again.
  */
 
 #include "host/backup.h"
@@ -378,10 +379,10 @@ static void discarded(struct job *job)
 	container_of(job, struct backup, job)->working = false;
 }
 
-/* By the worker for what is short: what a volume's snapshot takes is felt by its guest. */
+/* Not behind the copies of others: what a volume's snapshot takes is felt by its guest. */
 static void discard(struct backup *b)
 {
-	if (!b->workers.frozen || submit(b, b->workers.frozen, run_discard, discarded))
+	if (!b->workers.asides || submit(b, b->workers.asides, run_discard, discarded))
 		remove_copies(b);
 }
 
@@ -487,7 +488,7 @@ int backup_prepare(struct backup *b, const struct backup_workers *workers,
 	if (b->has_vm)
 		return prepare_at_vm(b);
 	if (has_volumes(b))
-		return submit(b, workers->frozen, run_prepare, step_held);
+		return submit(b, workers->asides, run_prepare, step_held);
 	tell(b, true);
 	return 0;
 }

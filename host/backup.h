@@ -21,7 +21,8 @@ enum {
 
 /* Who does what waits for disks; both borrowed. */
 struct backup_workers {
-	struct jobs *frozen; /* what guests stand still for, and what is as short */
+	struct jobs *frozen; /* what guests stand still for */
+	struct jobs *asides; /* what is short, before and after */
 	struct jobs *copies; /* the rest, which may take long */
 };
 

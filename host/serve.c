@@ -3,7 +3,7 @@
 /*
  * hvhost serve: the lab host.
  *
- * One event loop holds the lab, the guests, the balancer and the API; two workers make the copies of
+ * One event loop holds the lab, the guests, the balancer and the API; three workers make
  * backups, and a thread shows to whoever looks (host/show.c).
  */
 
@@ -197,11 +197,14 @@ static int start(struct host *h)
 	r = jobs_new(h->base, &h->workers.frozen);
 	if (r)
 		return fail("worker", r);
+	r = jobs_new(h->base, &h->workers.asides);
+	if (r)
+		return fail("worker", r);
 	r = jobs_new(h->base, &h->workers.copies);
 	if (r)
 		return fail("worker", r);
 	h->at_start = (struct job){.work.run = remove_left, .done = ignore};
-	r = jobs_submit(h->workers.frozen, &h->at_start);
+	r = jobs_submit(h->workers.asides, &h->at_start);
 	if (r)
 		return fail("worker", r);
 	r = open_api(h, api);
@@ -227,6 +230,7 @@ static void stop(struct host *h)
 	free(h->seats);
 	(void)guest_limits_free(h->guest_limits);
 	(void)jobs_free(h->workers.frozen);
+	(void)jobs_free(h->workers.asides);
 	(void)jobs_free(h->workers.copies);
 	for (size_t i = 0; i < h->n_backups; i++)
 		(void)backup_free(h->backups[i]);
