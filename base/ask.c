@@ -10,10 +10,15 @@
 
 #include "base/ask.h"
 
+#include "base/cleanup.h"
 #include "base/httpc.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static int complain_of_call(const struct ask *a, int r)
 {
@@ -33,6 +38,9 @@ static int complain_of_call(const struct ask *a, int r)
 	case HTTPC_BAD_REPLY:
 		fprintf(stderr, "%s: what listens at %s does not answer like %s\n", a->program,
 			a->socket, a->daemon);
+		break;
+	case HTTPC_ENDED:
+		fprintf(stderr, "%s: %s at %s has ended\n", a->program, a->daemon, a->socket);
 		break;
 	default:
 		fprintf(stderr, "%s: asking %s: %s\n", a->program, a->socket, strerror(-r));
@@ -72,6 +80,100 @@ int ask(const struct ask *a, const char *method, const char *path, json_t *take_
 	}
 	*ret_answer = answer;
 	return EXIT_OK;
+}
+
+int ask_events(const struct ask *a, const char *path, int timeout_ms,
+	       bool (*take)(void *user, const char *event, const json_t *data), void *user)
+{
+	int r = httpc_listen(a->socket, path, timeout_ms, take, user);
+
+	return r ? complain_of_call(a, r) : EXIT_OK;
+}
+
+int ask_text(const struct ask *a, const char *path, int timeout_ms, char **ret_text)
+{
+	char *text = NULL;
+	int status = 0, r;
+
+	r = httpc_get_text(a->socket, path, timeout_ms, &status, &text);
+	if (r)
+		return complain_of_call(a, r);
+	if (status == 200) {
+		*ret_text = text;
+		return EXIT_OK;
+	}
+	free(text);
+	return complain_of_answer(a, status, NULL);
+}
+
+static int write_text(int fd, const char *text)
+{
+	size_t size = strlen(text), done = 0;
+
+	while (done < size) {
+		ssize_t n = write(fd, text + done, size - done);
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return fchmod(fd, 0644);
+}
+
+/* Whoever reads it sees the old or the new contents, whole. */
+static int replace_file(const struct ask *a, const char *path, const char *text)
+{
+	_cleanup_free_ char *beside = NULL;
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	int fd, r;
+
+	/* The collector reads "*.prom" only. */
+	if (asprintf(&beside, "%.*s.%s.XXXXXX", (int)(name - path), path, name) < 0) {
+		beside = NULL;
+		return complain_of_call(a, -ENOMEM);
+	}
+	fd = mkostemp(beside, O_CLOEXEC);
+	if (fd < 0) {
+		fprintf(stderr, "%s: %s: cannot be written: %m\n", a->program, path);
+		return EXIT_ERROR;
+	}
+	r = write_text(fd, text);
+	if (close(fd) < 0)
+		r = -1;
+	if (r == 0 && rename(beside, path) == 0)
+		return EXIT_OK;
+	fprintf(stderr, "%s: %s: cannot be written: %m\n", a->program, path);
+	(void)unlink(beside);
+	return EXIT_ERROR;
+}
+
+int ask_metrics(const struct ask *a, const char *textfile, bool as_json, int timeout_ms)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = ask_text(a, "/metrics", timeout_ms, &text);
+	json_t *json;
+
+	if (r == EXIT_OK && textfile)
+		r = replace_file(a, textfile, text);
+	if (r)
+		return r;
+	if (as_json) {
+		json = json_pack("{s:i, s:s, s:s*, s:I, s:s*}", "schema", 1, "format",
+				 "Prometheus text 0.0.4", "textfile", textfile, "bytes",
+				 (json_int_t)strlen(text), "text", textfile ? NULL : text);
+		ask_print_json(json);
+		json_decref(json);
+	} else if (!textfile) {
+		fputs(text, stdout);
+	}
+	return EXIT_OK;
+}
+
+void ask_print_json_line(const json_t *json)
+{
+	json_dumpf(json, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	putchar('\n');
+	fflush(stdout);
 }
 
 void ask_print_json(const json_t *json)

@@ -144,6 +144,8 @@ static bool set_headers(const struct httpd_request *request, const char *content
 {
 	return set_header(request, "Content-Type", content_type) &&
 	       set_header(request, "X-Content-Type-Options", "nosniff") &&
+	       set_header(request, "Content-Security-Policy",
+			  "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'") &&
 	       set_header(request, "Cache-Control", "no-store");
 }
 

@@ -1,57 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * check: one line for a monitor, in the way of Nagios' plugins.
+ * check: one line for a monitor, in the way of Nagios' plugins (base/findings).
  *
  *     OK - connected, last backup application 2 h ago | available=24369954816B;;1301581824 ...
  *
  * The exit codes are theirs and not those of the other verbs: 0 all is well, 1 look at it, 2 act, 3
- * nothing is known. What is found is listed, the worst first, and decides the code; so one line tells
- * all of it. What the daemon has not been asked to do (a service that is off) is no finding.
+ * nothing is known. What the daemon has not been asked to do (a service that is off) is no finding.
  */
 
 #include "cli/cli.h"
 
-#include <stdarg.h>
+#include "base/findings.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum level {
-	LEVEL_OK,
-	LEVEL_WARNING,
-	LEVEL_CRITICAL,
-	LEVEL_UNKNOWN,
-};
-
 enum {
 	OPTION_BACKUP_AGE,
 	TIMEOUT_MS = 10000,
-	FINDINGS_MAX = 16,
 	HOURS_MAX = 24 * 366,
 };
-
-struct findings {
-	struct {
-		enum level level;
-		char text[200];
-	} list[FINDINGS_MAX];
-	size_t n;
-};
-
-__attribute__((format(printf, 3, 4))) static void find(struct findings *f, enum level level,
-							const char *format, ...)
-{
-	va_list args;
-
-	if (f->n == FINDINGS_MAX)
-		return;
-	f->list[f->n].level = level;
-	va_start(args, format);
-	vsnprintf(f->list[f->n++].text, sizeof(f->list[0].text), format, args);
-	va_end(args);
-}
 
 static void look_at_host(struct findings *f, const json_t *status)
 {
@@ -61,16 +32,16 @@ static void look_at_host(struct findings *f, const json_t *status)
 	size_t i;
 
 	if (strcmp(text_of(host, "state"), "connected") != 0)
-		find(f, LEVEL_CRITICAL, "no host (%s)",
+		findings_add(f, FINDING_CRITICAL, "no host (%s)",
 		     json_object_get(host, "error") ? text_of(host, "error") : text_of(host, "state"));
 	if (json_object_get(memory, "given_up"))
-		find(f, LEVEL_WARNING, "dynamic memory given up: %s", text_of(memory, "given_up"));
+		findings_add(f, FINDING_WARNING, "dynamic memory given up: %s", text_of(memory, "given_up"));
 	if (json_object_get(memory, "unanswered"))
-		find(f, LEVEL_WARNING, "the host does not answer for dynamic memory");
+		findings_add(f, FINDING_WARNING, "the host does not answer for dynamic memory");
 	json_array_foreach(missing, i, name)
-		find(f, LEVEL_WARNING, "missing %.100s", json_string_value(name));
+		findings_add(f, FINDING_WARNING, "missing %.100s", json_string_value(name));
 	if (!strcmp(text_of(json_object_get(status, "heartbeat"), "application"), "critical"))
-		find(f, LEVEL_CRITICAL, "a program here says that it is critical (hvguestctl health)");
+		findings_add(f, FINDING_CRITICAL, "a program here says that it is critical (hvguestctl health)");
 }
 
 /* Seconds since an ISO 8601 time in UTC; negative: it cannot be read. */
@@ -91,49 +62,29 @@ static void look_at_backup(struct findings *f, const json_t *status, unsigned lo
 	double age = age_of(text_of(last, "started"));
 
 	if (json_object_get(backup, "problem"))
-		find(f, LEVEL_WARNING, "backup: %s", text_of(backup, "problem"));
+		findings_add(f, FINDING_WARNING, "backup: %s", text_of(backup, "problem"));
 	if (json_object_get(backup, "device_problem"))
-		find(f, LEVEL_WARNING, "backup: %s", text_of(backup, "device_problem"));
+		findings_add(f, FINDING_WARNING, "backup: %s", text_of(backup, "device_problem"));
 	if (!json_is_object(last)) {
 		if (max_hours > 0)
-			find(f, LEVEL_WARNING, "no backup has been made");
+			findings_add(f, FINDING_WARNING, "no backup has been made");
 		return;
 	}
 	if (!strcmp(class, "failed") || !strcmp(class, "crash"))
-		find(f, !strcmp(class, "failed") ? LEVEL_CRITICAL : LEVEL_WARNING, "last backup: %s",
+		findings_add(f, !strcmp(class, "failed") ? FINDING_CRITICAL : FINDING_WARNING, "last backup: %s",
 		     text_of(last, "result"));
 	if (max_hours > 0 && age > (double)max_hours * 3600)
-		find(f, LEVEL_WARNING, "last backup %.0f h ago", age / 3600);
-}
-
-static enum level worst_of(const struct findings *f)
-{
-	enum level worst = LEVEL_OK;
-
-	for (size_t i = 0; i < f->n; i++)
-		if (f->list[i].level > worst)
-			worst = f->list[i].level;
-	return worst;
+		findings_add(f, FINDING_WARNING, "last backup %.0f h ago", age / 3600);
 }
 
 static void print_findings(const struct findings *f, const json_t *status)
 {
-	static const char *const names[] = {"OK", "WARNING", "CRITICAL", "UNKNOWN"};
 	const json_t *last = json_object_get(json_object_get(status, "backup"), "last");
-	const char *between = " - ";
+	char all_well[80];
 
-	fputs(names[worst_of(f)], stdout);
-	for (int level = LEVEL_UNKNOWN; level > LEVEL_OK; level--) {
-		for (size_t i = 0; i < f->n; i++) {
-			if ((int)f->list[i].level != level)
-				continue;
-			printf("%s%s", between, f->list[i].text);
-			between = "; ";
-		}
-	}
-	if (f->n == 0)
-		printf(" - connected to the host, last backup: %s",
-		       json_is_object(last) ? text_of(last, "class") : "none");
+	snprintf(all_well, sizeof(all_well), "connected to the host, last backup: %s",
+		 json_is_object(last) ? text_of(last, "class") : "none");
+	findings_print(f, all_well);
 }
 
 /* Amounts that a monitor draws: 'name'=value[unit];warn;crit. */
@@ -149,16 +100,6 @@ static void print_amounts(const json_t *status)
 	if (json_is_object(last))
 		printf(" window=%" JSON_INTEGER_FORMAT "us", number_of(last, "window_us"));
 	putchar('\n');
-}
-
-static json_t *as_json(const struct findings *f)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < f->n; i++)
-		json_array_append_new(list, json_pack("{s:i, s:s}", "level", (int)f->list[i].level,
-						      "text", f->list[i].text));
-	return json_pack("{s:i, s:i, s:o}", "schema", 1, "level", (int)worst_of(f), "findings", list);
 }
 
 /* False, and a message, if the option's value is no number of hours. */
@@ -184,15 +125,15 @@ int verb_check(const struct cli *cli)
 	json_t *status, *json;
 
 	if (!read_hours(cli, &hours))
-		return LEVEL_UNKNOWN;
+		return FINDING_UNKNOWN;
 	if (ask(&cli->to, "GET", "/v1/status", NULL, TIMEOUT_MS, &status)) {
 		puts("UNKNOWN - hvguestd does not answer");
-		return LEVEL_UNKNOWN;
+		return FINDING_UNKNOWN;
 	}
 	look_at_host(&f, status);
 	look_at_backup(&f, status, hours);
 	if (cli->json) {
-		json = as_json(&f);
+		json = findings_json(&f);
 		ask_print_json(json);
 		json_decref(json);
 	} else {
@@ -200,5 +141,5 @@ int verb_check(const struct cli *cli)
 		print_amounts(status);
 	}
 	json_decref(status);
-	return (int)worst_of(&f);
+	return (int)findings_worst(&f);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/ask.h"
+#include "base/completion.h"
 #include "base/error.h"
 #include "base/size.h"
 
@@ -16,13 +17,6 @@
 
 enum {
 	CLI_OPTIONS_MAX = 8, /* of one verb */
-};
-
-/* An option that only one verb has. */
-struct cli_option {
-	const char *name;     /* without the dashes */
-	const char *argument; /* what its value is called; NULL: it has none */
-	const char *help;
 };
 
 /* The command line, as a verb sees it; all borrowed. */
@@ -41,7 +35,7 @@ struct verb {
 	int n_required;       /* operands that must be there */
 	int n_most;           /* and that may be */
 	const char *help;
-	struct cli_option options[CLI_OPTIONS_MAX + 1]; /* up to one without a name */
+	struct completion_option options[CLI_OPTIONS_MAX + 1]; /* up to one without a name */
 	int (*run)(const struct cli *cli);              /* returns the exit code */
 };
 
@@ -68,9 +62,6 @@ void print_memory(const json_t *m);
 /* And about file copy. */
 void print_fcopy(const json_t *c);
 
-/* Prints what @shell ("bash", "zsh") completes by. EXIT_USAGE for another one. */
-int completion_print(const char *shell, const struct verb *verbs, size_t n);
-
 /* What status says about disks. */
 void print_disks_status(const json_t *d);
 
@@ -86,9 +77,11 @@ int verb_host(const struct cli *cli);
 int verb_kvp(const struct cli *cli);
 int verb_notify(const struct cli *cli);
 int verb_memory(const struct cli *cli);
+int verb_metrics(const struct cli *cli);
 int verb_plan(const struct cli *cli);
 int verb_receipt(const struct cli *cli);
 int verb_receipts(const struct cli *cli);
 int verb_thaw(const struct cli *cli);
 int verb_vmbus(const struct cli *cli);
+int verb_watch(const struct cli *cli);
 int verb_why(const struct cli *cli);

@@ -41,6 +41,18 @@ static const struct verb verbs[] = {
 		.run = verb_top,
 	},
 	{
+		.name = "watch",
+		.help = "what changes, a line each, as it happens: the host, memory, backups, health, channels",
+		.run = verb_watch,
+	},
+	{
+		.name = "metrics",
+		.help = "the daemon's metrics, as Prometheus reads them",
+		.options = {{"textfile", "FILE", "write them there, whole or not at all, for node_exporter's "
+						 "textfile collector"}},
+		.run = verb_metrics,
+	},
+	{
 		.name = "plan",
 		.help = "what a backup would freeze now and in which order, and why not the rest; exit "
 			"code 3 if something cannot be frozen, 1 if nothing would be",
@@ -174,7 +186,7 @@ static void print_help(void)
 		snprintf(call, sizeof(call), "%s%s%s", v->name, v->operands ? " " : "",
 			 v->operands ? v->operands : "");
 		printf("  %-12s %s\n", call, v->help);
-		for (const struct cli_option *o = v->options; o->name; o++)
+		for (const struct completion_option *o = v->options; o->name; o++)
 			printf("    --%s%s%s: %s\n", o->name, o->argument ? " " : "",
 			       o->argument ? o->argument : "", o->help);
 	}
@@ -195,7 +207,7 @@ static void print_manual(void)
 		fputs("\n\t", stdout);
 		scdoc_print(v->help);
 		puts(".\n");
-		for (const struct cli_option *o = v->options; o->name; o++) {
+		for (const struct completion_option *o = v->options; o->name; o++) {
 			printf("\t*--%s* ", o->name);
 			scdoc_print(o->argument ? o->argument : "");
 			fputs("\n\t\t", stdout);
@@ -203,6 +215,31 @@ static void print_manual(void)
 			puts("\n");
 		}
 	}
+}
+
+static int print_completion(const char *shell)
+{
+	static const struct completion_option options[] = {
+		{"json", NULL, "the answer as JSON"},
+		{"api", "SOCKET", "the daemon's API"},
+		{"help", NULL, "how to use it"},
+		{"version", NULL, "which one this is"},
+		{0},
+	};
+	struct completion_verb names[N_VERBS];
+	struct completion c = {shell, "hvguestctl", names, N_VERBS, options};
+
+	if (!completion_knows(shell)) {
+		fprintf(stderr, "hvguestctl: --completion %s: bash or zsh\n", shell);
+		return EXIT_USAGE;
+	}
+	for (size_t i = 0; i < N_VERBS; i++)
+		names[i] = (struct completion_verb){verbs[i].name, verbs[i].help};
+	completion_begin(&c);
+	for (size_t i = 0; i < N_VERBS; i++)
+		completion_verb(&c, verbs[i].name, verbs[i].operands, verbs[i].options);
+	completion_end(&c);
+	return EXIT_OK;
 }
 
 /* The options of all verbs and, if there is one yet, of this verb. */
@@ -242,7 +279,7 @@ static bool take_option(struct cli *cli, int o, char **argv, int *ret_code)
 		*ret_code = EXIT_OK;
 		return false;
 	case OPTION_COMPLETION:
-		*ret_code = completion_print(optarg, verbs, N_VERBS);
+		*ret_code = print_completion(optarg);
 		return false;
 	case ':':
 	case '?':

@@ -4,7 +4,6 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/backup.c \
 	%D%/check.c \
 	%D%/cli.h \
-	%D%/completion.c \
 	%D%/copies.c \
 	%D%/health.c \
 	%D%/disks.c \
@@ -12,10 +11,12 @@ bin_PROGRAMS += %D%/hvguestctl
 	%D%/notify.c \
 	%D%/kvp.c \
 	%D%/memory.c \
+	%D%/metrics.c \
 	%D%/plan.c \
 	%D%/show.c \
 	%D%/status.c \
 	%D%/top.c \
 	%D%/vmbus.c \
+	%D%/watch.c \
 	%D%/why.c
 %C%_hvguestctl_LDADD = base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS)

@@ -69,10 +69,24 @@ static int run(const struct subscriber *s, const char *word)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* The same, and tells the program that has started this one, if it asked for it. */
+static int run_and_tell(const struct subscriber *s, const char *word)
+{
+	int status = run(s, word);
+	json_t *line;
+
+	if (s->cli->json) {
+		line = json_pack("{s:i, s:s, s:i}", "schema", 1, "event", word, "status", status);
+		ask_print_json_line(line);
+		json_decref(line);
+	}
+	return status;
+}
+
 static void let_go(struct subscriber *s, const char *word)
 {
 	if (s->holding)
-		(void)run(s, word);
+		(void)run_and_tell(s, word);
 	s->holding = false;
 }
 
@@ -83,7 +97,7 @@ static void on_notice(struct subscriber *s, int fd, const struct hvguest_notice 
 	switch (notice->event) {
 	case HVGUEST_FREEZE:
 		s->holding = true;
-		status = run(s, "freeze");
+		status = run_and_tell(s, "freeze");
 		/* If hvguestd is gone meanwhile, the next call tells. */
 		if (status == 0)
 			(void)hvguest_notify_ready(fd, notice->id);

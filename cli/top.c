@@ -11,14 +11,12 @@
 #include "cli/cli.h"
 
 #include "base/cleanup.h"
+#include "base/terminal.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
 	OPTION_INTERVAL,
@@ -26,43 +24,6 @@ enum {
 	TIMEOUT_MS = 10000,
 	INTERVAL_MAX_S = 3600,
 };
-
-/* How the terminal was, to be put back. */
-struct terminal {
-	bool is_one;
-	bool reads_keys;
-	struct termios before;
-};
-
-static void open_terminal(struct terminal *t)
-{
-	struct termios raw;
-
-	t->is_one = isatty(STDOUT_FILENO);
-	t->reads_keys = t->is_one && tcgetattr(STDIN_FILENO, &t->before) == 0;
-	if (!t->reads_keys)
-		return;
-	raw = t->before;
-	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-	(void)tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-}
-
-static void close_terminal(const struct terminal *t)
-{
-	if (t->reads_keys)
-		(void)tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
-}
-
-/* Waits for the time of one picture; false if the user wants no more. */
-static bool wait_a_while(const struct terminal *t, int interval_ms)
-{
-	struct pollfd key = {.fd = t->reads_keys ? STDIN_FILENO : -1, .events = POLLIN};
-	char c;
-
-	if (poll(&key, 1, interval_ms) != 1)
-		return true;
-	return read(STDIN_FILENO, &c, 1) == 1 && c != 'q';
-}
 
 static void print_memory_lines(const json_t *status, const json_t *why)
 {
@@ -93,7 +54,7 @@ static void print_channels(const json_t *vmbus)
 		       json_object_get(c, "quiet_seconds") ? seconds_of(c, "quiet_seconds").text : "-");
 }
 
-static void print_picture(const struct terminal *t, const json_t *all)
+static void print_picture(const struct terminal_live *t, const json_t *all)
 {
 	const json_t *status = json_object_get(all, "status");
 	char now[32];
@@ -101,8 +62,7 @@ static void print_picture(const struct terminal *t, const json_t *all)
 	struct tm tm;
 
 	strftime(now, sizeof(now), "%H:%M:%S", localtime_r(&seconds, &tm));
-	if (t->is_one)
-		fputs("\033[H\033[J", stdout);
+	terminal_live_draw(t);
 	printf("%s  %s, host %s%s\n\n", now, text_of(status, "name"),
 	       text_of(json_object_get(status, "host"), "state"), t->reads_keys ? "  (q ends)" : "");
 	print_memory_lines(status, json_object_get(all, "why"));
@@ -148,31 +108,28 @@ static bool read_number(const struct cli *cli, int option, const char *name, lon
 int verb_top(const struct cli *cli)
 {
 	long interval_s = 1, count = 0;
-	struct terminal t = {0};
+	struct terminal_live t = {0};
 	int r = EXIT_OK;
 
 	if (!read_number(cli, OPTION_INTERVAL, "interval", &interval_s) ||
 	    !read_number(cli, OPTION_COUNT, "count", &count))
 		return EXIT_USAGE;
 	if (!cli->json)
-		open_terminal(&t);
+		terminal_live_open(&t);
 	for (long i = 0; count == 0 || i < count; i++) {
 		json_t *all;
 
-		if (i > 0 && !wait_a_while(&t, (int)interval_s * 1000))
+		if (i > 0 && !terminal_live_wait(&t, (int)interval_s * 1000))
 			break;
 		all = ask_all(cli, &r);
 		if (!all)
 			break;
-		if (cli->json) {
-			json_dumpf(all, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-			putchar('\n');
-			fflush(stdout);
-		} else {
+		if (cli->json)
+			ask_print_json_line(all);
+		else
 			print_picture(&t, all);
-		}
 		json_decref(all);
 	}
-	close_terminal(&t);
+	terminal_live_close(&t);
 	return r;
 }

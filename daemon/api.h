@@ -27,8 +27,8 @@
  *     GET /v1/backup/last           the same as .../receipts/1
  *     POST /v1/memory/release       puts back into use what a host that is gone had of the memory
  *
- * and what daemon/metrics.h, daemon/api_kvp.h, daemon/bind_manual.h, daemon/bind_fcopy.h and
- * daemon/bind_heartbeat.h add.
+ * and what daemon/metrics.h, daemon/events.h, daemon/api_kvp.h, daemon/bind_manual.h, daemon/bind_fcopy.h
+ * and daemon/bind_heartbeat.h add.
  */
 
 /* What the API shows; all borrowed. */

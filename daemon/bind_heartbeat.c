@@ -8,6 +8,9 @@
  * for the line that says that the health of the guest has changed; while file systems are frozen that goes
  * to memory, as all of the log does.
  *
+ * That tasks wait for memory is read from the kernel's file, which stays open; the kernel makes its text
+ * when it is read, from numbers that it has.
+ *
  * What programs say of their health is put together by services/health. It has no timer: time passes
  * for it when the host asks, every two seconds, and when somebody looks.
  */
@@ -17,10 +20,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/ic_channel.h"
+#include "policy/figures.h"
 #include "services/health.h"
 #include "services/heartbeat.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 struct bind_heartbeat {
 	struct ic_channel channel;
@@ -28,6 +34,7 @@ struct bind_heartbeat {
 	struct heartbeat core;
 	struct health health;
 	uint64_t told; /* changes of the health that were said */
+	int pressure_fd; /* -1: this kernel does not measure it */
 };
 
 static void tell_health(struct bind_heartbeat *b)
@@ -64,6 +71,17 @@ static enum heartbeat_hold hold_of(const struct bind_heartbeat *b, uint32_t *ret
 	return holds[hold];
 }
 
+static uint32_t stall_of(const struct bind_heartbeat *b)
+{
+	struct memory_figures figures = {.has_stalls = false};
+	char text[256];
+	ssize_t n = b->pressure_fd < 0 ? -1 : pread(b->pressure_fd, text, sizeof(text), 0);
+
+	if (n <= 0 || figures_parse_pressure(text, (size_t)n, &figures))
+		return HEARTBEAT_STALL_UNKNOWN;
+	return figures.some.avg10_centipercent;
+}
+
 static void bring_up_to_date(struct bind_heartbeat *b)
 {
 	uint32_t left_ms;
@@ -74,6 +92,7 @@ static void bring_up_to_date(struct bind_heartbeat *b)
 						    ? HEARTBEAT_APPLICATION_CRITICAL
 						    : HEARTBEAT_APPLICATION_HEALTHY);
 	heartbeat_set_hold(&b->core, hold, left_ms);
+	heartbeat_set_stall(&b->core, stall_of(b));
 	tell_health(b);
 }
 
@@ -99,6 +118,7 @@ int bind_heartbeat_new(struct event_base *base, struct connection *const *connec
 	if (!b)
 		return -ENOMEM;
 	b->snapshot = snapshot;
+	b->pressure_fd = open("/proc/pressure/memory", O_RDONLY | O_CLOEXEC);
 	ic_channel_init(&b->channel, base, connection, &ic_service_heartbeat, &channel_ops, b);
 	heartbeat_init(&b->core);
 	health_init(&b->health);
@@ -110,6 +130,7 @@ struct bind_heartbeat *bind_heartbeat_free(struct bind_heartbeat *b)
 {
 	if (b) {
 		ic_channel_fini(&b->channel);
+		(void)close_fd(b->pressure_fd);
 		free(b);
 	}
 	return NULL;

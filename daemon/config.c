@@ -141,6 +141,8 @@ static void print_example(void)
 			print_default(stdout, s);
 			puts(".");
 		}
+		if (!s->reloads)
+			puts("# Takes a restart.");
 		printf(";%s = %s\n%s", s->key, s->value ? s->value : s->argument,
 		       is_last_of_section(i) ? "" : "\n");
 	}

@@ -49,6 +49,7 @@ struct config {
 	enum log_level log_level;
 	char *read_group;  /* whose members may look; NULL: root's */
 	char *metrics_listen; /* ADDRESS:PORT; NULL: no TCP */
+	bool page;            /* those who look get a page, too */
 
 	/* [vmbus] */
 	unsigned takeover; /* enum config_service: whose devices are taken from the kernel's drivers */

@@ -18,6 +18,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/bind_vss.c %D%/bind_vss.h \
 	%D%/config.c %D%/config.h \
 	%D%/connection.h \
+	%D%/events.c %D%/events.h \
 	%D%/freeze_set.c %D%/freeze_set.h \
 	%D%/device_link.c %D%/device_link.h \
 	%D%/dynmem_binding.h \
@@ -47,7 +48,10 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/stock_host.c %D%/stock_host.h \
 	%D%/uio_host.c %D%/uio_host.h \
 	%D%/vmbus_list.c %D%/vmbus_list.h
-%C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS)
+%C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS) \
+	-DPAGE_HTML='"$(abs_srcdir)/%D%/page.html"'
+%D%/hvguestd-events.$(OBJEXT): %D%/page.html
+EXTRA_DIST += %D%/page.html
 %C%_hvguestd_LDADD = \
 	balloon/libballoon_sys.a balloon/libballoon.a \
 	memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a \

@@ -12,6 +12,7 @@
 #include "base/jobs.h"
 #include "base/readers.h"
 #include "daemon/api.h"
+#include "daemon/events.h"
 #include "daemon/lab_host.h"
 #include "daemon/metrics.h"
 #include "daemon/recover.h"
@@ -51,6 +52,7 @@ struct daemon {
 	struct bind_hotplug *hotplug;
 	struct httpd *httpd;
 	struct api api;
+	struct events *events;
 	struct service services[16];
 	struct takeover_config takeover;
 	struct connection *connection;
@@ -170,6 +172,8 @@ static int open_api(struct daemon *d)
 	r = api_add_routes(&d->api, d->httpd);
 	if (r == 0)
 		r = metrics_add_route(&d->api, d->httpd);
+	if (r == 0)
+		r = events_new(d->base, &d->api, d->httpd, &d->events);
 	return r ? fail("API", r) : EXIT_OK;
 }
 
@@ -415,6 +419,7 @@ static void stop(struct daemon *d, bool in_order)
 	if (d->snapshot)
 		snapshot_stop(d->snapshot);
 	d->httpd = httpd_free(d->httpd);
+	d->events = events_free(d->events);
 	d->connection = connection_free(d->connection);
 	d->hotplug = bind_hotplug_free(d->hotplug);
 	d->jobs = jobs_free(d->jobs);

@@ -195,7 +195,7 @@ static json_t *assigned(const json_t *why, const json_t *memory)
 			    json_integer_value(json_object_get(pages, "small_bytes")));
 }
 
-static json_t *facts(struct api *api)
+json_t *metrics_facts(struct api *api)
 {
 	json_t *all = api_status(api);
 	json_t *why = bind_dynmem_why(api->dynmem);
@@ -211,7 +211,7 @@ static json_t *facts(struct api *api)
 
 static void get_metrics(struct httpd_request *request, void *user)
 {
-	metrics_reply(request, metrics, facts(user));
+	metrics_reply(request, metrics, metrics_facts(user));
 }
 
 int metrics_add_route(struct api *api, struct httpd *httpd)

@@ -91,6 +91,11 @@ static bool set_metrics_listen(struct config *c, const char *value)
 	return strchr(value, ':') && set_text(&c->metrics_listen, value);
 }
 
+static bool set_page(struct config *c, const char *value)
+{
+	return set_bool(&c->page, value);
+}
+
 static void forget_takeover(struct config *c)
 {
 	c->takeover = 0;
@@ -637,6 +642,16 @@ const struct setting settings[] = {
 			"that read.sock shows, without a password",
 		.value_help = "no TCP",
 		.set = set_metrics_listen,
+	},
+	{
+		.section = "api",
+		.key = "page",
+		.option = "page",
+		.argument = "yes|no",
+		.help = "show a page for browsers, live, at / of read.sock and metrics_listen",
+		.value = "no",
+		.reloads = true,
+		.set = set_page,
 	},
 	{
 		.section = "lab",

@@ -4,38 +4,24 @@
  * Backups.
  *
  * A backup is started by one request, answered with its number, and asked after by that number. The
- * last ones are kept for whoever asks what became of them; one that is under way is never dropped
- * for a new one.
+ * last ones are kept for whoever asks what became of them (host/backups); one that is under way is never
+ * dropped for a new one.
  */
 
 #include "host/api.h"
 
-#include <stdio.h>
-#include <string.h>
-
-/* Makes room for one more backup; false if as many are under way as there can be. */
-static bool make_room(struct host *h)
-{
-	if (h->n_backups < BACKUPS_MAX)
-		return true;
-	for (size_t i = 0; i < h->n_backups; i++) {
-		if (!backup_has_ended(h->backups[i]))
-			continue;
-		(void)backup_free(h->backups[i]);
-		h->n_backups--;
-		memmove(&h->backups[i], &h->backups[i + 1],
-			(h->n_backups - i) * sizeof(h->backups[0]));
-		return true;
-	}
-	return false;
-}
+#include <stdlib.h>
 
 static void start_backup(struct host *h, struct guest *g, struct httpd_request *request,
 			 struct backup *take_backup)
 {
+	if (backups_add(h->backups, guest_name(g), take_backup)) {
+		(void)backup_free(take_backup);
+		httpd_reply_json(request, 500, NULL);
+		return;
+	}
 	switch (guest_backup_start(guest_backup_of(g), take_backup)) {
 	case 0:
-		h->backups[h->n_backups++] = take_backup;
 		api_reply(request, 202, backup_status(take_backup));
 		return;
 	case GUEST_BACKUP_RUNNING:
@@ -46,7 +32,7 @@ static void start_backup(struct host *h, struct guest *g, struct httpd_request *
 		httpd_reply_error(request, 409, "the guest takes no part in backups",
 				  "hvguestctl status in the guest says why");
 	}
-	(void)backup_free(take_backup);
+	backups_refused(h->backups);
 }
 
 static struct qmp *get_qmp(void *user, const char *name)
@@ -92,11 +78,11 @@ static void post_backup(struct httpd_request *request, void *user)
 	if (!g)
 		return;
 	body = httpd_request_body(request);
-	if (!make_room(h)) {
+	if (!backups_make_room(h->backups)) {
 		httpd_reply_error(request, 409, "too many backups are under way", "wait for one");
 		return;
 	}
-	if (backup_new(++h->last_backup_id, guest_name(g), body, &backup)) {
+	if (backup_new(backups_next_id(h->backups), guest_name(g), body, &backup)) {
 		httpd_reply_error(request, 400,
 				  "'images' must be absolute paths of files with different names, "
 				  "'directory' and 'since' absolute paths",
@@ -117,20 +103,27 @@ static void post_backup(struct httpd_request *request, void *user)
 
 static void get_backup(struct httpd_request *request, void *user)
 {
-	struct host *h = user;
+	const struct host *h = user;
 	unsigned long id = strtoul(httpd_request_param(request, "id"), NULL, 10);
+	json_t *backup = id <= UINT32_MAX ? backups_get(h->backups, (unsigned int)id) : NULL;
 
-	for (size_t i = 0; i < h->n_backups; i++) {
-		if (backup_id(h->backups[i]) == id) {
-			api_reply(request, 200, backup_status(h->backups[i]));
-			return;
-		}
-	}
-	httpd_reply_error(request, 404, "there is no such backup (any more)", NULL);
+	if (backup)
+		api_reply(request, 200, backup);
+	else
+		httpd_reply_error(request, 404, "there is no such backup (any more)",
+				  "hvhost backups lists those that there are");
+}
+
+static void get_backups(struct httpd_request *request, void *user)
+{
+	const struct host *h = user;
+
+	httpd_reply_json(request, 200, backups_list(h->backups));
 }
 
 const struct api_route api_backup_routes[] = {
 	{"POST", "/v1/guests/{name}/backup", post_backup},
+	{"GET", "/v1/backups", get_backups},
 	{"GET", "/v1/backups/{id}", get_backup},
 	{0},
 };

@@ -68,7 +68,9 @@ static void show_guest(struct balance *balance, uint32_t id, const struct balanc
 		.shrunk_pages = g->stats.shrunk_pages,
 		.obeying = g->obeying,
 		.manual = g->manual,
-		.services = {.heartbeat = "none", .backup = "none"},
+		.services = {.heartbeat = "none",
+			     .backup = "none",
+			     .stall_centipercent = BOARD_UNKNOWN},
 	};
 
 	if (m->describe)
@@ -173,7 +175,7 @@ struct balance *balance_free(struct balance *balance)
 	return NULL;
 }
 
-const struct board *balance_board(const struct balance *balance)
+struct board *balance_board(const struct balance *balance)
 {
 	return balance->board;
 }

@@ -58,7 +58,7 @@ void balance_take_orders(struct balance *balance, uint32_t guest,
 void balance_leave(struct balance *balance, uint32_t guest);
 
 /* What is shown to other threads; written after passes. Borrowed. */
-const struct board *balance_board(const struct balance *balance);
+struct board *balance_board(const struct balance *balance);
 
 /* Has the next pass made, and the timer set, at the next turn of the loop or when it is due. */
 void balance_kick(struct balance *balance);

@@ -13,6 +13,8 @@
  *     writer     sequence odd; words; sequence even
  *     reader     sequence even; words; the same sequence
  *
+ * What there is of backups is one text; the writer puts another in its place, as it does with nodes.
+ *
  * The words are atomic, one by one, because two threads touch them at a time: no store of one goes
  * before the sequence is odd, and no load of one is left for after the second look at it.
  */
@@ -44,8 +46,15 @@ struct node {
 	char name[];
 };
 
+/* What readers may still copy when the next one has taken its place. */
+struct board_text {
+	struct rcu_head rcu;
+	char text[];
+};
+
 struct board {
 	struct cds_lfht *table;
+	struct board_text *backups; /* of RCU, too; NULL: nothing yet */
 	struct node **nodes; /* by id; the writer's */
 	uint32_t n_nodes;
 	_Atomic uint32_t sequence;
@@ -131,10 +140,44 @@ void board_remove(struct board *b, uint32_t id)
 	urcu_bp_call_rcu(&node->rcu, free_node);
 }
 
+static void free_text(struct rcu_head *rcu)
+{
+	free(container_of(rcu, struct board_text, rcu));
+}
+
+int board_put_backups(struct board *b, const char *text)
+{
+	struct board_text *before = b->backups;
+	size_t size = strlen(text) + 1;
+	struct board_text *now = calloc(1, sizeof(*now) + size);
+
+	if (!now)
+		return -ENOMEM;
+	memcpy(now->text, text, size);
+	rcu_assign_pointer(b->backups, now);
+	if (before)
+		urcu_bp_call_rcu(&before->rcu, free_text);
+	return 0;
+}
+
+char *board_get_backups(const struct board *b)
+{
+	const struct board_text *now;
+	char *text;
+
+	urcu_bp_read_lock();
+	now = rcu_dereference(b->backups);
+	text = strdup(now ? now->text : "{}");
+	urcu_bp_read_unlock();
+	return text;
+}
+
 struct board *board_free(struct board *b)
 {
 	if (!b)
 		return NULL;
+	if (b->backups)
+		urcu_bp_call_rcu(&b->backups->rcu, free_text);
 	for (uint32_t id = 0; id < b->n_nodes; id++)
 		board_remove(b, id);
 	urcu_bp_barrier();

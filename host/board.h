@@ -11,12 +11,15 @@
 
 struct board;
 
+#define BOARD_UNKNOWN UINT64_MAX
+
 /* A guest's services besides memory; texts are constants. */
 struct board_services {
 	const char *heartbeat; /* "ok", "lost", "none" */
 	const char *backup;    /* the step, or "idle", "none" */
 	uint64_t heartbeats_answered;
 	uint64_t heartbeats_missed;
+	uint64_t stall_centipercent; /* of the last ten seconds tasks waited for memory; or BOARD_UNKNOWN */
 };
 
 /* A guest, as it was when it was last put up. */
@@ -55,6 +58,9 @@ _must_check_ int board_put(struct board *b, uint32_t id, const char *name,
 void board_remove(struct board *b, uint32_t id);
 void board_put_host(struct board *b, const struct board_host *host);
 
+/* Puts up what there is of backups, as JSON in one line, which is copied. -ENOMEM. */
+_must_check_ int board_put_backups(struct board *b, const char *text);
+
 /* --- any thread --- */
 
 /* Calls @visit for each guest that was there all the time, in no order. */
@@ -64,6 +70,9 @@ void board_each(const struct board *b,
 
 /* The guest of this name; false: there is none. */
 bool board_get(const struct board *b, const char *name, struct board_guest *ret_guest);
+
+/* What was put up last, to be freed; "{}" before that, NULL without memory. */
+char *board_get_backups(const struct board *b);
 
 /* All zero before the first pass. */
 void board_get_host(const struct board *b, struct board_host *ret_host);

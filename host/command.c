@@ -3,12 +3,16 @@
 /*
  * What the verbs of hvhost have in common.
  *
- * A verb names its own options in a table, and where their values go; the parser for getopt and the
- * usage text are both made from it, so that they cannot disagree.
+ * A verb names its own options in a table, and where their values go; the parser for getopt, the usage
+ * text, the manual and what shells complete by are made from it, so that they cannot disagree. The
+ * table is the verb's own and on its stack, so the latter two are had by running the verb, with an
+ * option that has it tell of itself and end.
  */
 
 #include "host/command.h"
 
+#include "base/nearest.h"
+#include "base/scdoc.h"
 #include "base/usage.h"
 #include "host/verbs.h"
 
@@ -22,6 +26,7 @@ static const struct command_option no_options[] = {{0}};
 enum {
 	OPTIONS_MAX = 16,  /* of one verb */
 	OWN_OPTION = 1000, /* what getopt gives for the first of them */
+	HELP_COLUMN = 18,  /* of the usage: characters of the option and its argument */
 };
 
 static const struct option common_options[] = {
@@ -29,6 +34,15 @@ static const struct option common_options[] = {
 	{"run-dir", required_argument, NULL, 'r'},
 	{"api", required_argument, NULL, 'a'},
 	{"help", no_argument, NULL, 'h'},
+	{"describe", required_argument, NULL, 'd'}, /* main()'s */
+};
+
+const struct completion_option command_common[] = {
+	{"json", NULL, "the answer as JSON"},
+	{"run-dir", "DIR", "folder of the host's sockets (default: " HVHOST_RUN_DIR ")"},
+	{"api", "SOCKET", "the host's API (default: api.sock or read.sock in that folder)"},
+	{"help", NULL, "what else there is"},
+	{0},
 };
 
 enum {
@@ -42,10 +56,14 @@ static const struct command_option *own_options(const struct command *c)
 
 static void print_option(const char *name, const char *argument, const char *help)
 {
-	char text[40];
+	char text[80];
 
 	snprintf(text, sizeof(text), "--%s%s%s", name, argument ? " " : "", argument ? argument : "");
-	printf("  %-17s %s\n", text, help);
+	if (strlen(text) > HELP_COLUMN) {
+		printf("  %s\n", text);
+		text[0] = '\0';
+	}
+	printf("  %-*s %s\n", HELP_COLUMN, text, help);
 }
 
 static void print_usage(const struct command *c)
@@ -53,14 +71,64 @@ static void print_usage(const struct command *c)
 	printf("Usage: hvhost %s\n\n", c->usage);
 	for (const struct command_option *o = own_options(c); o->name; o++)
 		print_option(o->name, o->argument, o->help);
-	print_option("json", NULL, "the answer as JSON");
-	print_option("run-dir", "DIR", "folder of the host's sockets (default: " HVHOST_RUN_DIR ")");
-	print_option("api", "SOCKET", "the host's API (default: api.sock in that folder)");
+	for (const struct completion_option *o = command_common; o->name; o++)
+		print_option(o->name, o->argument, o->help);
+	if (c->looks)
+		puts("\nIt asks read.sock, which the members of --read-group may, too.");
 }
 
-int command_usage_error(const struct command *c)
+static void print_manual(const char *usage, const struct completion_option *options)
 {
-	fprintf(stderr, "hvhost: usage: hvhost %s\n", c->usage);
+	fputs("*hvhost* ", stdout);
+	scdoc_print(usage);
+	puts("\n");
+	for (; options->name; options++) {
+		printf("\t*--%s* ", options->name);
+		scdoc_print(options->argument ? options->argument : "");
+		fputs("\n\t\t", stdout);
+		scdoc_print(options->help);
+		puts("\n");
+	}
+}
+
+void command_describe(const char *form, const char *usage, const struct completion_option *options)
+{
+	const struct completion c = {.shell = form, .program = "hvhost", .options = command_common};
+	char verb[32];
+
+	if (strcmp(form, "manual") == 0) {
+		print_manual(usage, options);
+		return;
+	}
+	snprintf(verb, sizeof(verb), "%.*s", (int)strcspn(usage, " "), usage);
+	completion_verb(&c, verb, usage + strcspn(usage, " "), options);
+}
+
+static void describe(const struct command *c, const char *form)
+{
+	struct completion_option options[OPTIONS_MAX + 1] = {0};
+	size_t n = 0;
+
+	for (const struct command_option *o = own_options(c); o->name && n < OPTIONS_MAX; o++)
+		options[n++] = (struct completion_option){o->name, o->argument, o->help};
+	command_describe(form, c->usage, options);
+}
+
+int command_no_such(const struct command *c, const char *word, const char *const words[])
+{
+	const char *meant = nearest_word(word, words);
+
+	if (meant)
+		fprintf(stderr, "hvhost: what is '%s'? did you mean '%s'? usage: hvhost %s\n", word, meant,
+			c->usage);
+	else
+		fprintf(stderr, "hvhost: what is '%s'? usage: hvhost %s\n", word, c->usage);
+	return EXIT_USAGE;
+}
+
+int command_complain(const struct command *c, const char *what)
+{
+	fprintf(stderr, "hvhost: %s: hvhost %s\n", what, c->usage);
 	return EXIT_USAGE;
 }
 
@@ -111,7 +179,7 @@ static bool take_option(struct command *c, int option)
 		return true;
 	case 'r':
 		free(c->api);
-		if (asprintf(&c->api, "%s/api.sock", optarg) < 0)
+		if (asprintf(&c->api, "%s/%s", optarg, c->looks ? "read.sock" : "api.sock") < 0)
 			c->api = NULL;
 		c->to.socket = c->api;
 		return c->api != NULL;
@@ -126,7 +194,8 @@ int command_parse(struct command *c, int argc, char **argv)
 	char help[32];
 	int o;
 
-	c->to = (struct ask){"hvhost", HVHOST_RUN_DIR "/api.sock", "hvhost serve"};
+	c->to = (struct ask){"hvhost", c->looks ? HVHOST_RUN_DIR "/read.sock" : HVHOST_RUN_DIR "/api.sock",
+			     "hvhost serve"};
 	make_getopt_table(c, table);
 	snprintf(help, sizeof(help), "hvhost %s --help", argv[0]);
 	optind = 1;
@@ -136,15 +205,24 @@ int command_parse(struct command *c, int argc, char **argv)
 			print_usage(c);
 			return EXIT_OK;
 		}
+		if (o == 'd') {
+			describe(c, optarg);
+			return EXIT_OK;
+		}
 		if (o == ':' || o == '?')
 			return usage_complain(o, argv, "hvhost", help);
 		if (!take_option(c, o))
-			return command_usage_error(c);
+			return command_complain(c, "too many of one option");
 	}
 	c->words = argv + optind;
 	c->n_words = argc - optind;
-	if (c->n_words < c->min_words || c->n_words > c->max_words)
-		return command_usage_error(c);
+	if (c->n_words < c->min_words)
+		return command_complain(c, "something is missing");
+	if (c->n_words > c->max_words) {
+		fprintf(stderr, "hvhost: what is '%s'? usage: hvhost %s\n", c->words[c->max_words],
+			c->usage);
+		return EXIT_USAGE;
+	}
 	return -1;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/ask.h"
 #include "base/cleanup.h"
+#include "base/completion.h"
 #include "base/size.h"
 
 #include <stdbool.h>
@@ -39,6 +40,7 @@ struct command {
 	const char *usage;                    /* what follows "hvhost " */
 	const struct command_option *options; /* beside those that all verbs have; or NULL */
 	int min_words, max_words;             /* how many arguments that are no options it takes */
+	bool looks;                           /* changes nothing: read.sock serves it */
 	/* Filled by command_parse(): */
 	struct ask to;
 	bool json;
@@ -47,6 +49,15 @@ struct command {
 	char *api; /* owns to.socket, if it was derived from --run-dir */
 };
 
+/* What all verbs have, for completion. */
+extern const struct completion_option command_common[];
+
+/*
+ * Tells main() of a verb instead of running it: its part of what shells complete by, or of the manual.
+ * A verb finds "--describe FORM" on its command line, with @form "bash", "zsh" or "manual".
+ */
+void command_describe(const char *form, const char *usage, const struct completion_option *options);
+
 /* Frees what parsing made; not the command line's own texts. */
 void command_fini(struct command *c);
 #define _cleanup_command_ __attribute__((cleanup(command_fini)))
@@ -54,8 +65,11 @@ void command_fini(struct command *c);
 /* Fills @c from the command line, whose argv[0] is the verb. -1, or the exit code. */
 _must_check_ int command_parse(struct command *c, int argc, char **argv);
 
-/* Says how the verb is used. The exit code. */
-_must_check_ int command_usage_error(const struct command *c);
+/* Says that @word is none of @words, which NULL ends, and which one may be meant. The exit code. */
+_must_check_ int command_no_such(const struct command *c, const char *word, const char *const words[]);
+
+/* Says @what is missing or too much, and how the verb is used. The exit code. */
+_must_check_ int command_complain(const struct command *c, const char *what);
 
 /* Says that the value of @option is not what is wanted. The exit code. */
 _must_check_ int command_refuse(const char *option, const char *value, const char *wanted);

@@ -17,6 +17,8 @@
 #include "host/heartbeat_host.h"
 #include "services/heartbeat.h"
 
+#include <string.h>
+
 enum {
 	LOST_AFTER = 3, /* periods without an answer */
 };
@@ -76,11 +78,18 @@ static const char *state_name(const struct heartbeat_host *core)
 	return core->missed_in_a_row >= LOST_AFTER ? "lost" : "ok";
 }
 
+/* What a guest said that does not answer any more is not so any more. */
+static bool knows_stall(const struct heartbeat_host *core)
+{
+	return core->stall_centipercent != HEARTBEAT_STALL_UNKNOWN && strcmp(state_name(core), "ok") == 0;
+}
+
 void guest_heartbeat_show(const struct guest_heartbeat *g, struct board_services *ret_services)
 {
 	ret_services->heartbeat = state_name(&g->core);
 	ret_services->heartbeats_answered = g->core.answered;
 	ret_services->heartbeats_missed = g->core.missed;
+	ret_services->stall_centipercent = knows_stall(&g->core) ? g->core.stall_centipercent : BOARD_UNKNOWN;
 }
 
 /* How long from now; NULL if nothing is frozen. */
@@ -97,10 +106,12 @@ static json_t *status(const void *self)
 	const struct guest_heartbeat *g = self;
 	char version[16];
 
-	return json_pack("{s:s, s:s, s:s, s:o*, s:s*, s:I, s:I, s:I, s:f}", "state",
+	return json_pack("{s:s, s:s, s:s, s:o*, s:o*, s:s*, s:I, s:I, s:I, s:f}", "state",
 			 state_name(&g->core), "application",
 			 heartbeat_application_name(g->core.application), "hold",
 			 heartbeat_hold_name(g->core.hold), "hold_seconds_left", hold_left(&g->core),
+			 "memory_stall_percent",
+			 knows_stall(&g->core) ? json_real(g->core.stall_centipercent / 100.0) : NULL,
 			 "version", ic_client_version(&g->ic.client, version), "asked",
 			 (json_int_t)g->core.asked, "answered", (json_int_t)g->core.answered,
 			 "missed", (json_int_t)g->core.missed, "answer_seconds",

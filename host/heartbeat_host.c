@@ -27,7 +27,8 @@
 void heartbeat_host_init(struct heartbeat_host *h)
 {
 	*h = (struct heartbeat_host){.application = HEARTBEAT_APPLICATION_UNKNOWN,
-				     .hold_left_ms = UINT32_MAX};
+				     .hold_left_ms = UINT32_MAX,
+				     .stall_centipercent = HEARTBEAT_STALL_UNKNOWN};
 }
 
 void heartbeat_host_start(struct heartbeat_host *h, uint64_t now_ns)
@@ -52,19 +53,25 @@ static enum heartbeat_application decode_application(uint32_t value)
 						      : HEARTBEAT_APPLICATION_UNKNOWN;
 }
 
-/* What a guest of ours says of a backup; others send back the zeros that they were sent. */
-static void decode_hold(struct heartbeat_host *h, struct bytes_reader *in)
+/*
+ * What a guest of ours says of a backup and of memory; others send back the zeros that they were sent.
+ */
+static void decode_own(struct heartbeat_host *h, struct bytes_reader *in)
 {
 	bool known = bytes_get_u32(in) == HEARTBEAT_MAGIC;
-	uint32_t hold = bytes_get_u32(in), left_ms = bytes_get_u32(in);
+	uint32_t hold = bytes_get_u32(in), left_ms = bytes_get_u32(in), stall;
 
 	h->hold = HEARTBEAT_HOLD_NONE;
 	h->hold_left_ms = UINT32_MAX;
+	h->stall_centipercent = HEARTBEAT_STALL_UNKNOWN;
 	if (!known || !bytes_reader_ok(in) || hold > HEARTBEAT_HOLD_THAWING)
 		return;
 	h->hold = (enum heartbeat_hold)hold;
 	if (hold != HEARTBEAT_HOLD_NONE)
 		h->hold_left_ms = left_ms;
+	stall = bytes_get_u32(in);
+	if (bytes_reader_ok(in) && stall > 0 && stall <= HEARTBEAT_STALL_MAX + 1)
+		h->stall_centipercent = stall - 1;
 }
 
 static void accept_answer(struct heartbeat_host *h, enum heartbeat_application application,
@@ -102,7 +109,7 @@ int heartbeat_host_receive(struct heartbeat_host *h, const void *message, size_t
 	}
 	if (len >= HEARTBEAT_STATE_SIZE)
 		application = decode_application(bytes_get_u32(&in));
-	decode_hold(h, &in);
+	decode_own(h, &in);
 	accept_answer(h, application, now_ns);
 	return 0;
 }

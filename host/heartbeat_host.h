@@ -33,6 +33,7 @@ struct heartbeat_host {
 	enum heartbeat_application application; /* as the last good answer says */
 	enum heartbeat_hold hold;  /* the same of a backup */
 	uint32_t hold_left_ms;     /* UINT32_MAX: nothing is frozen */
+	uint32_t stall_centipercent; /* the same of waiting for memory; HEARTBEAT_STALL_UNKNOWN */
 	uint64_t last_answer_ns;  /* meaningless while answered is 0 */
 	uint64_t answer_time_ns;  /* from the last answered request to its answer */
 	uint64_t missed_in_a_row; /* periods that ended without an answer, since the last one */

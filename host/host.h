@@ -2,6 +2,8 @@
 #pragma once
 
 #include "base/httpd.h"
+#include "base/log.h"
+#include "host/backups.h"
 #include "host/balance.h"
 #include "host/guest.h"
 #include "host/show.h"
@@ -14,7 +16,6 @@
  */
 
 enum {
-	BACKUPS_MAX = 32,
 	FILE_COPIES_MAX = 64,
 	QMP_PATHS_MAX = 16,
 };
@@ -34,6 +35,7 @@ struct host {
 	const char *run_dir;
 	const char *read_group;     /* whose members may look; NULL: root's */
 	const char *metrics_listen; /* ADDRESS:PORT; NULL: no TCP */
+	enum log_level log_level;
 	bool json; /* tell what happens on standard output, one JSON object a line */
 	struct balancer_settings settings;
 	struct balancer_limits limits; /* of whoever has none of its own; 0: by the guest's machine */
@@ -54,9 +56,7 @@ struct host {
 	struct event *signals[3];
 	struct seat **seats; /* by the balancer's ids, which are small; NULL: not a guest of the lab */
 	size_t seats_size;
-	struct backup *backups[BACKUPS_MAX]; /* oldest first */
-	size_t n_backups;
-	unsigned int last_backup_id;
+	struct backups *backups;
 	struct file_copy *file_copies[FILE_COPIES_MAX]; /* oldest first */
 	size_t n_file_copies;
 	unsigned int last_file_copy_id;

@@ -10,6 +10,7 @@
 
 #include "host/host.h"
 
+#include "base/ask.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/size.h"
@@ -64,10 +65,8 @@ void host_tell(const struct host *h, const char *event, const char *key, const c
 
 	if (!h->json)
 		return;
-	line = json_pack("{s:s, s:s}", "event", event, key, value);
-	json_dumpf(line, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-	putchar('\n');
-	fflush(stdout);
+	line = json_pack("{s:i, s:s, s:s}", "schema", 1, "event", event, key, value);
+	ask_print_json_line(line);
 	json_decref(line);
 }
 

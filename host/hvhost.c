@@ -8,7 +8,9 @@
  */
 
 #include "base/ask.h"
+#include "base/nearest.h"
 #include "base/scdoc.h"
+#include "host/command.h"
 #include "host/verbs.h"
 
 #include <stdio.h>
@@ -21,7 +23,12 @@ static const struct verb {
 } verbs[] = {
 	{"serve", "be the host for guests on this machine", verb_serve},
 	{"status", "show the guests, or one of them", verb_status},
+	{"top", "the guests that need memory most, live", verb_top},
+	{"watch", "what changes, a line each, as it happens", verb_watch},
+	{"check", "one line for a monitor, in the way of Nagios' plugins", verb_check},
+	{"metrics", "the host's metrics, as Prometheus reads them", verb_metrics},
 	{"backup", "copy disk images of a guest as they are while its file systems stand still", verb_backup},
+	{"backups", "show the backups under way and the last ones, with what their guests say of them", verb_backups},
 	{"copy", "copy files into a guest", verb_copy},
 	{"memory", "assign memory to a guest, by hand or by its demand", verb_memory},
 	{"why", "what the balancer decided for a guest, from what, and what would have changed it", verb_why},
@@ -56,6 +63,17 @@ static void print_help(FILE *to)
 	      to);
 }
 
+/* Has the verb tell of itself; see command_describe(). */
+static void describe(const struct verb *v, const char *form)
+{
+	char option[] = "--describe", name[32], value[16];
+	char *argv[] = {name, option, value, NULL};
+
+	snprintf(name, sizeof(name), "%s", v->name);
+	snprintf(value, sizeof(value), "%s", form);
+	(void)v->run(3, argv);
+}
+
 /* For the manual page, as scdoc has it. */
 static void print_manual(void)
 {
@@ -64,6 +82,47 @@ static void print_manual(void)
 		scdoc_print(verbs[i].help);
 		puts(".\n");
 	}
+	puts("# OPTIONS OF THE VERBS\n\nEach has *--json*, *--run-dir* _DIR_ and *--api* _SOCKET_, too.\n");
+	for (size_t i = 0; i < N_VERBS; i++)
+		describe(&verbs[i], "manual");
+}
+
+static int print_completion(const char *shell)
+{
+	struct completion_verb names[N_VERBS];
+	const struct completion c = {shell, "hvhost", names, N_VERBS, command_common};
+
+	if (!completion_knows(shell)) {
+		fprintf(stderr, "hvhost: --completion %s: bash or zsh\n", shell);
+		return EXIT_USAGE;
+	}
+	for (size_t i = 0; i < N_VERBS; i++)
+		names[i] = (struct completion_verb){verbs[i].name, verbs[i].help};
+	completion_begin(&c);
+	for (size_t i = 0; i < N_VERBS; i++)
+		describe(&verbs[i], shell);
+	completion_end(&c);
+	return EXIT_OK;
+}
+
+/* One line says that there is no such verb. The exit code. */
+static int complain(const char *name)
+{
+	static const char help[] = "hvhost --help lists them";
+	const char *names[N_VERBS + 1] = {NULL}, *meant;
+
+	for (size_t i = 0; i < N_VERBS; i++)
+		names[i] = verbs[i].name;
+	meant = nearest_word(name, names);
+	if (!*name)
+		fprintf(stderr, "hvhost: which verb? %s\n", help);
+	else if (name[0] == '-')
+		fprintf(stderr, "hvhost: %s is no option here, a verb comes first: see hvhost --help\n", name);
+	else if (meant)
+		fprintf(stderr, "hvhost: no verb '%s': did you mean '%s'? %s\n", name, meant, help);
+	else
+		fprintf(stderr, "hvhost: no verb '%s': %s\n", name, help);
+	return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -78,6 +137,8 @@ int main(int argc, char **argv)
 		print_manual();
 		return EXIT_OK;
 	}
+	if (!strcmp(name, "--completion"))
+		return print_completion(argc > 2 ? argv[2] : "");
 	if (!strcmp(name, "--version")) {
 		puts("hvhost " PACKAGE_VERSION);
 		return EXIT_OK;
@@ -85,10 +146,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < N_VERBS; i++)
 		if (!strcmp(name, verbs[i].name))
 			return verbs[i].run(argc - 1, argv + 1);
-
-	if (name[0])
-		fprintf(stderr, "hvhost: no verb '%s': hvhost --help lists them\n", name);
-	else
-		fputs("hvhost: which verb? hvhost --help lists them\n", stderr);
-	return EXIT_USAGE;
+	return complain(name);
 }

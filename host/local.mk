@@ -48,12 +48,12 @@ PURE_ARCHIVES += %D%/libhost.a
 bin_PROGRAMS += %D%/hvhost
 
 %C%_hvhost_SOURCES = \
-	%D%/page.c %D%/page.h \
 	%D%/show.c %D%/show.h \
 	%D%/show_json.c \
 	%D%/show_metrics.c \
 	%D%/api.c %D%/api.h \
 	%D%/api_backup.c \
+	%D%/backups.c %D%/backups.h \
 	%D%/api_copy.c \
 	%D%/api_balance.c \
 	%D%/api_guests.c \
@@ -68,9 +68,12 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/hvhost.c \
 	%D%/plot.c %D%/plot.h \
 	%D%/serve.c \
+	%D%/serve_options.c %D%/serve_options.h \
 	%D%/verb_backup.c \
+	%D%/verb_backups.c \
 	%D%/verb_balance.c \
 	%D%/verb_channels.c \
+	%D%/verb_check.c \
 	%D%/verb_copy.c \
 	%D%/verb_memory.c \
 	%D%/verb_kvp.c \
@@ -80,6 +83,8 @@ bin_PROGRAMS += %D%/hvhost
 	%D%/verb_simulate.c \
 	%D%/verb_status.c \
 	%D%/verb_time.c \
+	%D%/verb_top.c \
+	%D%/verb_watch.c \
 	%D%/verbs.h
 %C%_hvhost_LDADD = \
 	%D%/libhost_sys.a %D%/libhost.a \
@@ -93,5 +98,5 @@ bin_PROGRAMS += %D%/hvhost
 	$(BASE_SYS_LIBS) $(INIH_LIBS)
 
 %C%_hvhost_CPPFLAGS = $(AM_CPPFLAGS) -DPAGE_HTML='"$(abs_srcdir)/%D%/page.html"'
-%D%/hvhost-page.$(OBJEXT): %D%/page.html
+%D%/hvhost-show.$(OBJEXT): %D%/page.html
 EXTRA_DIST += %D%/page.html

@@ -12,19 +12,22 @@
  * read what is sent gets nothing until he does, and then the whole board again (base/httpd).
  *
  *     event: host      {"guests", "assigned", "demand", "free", "budget", "missing", ...}, in MiB
- *     event: guests    [[name, assigned, demand, available, target, pressure %, flags, why], ...]
+ *     event: guests    [[name, assigned, demand, available, target, pressure %, flags, why, stall %], ...]
  *     event: reset     what follows is the whole board
  *     event: gone      [name, ...]
+ *     event: backups   {"schema", "backups": [...]}, as GET /v1/backups has it
  *
- * Flags: 1 does not obey, 2 by hand, 4 heartbeat lost, 8 a backup is under way.
+ * The stall is the share of time in which the guest's tasks wait for memory, as it says itself; -1: it
+ * does not. Flags: 1 does not obey, 2 by hand, 4 heartbeat lost, 8 a backup is under way.
  */
 
 #include "host/show.h"
 
 #include "base/clock.h"
+#include "base/embed.h"
 #include "base/jobs.h"
 #include "base/log.h"
-#include "host/page.h"
+#include "base/page.h"
 
 #include <event2/event.h>
 #include <pthread.h>
@@ -47,11 +50,16 @@ enum {
 	FLAG_BACKUP = 8,
 };
 
+/* host/page.html, the dashboard; PAGE_HTML is its path, from the Makefile. */
+extern const char page_html[], page_html_end[];
+EMBED_FILE(page_html, PAGE_HTML);
+
 struct listener {
 	LIST_ENTRY(listener) link;
 	struct show *show;
 	struct httpd_stream *stream;
 	bool has_all; /* the whole board; else it is sent next */
+	uint64_t backups_hash; /* of what it has of them; 0: nothing */
 };
 
 /* What was last sent of a guest; all listeners that have everything have the same. */
@@ -96,7 +104,8 @@ static unsigned long long mib(uint64_t pages)
 static unsigned int flags_of(const struct board_guest *g)
 {
 	const char *backup = g->services.backup;
-	bool backs_up = strcmp(backup, "idle") != 0 && strcmp(backup, "none") != 0;
+	bool backs_up = strcmp(backup, "idle") && strcmp(backup, "none") && strcmp(backup, "done") &&
+			strcmp(backup, "failed");
 
 	return (g->obeying ? 0 : FLAG_STUBBORN) | (g->manual ? FLAG_BY_HAND : 0) |
 	       (strcmp(g->services.heartbeat, "lost") ? 0 : FLAG_LOST) | (backs_up ? FLAG_BACKUP : 0);
@@ -117,10 +126,18 @@ static const char *quote(const char *name, char quoted[QUOTED_MAX])
 	return quoted;
 }
 
+static const char *stall_text(const struct board_guest *g, char text[24])
+{
+	if (g->services.stall_centipercent == BOARD_UNKNOWN)
+		return "-1";
+	snprintf(text, 24, "%.2f", (double)g->services.stall_centipercent / 100);
+	return text;
+}
+
 static void add_line(void *user, const char *name, const struct board_guest *g)
 {
 	struct lines *all = user;
-	char quoted[QUOTED_MAX];
+	char quoted[QUOTED_MAX], stall[24];
 	struct line *line;
 
 	if (all->n == all->capacity) {
@@ -134,12 +151,12 @@ static void add_line(void *user, const char *name, const struct board_guest *g)
 	}
 	line = &all->lines[all->n++];
 	snprintf(line->name, sizeof(line->name), "%s", name);
-	snprintf(line->text, sizeof(line->text), "[\"%s\",%llu,%llu,%lld,%llu,%u,%u,%u]", quote(name, quoted),
+	snprintf(line->text, sizeof(line->text), "[\"%s\",%llu,%llu,%lld,%llu,%u,%u,%u,%s]", quote(name, quoted),
 		 mib(g->assigned_pages), mib(g->demand_pages),
 		 g->available_pages == UINT64_MAX ? -1LL : (long long)mib(g->available_pages),
 		 mib(g->decision.target_pages),
 		 balancer_pressure_percent(g->demand_pages, g->assigned_pages), flags_of(g),
-		 (unsigned int)g->decision.reason);
+		 (unsigned int)g->decision.reason, stall_text(g, stall));
 }
 
 static int by_name(const void *a, const void *b)
@@ -243,8 +260,21 @@ static bool send_lines(struct listener *l, const struct lines *all, bool only_ne
 	return ok;
 }
 
+/* What there is of backups, if the listener has it not. */
+static bool send_backups(struct listener *l, const char *text, uint64_t hash)
+{
+	if (!text || l->backups_hash == hash)
+		return true;
+	if (!send_event(l, "backups", text, strlen(text)))
+		return false;
+	l->backups_hash = hash;
+	return true;
+}
+
 static void send_round(struct show *s, const struct lines *all, const char *gone)
 {
+	_cleanup_free_ char *backups = board_get_backups(s->board);
+	uint64_t backups_hash = backups ? hash_of(backups) : 0;
 	struct board_host h;
 	struct listener *l;
 	char host[512];
@@ -264,7 +294,8 @@ static void send_round(struct show *s, const struct lines *all, const char *gone
 		l->has_all = send_event(l, "host", host, (size_t)n) &&
 			     (had_all || send_event(l, "reset", "{}", 2)) &&
 			     send_lines(l, all, had_all) &&
-			     (!had_all || !gone || send_event(l, "gone", gone, strlen(gone)));
+			     (!had_all || !gone || send_event(l, "gone", gone, strlen(gone))) &&
+			     send_backups(l, backups, backups_hash);
 	}
 }
 
@@ -337,6 +368,17 @@ static void get_board(struct httpd_request *request, void *user)
 	httpd_reply_json(request, 200, show_board(s->board));
 }
 
+static void get_backups(struct httpd_request *request, void *user)
+{
+	struct show *s = user;
+	_cleanup_free_ char *text = board_get_backups(s->board);
+
+	if (text)
+		httpd_reply(request, 200, "application/json", text, strlen(text));
+	else
+		httpd_reply_json(request, 500, NULL);
+}
+
 static void get_guest(struct httpd_request *request, void *user)
 {
 	struct show *s = user;
@@ -365,7 +407,8 @@ static void get_targets(struct httpd_request *request, void *user)
 static void get_page(struct httpd_request *request, void *user)
 {
 	(void)user;
-	httpd_reply(request, 200, "text/html; charset=utf-8", page_html, page_html_size());
+	httpd_reply(request, 200, "text/html; charset=utf-8", page_html,
+		    (size_t)(page_html_end - page_html));
 }
 
 /* Whether memory is moved for this reason: "(acts)" in policy/balancer.h. */
@@ -398,6 +441,7 @@ static int add_routes(struct show *s)
 		{"/v1/events", get_events},
 		{"/v1/board", get_board},
 		{"/v1/board/{name}", get_guest},
+		{"/v1/backups", get_backups},
 		{"/v1/reasons", get_reasons},
 		{"/v1/targets", get_targets},
 	};
@@ -405,7 +449,7 @@ static int add_routes(struct show *s)
 
 	for (size_t i = 0; r == 0 && i < sizeof(routes) / sizeof(routes[0]); i++)
 		r = httpd_route(s->httpd, "GET", routes[i].pattern, routes[i].handle, s);
-	return r;
+	return r ? r : page_add_routes(s->httpd);
 }
 
 static void on_end(evutil_socket_t fd, short what, void *user)

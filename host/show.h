@@ -13,6 +13,7 @@
  *     GET /v1/events               server-sent events: the guests, each second
  *     GET /v1/board                the host and all guests, once
  *     GET /v1/board/{name}         one guest, with the last decision about it
+ *     GET /v1/backups              the backups of this host, with their receipts
  *     GET /v1/targets              this host as a target, for Prometheus' http_sd_configs
  */
 

@@ -19,7 +19,8 @@ static json_int_t bytes(uint64_t pages)
 static json_t *line_of(const char *name, const struct board_guest *g)
 {
 	json_t *line = json_pack(
-		"{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:s}", "name", name,
+		"{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:s}", "name", name,
+		"pressure_percent", (int)balancer_pressure_percent(g->demand_pages, g->assigned_pages),
 		"assigned_bytes", bytes(g->assigned_pages), "demand_bytes", bytes(g->demand_pages),
 		"target_bytes", bytes(g->decision.target_pages), "minimum_bytes",
 		bytes(g->minimum_pages), "maximum_bytes", bytes(g->maximum_pages), "obeying",
@@ -29,6 +30,9 @@ static json_t *line_of(const char *name, const struct board_guest *g)
 
 	if (line && g->available_pages != UINT64_MAX)
 		json_object_set_new(line, "available_bytes", json_integer(bytes(g->available_pages)));
+	if (line && g->services.stall_centipercent != BOARD_UNKNOWN)
+		json_object_set_new(line, "stall_percent",
+				    json_real((double)g->services.stall_centipercent / 100));
 	if (line && g->report_ns > 0)
 		json_object_set_new(line, "report_age_seconds",
 				    json_real((double)(clock_monotonic_ns() - g->report_ns) / 1e9));

@@ -12,6 +12,7 @@
 #include "host/show.h"
 
 #include "base/clock.h"
+#include "services/heartbeat_wire.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,13 @@ static double report_age(const struct board_guest *g)
 	return g->report_ns > 0 ? (double)(clock_monotonic_ns() - g->report_ns) / 1e9 : UNKNOWN;
 }
 
+static double waiting(const struct board_guest *g)
+{
+	return g->services.stall_centipercent == BOARD_UNKNOWN
+		       ? UNKNOWN
+		       : (double)g->services.stall_centipercent / HEARTBEAT_STALL_MAX;
+}
+
 static double heartbeats(const struct board_guest *g)
 {
 	return (double)g->services.heartbeats_answered;
@@ -171,6 +179,9 @@ static const struct {
 	 odd_reports},
 	{"hvhost_memory_refusals", "Operations that moved nothing.", METRIC_COUNTER, refusals},
 	{"hvhost_memory_report_age_seconds", "Since its last status report.", METRIC_GAUGE, report_age},
+	{"hvhost_memory_waiting_ratio",
+	 "Share of the last ten seconds in which tasks of the guest waited for memory, as it says itself.",
+	 METRIC_GAUGE, waiting},
 	{"hvhost_heartbeats", "Heartbeats that it answered.", METRIC_COUNTER, heartbeats},
 	{"hvhost_heartbeats_missed", "Heartbeats that it did not answer in time.", METRIC_COUNTER,
 	 heartbeats_missed},

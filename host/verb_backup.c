@@ -7,6 +7,7 @@
  * breaking the command off does not break the backup off, which ends by itself in any case.
  */
 
+#include "base/terminal.h"
 #include "host/command.h"
 #include "host/verbs.h"
 
@@ -17,10 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum {
-	PROGRESS_WIDTH = 40,
-};
 
 static void print_image(const json_t *image)
 {
@@ -37,24 +34,15 @@ static void print_image(const json_t *image)
 		printf("    copied in full: %s\n", command_text(image, "full_why"));
 }
 
-/* A line that is drawn over and over, on a terminal. */
-static void print_progress(const json_t *backup, bool is_last)
+static void print_progress(const json_t *backup)
 {
-	double total = json_number_value(json_object_get(backup, "total_bytes"));
-	double done = json_number_value(json_object_get(backup, "done_bytes"));
-	char bar[PROGRESS_WIDTH + 1];
-	int filled = total > 0 ? (int)(done / total * PROGRESS_WIDTH) : 0;
+	char rest[64];
 
-	if (!isatty(STDERR_FILENO))
-		return;
-	for (int i = 0; i < PROGRESS_WIDTH; i++)
-		bar[i] = i < filled ? '#' : '.';
-	bar[PROGRESS_WIDTH] = '\0';
-	if (is_last)
-		fputs("\r\033[K", stderr);
-	else
-		fprintf(stderr, "\r\033[K%-10s [%s] %s of %s", command_text(backup, "state"), bar,
-			command_bytes(backup, "done_bytes").text, command_bytes(backup, "total_bytes").text);
+	snprintf(rest, sizeof(rest), "%s of %s", command_bytes(backup, "done_bytes").text,
+		 command_bytes(backup, "total_bytes").text);
+	terminal_progress(command_text(backup, "state"),
+			  json_number_value(json_object_get(backup, "done_bytes")),
+			  json_number_value(json_object_get(backup, "total_bytes")), rest);
 }
 
 static int print_backup(const json_t *backup)
@@ -97,12 +85,12 @@ static int follow_backup(const struct command *c, const char *id)
 			return r;
 		if (json_is_true(json_object_get(backup, "ended")))
 			break;
-		print_progress(backup, false);
+		print_progress(backup);
 		json_decref(backup);
 		usleep(COMMAND_POLL_US);
 	}
 
-	print_progress(backup, true);
+	terminal_progress_end();
 	if (c->json)
 		ask_print_json(backup);
 	else
@@ -230,7 +218,7 @@ int verb_backup(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (w.images.n == 0 || !w.directory)
-		return command_usage_error(&c);
+		return command_complain(&c, w.directory ? "--image is missing" : "--to is missing");
 	if (w.cow && (size_parse(w.cow, &w.cow_bytes) || w.cow_bytes == 0 || w.cow_bytes > INT64_MAX))
 		return command_refuse("--cow", w.cow, "a size such as 10G");
 	return make_backup(&c, &w);

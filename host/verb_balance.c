@@ -119,6 +119,7 @@ int verb_balance(int argc, char **argv)
 		.min_words = 1,
 		.max_words = 1,
 	};
+	static const char *const words[] = {"pause", "resume", "dry-run", "status", NULL};
 	json_t *body;
 	int r = command_parse(&c, argc, argv);
 
@@ -133,6 +134,6 @@ int verb_balance(int argc, char **argv)
 	else if (!strcmp(c.words[0], "dry-run"))
 		body = json_pack("{s:b, s:b}", "paused", 0, "dry_run", 1);
 	else
-		return command_usage_error(&c);
+		return command_no_such(&c, c.words[0], words);
 	return command_ask(&c, "POST", "/v1/balance", body, print_balance);
 }

@@ -8,6 +8,7 @@
  * says so. A second Ctrl-C ends it at once.
  */
 
+#include "base/terminal.h"
 #include "host/command.h"
 #include "host/verbs.h"
 
@@ -17,10 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum {
-	PROGRESS_WIDTH = 40,
-};
 
 /* What is wanted of each copy. */
 struct wanted {
@@ -45,26 +42,17 @@ static void catch_interrupts(void)
 	(void)sigaction(SIGTERM, &action, NULL);
 }
 
-/* A line that is drawn over and over, on a terminal. */
-static void print_progress(const json_t *copy, bool is_last)
+static void print_progress(const json_t *copy)
 {
-	double total = json_number_value(json_object_get(copy, "total_bytes"));
 	double done = json_number_value(json_object_get(copy, "done_bytes"));
 	double seconds = json_number_value(json_object_get(copy, "seconds"));
-	char bar[PROGRESS_WIDTH + 1];
-	int filled = total > 0 ? (int)(done / total * PROGRESS_WIDTH) : PROGRESS_WIDTH;
+	char rest[96];
 
-	if (!isatty(STDERR_FILENO))
-		return;
-	for (int i = 0; i < PROGRESS_WIDTH; i++)
-		bar[i] = i < filled ? '#' : '.';
-	bar[PROGRESS_WIDTH] = '\0';
-	if (is_last)
-		fputs("\r\033[K", stderr);
-	else
-		fprintf(stderr, "\r\033[K%s [%s] %s of %s, %s/s", command_text(copy, "name"), bar,
-			command_bytes(copy, "done_bytes").text, command_bytes(copy, "total_bytes").text,
-			size_format(seconds > 0 ? (uint64_t)(done / seconds) : 0).text);
+	snprintf(rest, sizeof(rest), "%s of %s, %s/s", command_bytes(copy, "done_bytes").text,
+		 command_bytes(copy, "total_bytes").text,
+		 size_format(seconds > 0 ? (uint64_t)(done / seconds) : 0).text);
+	terminal_progress(command_text(copy, "name"), done,
+			  json_number_value(json_object_get(copy, "total_bytes")), rest);
 }
 
 static int ask_cancel(const struct command *c, const char *id)
@@ -100,11 +88,11 @@ static int wait_for_end(const struct command *c, const char *id, json_t **ret_co
 		if (r)
 			break;
 		if (json_is_true(json_object_get(copy, "ended"))) {
-			print_progress(copy, true);
+			terminal_progress_end();
 			*ret_copy = copy;
 			return EXIT_OK;
 		}
-		print_progress(copy, false);
+		print_progress(copy);
 		json_decref(copy);
 		usleep(COMMAND_POLL_US);
 	}

@@ -298,19 +298,23 @@ static const struct {
 
 static int run(struct kvp_arguments *a)
 {
+	const char *names[sizeof(verbs) / sizeof(verbs[0]) + 1] = {NULL};
+
 	if (!take_seconds(a->timeout, TIMEOUT_MAX_S, &a->timeout_s))
 		return command_refuse("--timeout", a->timeout, "a number of seconds from 1 to 600");
 	if (!take_seconds(a->interval, INTERVAL_MAX_S, &a->interval_s))
 		return command_refuse("--interval", a->interval, "a number of seconds from 1 to 3600");
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		names[i] = verbs[i].name;
 		if (strcmp(a->c.words[0], verbs[i].name) != 0)
 			continue;
 		if (a->c.n_words != verbs[i].words)
-			return command_usage_error(&a->c);
+			return command_complain(&a->c, a->c.n_words < verbs[i].words ? "something is missing"
+										     : "too many words");
 		a->path = command_guest_path(a->c.words[1], "/kvp");
 		return a->path ? verbs[i].run(a) : EXIT_ERROR;
 	}
-	return command_usage_error(&a->c);
+	return command_no_such(&a->c, a->c.words[0], names);
 }
 
 int verb_kvp(int argc, char **argv)

@@ -52,7 +52,7 @@ int verb_memory(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (!assign == !fault)
-		return command_usage_error(&c);
+		return command_complain(&c, assign ? "--assign or --fault, not both" : "--assign is missing");
 	if (fault)
 		body = json_pack("{s:s}", "fault", fault);
 	else if (!strcmp(assign, "auto"))

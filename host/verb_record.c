@@ -157,7 +157,7 @@ int verb_record(int argc, char **argv)
 		{0},
 	};
 	_cleanup_command_ struct command c = {
-		.usage = "record [--to FILE] [--seconds N]",
+		.usage = "record [--to FILE] [--seconds N] [--json]",
 		.options = options,
 	};
 	struct recorder recorder = {.file = stdout};
@@ -172,6 +172,8 @@ int verb_record(int argc, char **argv)
 		if (*seconds_text < '1' || *seconds_text > '9' || *end)
 			return command_refuse("--seconds", seconds_text, "a number above 0");
 	}
+	if (c.json && !to)
+		return command_complain(&c, "--json tells what was recorded, so the recording has to go --to a file");
 	if (to)
 		recorder.file = fopen(to, "we");
 	if (!recorder.file) {
@@ -184,6 +186,14 @@ int verb_record(int argc, char **argv)
 	if (ferror(recorder.file) || fflush(recorder.file) != 0) {
 		fprintf(stderr, "hvhost: %s: cannot be written\n", to ? to : "standard output");
 		r = EXIT_ERROR;
+	}
+	if (r == EXIT_OK && c.json) {
+		json_t *answer = json_pack("{s:i, s:s, s:I, s:f}", "schema", 1, "file", to, "guests",
+					   (json_int_t)recorder.n, "seconds",
+					   (double)(clock_monotonic_ns() - recorder.start_ns) / 1e9);
+
+		ask_print_json(answer);
+		json_decref(answer);
 	}
 	if (to)
 		fclose(recorder.file);

@@ -89,8 +89,10 @@ int verb_reserve(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	if ((cancel && (wait || c.n_words == 2)) || (seconds_text && c.n_words == 1))
-		return command_usage_error(&c);
+	if (cancel && (wait || c.n_words == 2))
+		return command_complain(&c, "--cancel goes with a guest's name only");
+	if (seconds_text && c.n_words == 1)
+		return command_complain(&c, "--seconds goes with a SIZE");
 	if (!*c.words[0] || strchr(c.words[0], '/') || asprintf(&path, "/v1/reservations/%s", c.words[0]) < 0)
 		return command_refuse("reserve", c.words[0], "a guest's name");
 	if (cancel)

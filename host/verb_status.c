@@ -68,16 +68,35 @@ static int print_status(const json_t *status)
 	return EXIT_OK;
 }
 
+static int print_names(const json_t *status)
+{
+	const json_t *guest;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "guests"), i, guest)
+		puts(command_text(guest, "name"));
+	return EXIT_OK;
+}
+
 int verb_status(int argc, char **argv)
 {
-	_cleanup_command_ struct command c = {.usage = "status [GUEST] [--json]", .max_words = 1};
+	bool names = false;
+	const struct command_option options[] = {
+		{"names", NULL, "only the names, one a line", .flag = &names},
+		{0},
+	};
+	_cleanup_command_ struct command c = {
+		.usage = "status [GUEST] [--names] [--json]",
+		.options = options,
+		.max_words = 1,
+	};
 	_cleanup_free_ char *path = NULL;
 	int r = command_parse(&c, argc, argv);
 
 	if (r >= 0)
 		return r;
 	if (c.n_words == 0)
-		return command_ask(&c, "GET", "/v1/status", NULL, print_status);
+		return command_ask(&c, "GET", "/v1/status", NULL, names ? print_names : print_status);
 	path = command_guest_path(c.words[0], "");
 	return path ? command_ask(&c, "GET", path, NULL, print_status) : EXIT_ERROR;
 }

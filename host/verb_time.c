@@ -77,7 +77,7 @@ int verb_time(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (step + sample + probe > 1)
-		return command_usage_error(&c);
+		return command_complain(&c, "one of --step, --sample and --probe");
 	path = command_guest_path(c.words[0], "/time");
 	body = json_object();
 	r = EXIT_ERROR;

@@ -13,7 +13,12 @@ int verb_serve(int argc, char **argv);
 
 /* Asking a running host. */
 int verb_status(int argc, char **argv);
+int verb_top(int argc, char **argv);
+int verb_watch(int argc, char **argv);
+int verb_check(int argc, char **argv);
+int verb_metrics(int argc, char **argv);
 int verb_backup(int argc, char **argv);
+int verb_backups(int argc, char **argv);
 int verb_copy(int argc, char **argv);
 int verb_memory(int argc, char **argv);
 int verb_why(int argc, char **argv);

@@ -40,18 +40,22 @@ dist_chrony_DATA = %D%/chrony/hvguest.conf
 
 # Completion, written by the program from its table of verbs.
 bashcompletiondir = $(datadir)/bash-completion/completions
-nodist_bashcompletion_DATA = %D%/completion/hvguestctl
+nodist_bashcompletion_DATA = %D%/completion/hvguestctl %D%/completion/hvhost
 zshcompletiondir = $(datadir)/zsh/site-functions
-nodist_zshcompletion_DATA = %D%/completion/_hvguestctl
-CLEANFILES += %D%/completion/hvguestctl %D%/completion/_hvguestctl
+nodist_zshcompletion_DATA = %D%/completion/_hvguestctl %D%/completion/_hvhost
+CLEANFILES += $(nodist_bashcompletion_DATA) $(nodist_zshcompletion_DATA)
 
-%D%/completion/hvguestctl: cli/hvguestctl$(EXEEXT)
-	@$(MKDIR_P) %D%/completion
-	$(AM_V_GEN)cli/hvguestctl$(EXEEXT) --completion bash >$@.new && mv $@.new $@
+%D%/completion/hvguestctl %D%/completion/_hvguestctl: cli/hvguestctl$(EXEEXT)
+%D%/completion/hvhost %D%/completion/_hvhost: host/hvhost$(EXEEXT)
 
-%D%/completion/_hvguestctl: cli/hvguestctl$(EXEEXT)
+# The program, the first prerequisite, writes it for the shell that the name is made for.
+$(nodist_bashcompletion_DATA):
 	@$(MKDIR_P) %D%/completion
-	$(AM_V_GEN)cli/hvguestctl$(EXEEXT) --completion zsh >$@.new && mv $@.new $@
+	$(AM_V_GEN)$< --completion bash >$@.new && mv $@.new $@
+
+$(nodist_zshcompletion_DATA):
+	@$(MKDIR_P) %D%/completion
+	$(AM_V_GEN)$< --completion zsh >$@.new && mv $@.new $@
 
 # Manual pages; what they list comes from the programs' own tables.
 MAN_PAGES = \

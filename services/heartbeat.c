@@ -18,7 +18,8 @@
 void heartbeat_init(struct heartbeat *heartbeat)
 {
 	*heartbeat = (struct heartbeat){.application = HEARTBEAT_APPLICATION_UNKNOWN,
-					.hold_left_ms = UINT32_MAX};
+					.hold_left_ms = UINT32_MAX,
+					.stall_centipercent = HEARTBEAT_STALL_UNKNOWN};
 }
 
 void heartbeat_set_application(struct heartbeat *heartbeat, enum heartbeat_application state)
@@ -33,6 +34,11 @@ void heartbeat_set_hold(struct heartbeat *heartbeat, enum heartbeat_hold hold, u
 }
 
 /* Whether the host wants to know of backups. */
+void heartbeat_set_stall(struct heartbeat *heartbeat, uint32_t centipercent)
+{
+	heartbeat->stall_centipercent = centipercent;
+}
+
 static bool asks_for_hold(const uint8_t *message, size_t len)
 {
 	struct bytes_reader in;
@@ -63,6 +69,8 @@ int heartbeat_answer(struct heartbeat *heartbeat, uint8_t *message, size_t len, 
 		bytes_put_u32(&out, HEARTBEAT_MAGIC);
 		bytes_put_u32(&out, heartbeat->hold);
 		bytes_put_u32(&out, heartbeat->hold_left_ms);
+		if (len >= HEARTBEAT_STALL_SIZE && heartbeat->stall_centipercent <= HEARTBEAT_STALL_MAX)
+			bytes_put_u32(&out, heartbeat->stall_centipercent + 1);
 	}
 	heartbeat->answered++;
 	heartbeat->last_ns = now_ns;

@@ -21,6 +21,7 @@ struct heartbeat {
 	enum heartbeat_application application; /* what the next answers say */
 	enum heartbeat_hold hold;               /* the same, to a host that wants to know */
 	uint32_t hold_left_ms;                  /* UINT32_MAX: nothing is frozen */
+	uint32_t stall_centipercent;            /* the same; HEARTBEAT_STALL_UNKNOWN */
 	uint64_t answered;
 	uint64_t malformed;
 	uint64_t last_ns; /* when the last request was answered; meaningless while answered is 0 */
@@ -34,6 +35,12 @@ void heartbeat_set_application(struct heartbeat *heartbeat, enum heartbeat_appli
 
 /* The same about a backup: @left_ms until what is frozen thaws by itself, or UINT32_MAX. */
 void heartbeat_set_hold(struct heartbeat *heartbeat, enum heartbeat_hold hold, uint32_t left_ms);
+
+/*
+ * The same about memory: the share of the last ten seconds in which tasks waited for it, in hundredths
+ * of a percent, 0 to 10000; HEARTBEAT_STALL_UNKNOWN: the kernel does not measure it.
+ */
+void heartbeat_set_stall(struct heartbeat *heartbeat, uint32_t centipercent);
 
 /*
  * Turns the request of @len bytes at @message into its answer, in place; nothing behind @len is

@@ -10,9 +10,11 @@
  *         12    28  reserved; but to a request with HEARTBEAT_MAGIC at 12 the answer has
  *         16     4  whether a backup holds the guest
  *         20     4  milliseconds until it thaws by itself; UINT32_MAX: nothing is frozen
+ *         24     4  share of the last ten seconds in which tasks waited for memory, in hundredths of a
+ *                   percent plus one; 0: not told
  *
  * Source: Linux include/linux/hyperv.h, struct heartbeat_msg_data (40 bytes); OpenVMM
- * vm/devices/hyperv_ic_protocol/src/heartbeat.rs (the first 16 of them). The last two are our own, and
+ * vm/devices/hyperv_ic_protocol/src/heartbeat.rs (the first 16 of them). Those behind 12 are our own, and
  * said to our own host only: every other one has 0 there. docs/PROTOCOL-vmbus.md section 9.
  */
 
@@ -22,10 +24,14 @@ enum {
 	HEARTBEAT_STATE_SIZE = 16,   /* bytes from which on there is an application state */
 	HEARTBEAT_MAGIC_OFFSET = 12,
 	HEARTBEAT_HOLD_SIZE = 24,    /* bytes from which on there may be a backup's state */
+	HEARTBEAT_STALL_SIZE = 28,   /* and from which on a share of time */
 	HEARTBEAT_MESSAGE_SIZE = 40, /* bytes that a host sends */
 };
 
 #define HEARTBEAT_MAGIC 0x31475648u /* "HVG1" */
+
+#define HEARTBEAT_STALL_UNKNOWN UINT32_MAX
+#define HEARTBEAT_STALL_MAX     10000u /* hundredths of a percent */
 
 /* Source: OpenVMM vm/devices/hyperv_ic_protocol/src/heartbeat.rs. */
 enum heartbeat_application {

@@ -62,7 +62,9 @@ static void guest_answers(struct world *w, uint8_t *message, size_t size)
 	if (size >= HEARTBEAT_STATE_SIZE)
 		same = HEARTBEAT_MAGIC_OFFSET;
 	if (asks_for_hold(before, size))
-		same = HEARTBEAT_HOLD_SIZE;
+		same = size >= HEARTBEAT_STALL_SIZE && w->guest.stall_centipercent <= HEARTBEAT_STALL_MAX
+			       ? HEARTBEAT_STALL_SIZE
+			       : HEARTBEAT_HOLD_SIZE;
 	fuzz_require(memcmp(message + same, before + same, size - same) == 0);
 }
 
@@ -77,9 +79,12 @@ static void host_hears(struct world *w, const uint8_t *message, size_t size)
 	if (r == 0)
 		fuzz_require(number_of(message, size) == before.number + 1);
 	else
-		fuzz_require(w->host.application == before.application && w->host.hold == before.hold);
+		fuzz_require(w->host.application == before.application && w->host.hold == before.hold &&
+			     w->host.stall_centipercent == before.stall_centipercent);
 	fuzz_require(w->host.application <= HEARTBEAT_APPLICATION_STOPPED);
 	fuzz_require(w->host.hold <= HEARTBEAT_HOLD_THAWING);
+	fuzz_require(w->host.stall_centipercent <= HEARTBEAT_STALL_MAX ||
+		     w->host.stall_centipercent == HEARTBEAT_STALL_UNKNOWN);
 	fuzz_require(w->host.hold != HEARTBEAT_HOLD_NONE || w->host.hold_left_ms == UINT32_MAX);
 }
 
@@ -102,6 +107,9 @@ static void beat(struct world *w, size_t size)
 	fuzz_require(w->host.answered == answered + 1);
 	fuzz_require(w->host.application == w->guest.application);
 	fuzz_require(w->host.hold == w->guest.hold);
+	fuzz_require(w->host.stall_centipercent ==
+		     (w->guest.stall_centipercent <= HEARTBEAT_STALL_MAX ? w->guest.stall_centipercent
+									 : HEARTBEAT_STALL_UNKNOWN));
 	if (w->guest.hold != HEARTBEAT_HOLD_NONE)
 		fuzz_require(w->host.hold_left_ms == w->guest.hold_left_ms);
 }
@@ -135,6 +143,7 @@ static void step(struct world *w, uint8_t kind, uint8_t argument, const uint8_t 
 	case 3:
 		heartbeat_set_application(&w->guest, argument & 3);
 		heartbeat_set_hold(&w->guest, argument >> 2 & 3, argument * 1000u);
+		heartbeat_set_stall(&w->guest, argument & 16 ? HEARTBEAT_STALL_UNKNOWN : argument * 50u);
 		break;
 	case 4:
 		pass_time(w, argument);

@@ -107,6 +107,7 @@ SYSTEM_TESTS = \
 	%D%/test-shutdown.sh \
 	%D%/test-tap.sh \
 	%D%/test-time.sh \
+	%D%/test-verbs.sh \
 	%D%/test-vmbus.sh
 
 # Separate from the list above, so that `make distcheck RUN_SYSTEM_TESTS=` packs them all the same.

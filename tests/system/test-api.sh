@@ -27,8 +27,8 @@ paths() {
 }
 # routes FILE...: "METHOD path" of the program
 routes() {
-    cat "$@" | tr '\n' ' ' | grep -oE '\{"(GET|POST|PUT|DELETE)", *"/[^"]*"|httpd_route\([a-z]+, *"[A-Z]+", *"/[^"]*"|\{"/[^"]*", (get|post)_' |
-        sed -E 's/^\{"(\/[^"]*)", get_$/GET \1/; s/^[^"]*"([A-Z]+)", *"(\/[^"]*)"$/\1 \2/' | sort
+    cat "$top/base/page.c" "$@" | tr '\n' ' ' | grep -oE '\{"(GET|POST|PUT|DELETE)", *"/[^"]*"|httpd_route\([a-z]+, *"[A-Z]+", *"/[^"]*"|\{"/[^"]*", (get|post)_' |
+        sed -E 's/^\{"(\/[^"]*)", get_$/GET \1/; s/^[^"]*"([A-Z]+)", *"(\/[^"]*)"$/\1 \2/' | sort -u
 }
 is "hvguestd's paths are the described ones" "$(diff <(paths "$top/docs/openapi-hvguestd.json") <(routes "$top"/daemon/*.c))" ""
 is "hvhost's paths are the described ones" \
@@ -52,6 +52,14 @@ is "a body that is too large" "$(status_of -X PUT -d "$(head -c 80000 /dev/zero 
 check "... with a body that says so" said
 is "a body of the wrong kind" "$(status_of -X PUT -d '[1]' /v1/health)" 400
 is "headers without an end" "$(status_of -H "X: $(head -c 40000 /dev/zero | tr '\0' x)" /v1/status)" 400
+
+# Live state.
+curl -s -N --max-time 3 --unix-socket "$run/one/read.sock" http://localhost/v1/events >"$run/events"
+check "events come each second" test "$(grep -c '^event: state$' "$run/events")" -ge 2
+is "... with all that the daemon sees" \
+    "$(sed -n 's/^data: //p' "$run/events" | jq -r 'select(.schema == 1 and .host.state == "connected" and (.channels | length > 0)) | .name' | sort -u)" one
+is "the page is off unless it is asked for" "$(status_of /)" 404
+check "... and says how" grep -q "page = yes" "$run/answer"
 
 # Many that say nothing, and one that reads nothing.
 many() {

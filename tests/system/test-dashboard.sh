@@ -31,9 +31,17 @@ drawn() {
         s = new Set(); for (let i = 0; i < d.length; i += 4) s.add(d[i] << 24 | d[i+1] << 16 | d[i+2] << 8 | d[i+3]); return s.size"
 }
 
+# unnamed: how many controls have no name for a screen reader
+unnamed() {
+    in_page 'return [...document.querySelectorAll("button, input, canvas, [role]")].filter((e) =>
+        !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.textContent.trim() || e.getAttribute("role") === "row" ||
+          e.getAttribute("role") === "status" || e.getAttribute("role") === "gridcell")).length'
+}
+
 for port in {9701..9799}; do
     (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
 done
+guest_port=$((port + 100))
 start_host --metrics-listen "127.0.0.1:$port" --startup 1G --minimum 512M --maximum 4G --host-memory 6T --first-action 0
 "$build/tests/system/fleet" "$run/host/lab.sock" 40 200 >"$run/fleet" &
 fleet_pid=$!
@@ -81,18 +89,58 @@ in_page 'const s = document.getElementById("search"); s.value = ""; s.dispatchEv
 check "light and dark are two pictures" eval '
     [ "$(in_page "return getComputedStyle(document.body).backgroundColor")" != \
       "$(press t; sleep 0.3; in_page "return getComputedStyle(document.body).backgroundColor")" ]'
-check "every control has a name" test "$(in_page 'return [...document.querySelectorAll("button, input, canvas, [role]")].filter((e) =>
-    !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.textContent.trim() || e.getAttribute("role") === "row" ||
-      e.getAttribute("role") === "status" || e.getAttribute("role") === "gridcell")).length')" = 0
+check "every control has a name" test "$(unnamed)" = 0
 check "a picture of it" shot forty
 
 # Live.
 host memory vm-00003 --assign 700M >/dev/null
 check "what is changed by hand is shown" soon eval '
-    [ "$(in_page "return [...guests.get(\"vm-00003\").history].length > 0 && (guests.get(\"vm-00003\").flags & 2)")" = 2 ]'
+    [ "$(in_page "return (guests.get(\"vm-00003\").flags & 2)")" = 2 ]'
 check "... and what the balancer did" soon eval '[ "$(in_page "return document.getElementById(\"log\").childElementCount > 0")" = true ]'
 stop "$fleet_pid"
 check "guests that go are gone" soon shows 0
+
+# A real guest, which says how long its tasks wait for memory, and what it makes of a backup.
+start_guest real --memory yes --metrics-listen "127.0.0.1:$guest_port" --page yes
+check "a real guest is there" soon shows 1
+stall() {
+    in_page 'return guests.get("real").stall'
+}
+if [ -e /proc/pressure/memory ]; then
+    check "... and tells of stalls" soon eval '[ "$(stall)" != -1 ]'
+    is "... as its kernel does" "$(in_page 'return guests.get("real").stall >= 0 && guests.get("real").stall <= 100')" true
+    in_page 'choose("real")' >/dev/null
+    check "... which is drawn over time" soon eval '[ "$(in_page "return Number.isNaN(guests.get(\"real\").history.at(Stall, 0, 1))")" = false ]'
+else
+    skip "stalls" "this kernel does not measure them"
+fi
+truncate -s 8M "$run/image"
+mkdir "$run/to"
+host backup real --image "$run/image" --to "$run/to" >"$run/out" 2>&1
+is "a backup that fails" "$?" 1
+row() {
+    in_page 'return [...document.querySelectorAll("#backups tbody tr:first-child td")].map((c) => c.textContent).join("|")'
+}
+check "... is listed, with the guest's receipt" soon eval '[[ "$(row)" == "1|real|"*"|failed|"*"|failed|"*"the guest: nothing was frozen"* ]]'
+check "a picture of backups" shot backups
+
+# The guest's own page.
+in_page "location.assign('http://127.0.0.1:$guest_port/')" >/dev/null
+check "the guest has a page" soon eval '[ "$(in_page "return document.getElementById(\"name\").textContent")" = real ]'
+is "... live" "$(in_page 'return document.getElementById("live").textContent')" live
+is "... with what this machine has" "$(in_page 'return document.getElementById("c-total").textContent')" \
+    "$(awk '/^MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' /proc/meminfo)"
+check "... its services" soon eval '[ "$(in_page "return document.querySelectorAll(\"#channels tbody tr\").length")" -ge 4 ]'
+check "... its last backup" soon eval '[[ "$(in_page "return document.querySelector(\"#receipts tbody tr\").textContent")" == *failed*"nothing was frozen"* ]]'
+check "... drawn" soon eval '[ "$(drawn memory)" -gt 4 ]'
+is "... and nothing from elsewhere" \
+    "$(in_page 'return performance.getEntriesByType("resource").filter((r) => !r.name.startsWith(location.origin)).length')" 0
+check "every control there has a name" test "$(unnamed)" = 0
+check "a picture of it, in the dark" eval 'press t; sleep 0.3; shot guest'
+stop "$real_pid"
+check "that the daemon is gone is shown" soon eval '
+    [ "$(in_page "return document.getElementById(\"live\").textContent")" = "hvguestd does not answer" ]'
+in_page "location.assign('http://127.0.0.1:$port/')" >/dev/null
 
 # Many.
 "$build/tests/system/fleet" "$run/host/lab.sock" 4000 120 >"$run/fleet" &

@@ -41,7 +41,7 @@ app() {
     local name=$1
     shift
     "$hvguestctl" --api "$run/one/api.sock" notify --name "$name" "$@" -- "$run/app" "$name" \
-        2>>"$run/app.log" &
+        >>"$run/$name.out" 2>>"$run/app.log" &
     app_pid=$!
     on_exit stop "$app_pid"
     sleep 0.2
@@ -74,13 +74,14 @@ check "nobody: freeze" guest one freeze
 check "nobody: thaw" guest one thaw
 is "nobody: is told" "$(clients) $(receipt .class)" " file-system"
 
-app good
+app good --json
 good_pid=$app_pid
 check "one: freeze" guest one freeze
 is "one: it was told before the freeze was there" "$(calls)" "good freeze,"
 check "one: thaw" guest one thaw
 check "one: and is told of that" soon said "good freeze,good thaw,"
 is "one: the receipt" "$(clients) $(receipt .class)" "good=ready application"
+is "one: --json has a line for each call" "$(jq -c '[.schema, .event, .status]' "$run/good.out" | xargs)" "[1,freeze,0] [1,thaw,0]"
 check "one: the receipt for people names it" grep -q "good .* ready" <(guest one receipt)
 
 begin

@@ -78,9 +78,9 @@ Test(heartbeat, any_bit_of_a_request_may_be_wrong_and_it_is_still_answered)
 	}
 }
 
-Test(heartbeat, only_a_host_that_asks_for_it_is_told_of_backups)
+Test(heartbeat, only_a_host_that_asks_for_it_is_told_of_backups_and_stalls)
 {
-	static const uint8_t told[] = {'H', 'V', 'G', '1', 2, 0, 0, 0, 0x39, 0x30, 0, 0};
+	static const uint8_t told[] = {'H', 'V', 'G', '1', 2, 0, 0, 0, 0x39, 0x30, 0, 0, 0x41, 1, 0, 0};
 
 	for (size_t len = 8; len <= 40; len++) {
 		for (int asks = 0; asks < 2; asks++) {
@@ -94,12 +94,13 @@ Test(heartbeat, only_a_host_that_asks_for_it_is_told_of_backups)
 			}
 			heartbeat_init(&heartbeat);
 			heartbeat_set_hold(&heartbeat, HEARTBEAT_HOLD_FROZEN, 12345);
+			heartbeat_set_stall(&heartbeat, 320);
 			cr_assert(eq(int, heartbeat_answer(&heartbeat, message, len, 5), 0));
 			expected[0] = 0x89;
 			if (len >= 16)
 				memset(expected + 8, 0, 4);
 			if (asks && len >= 24)
-				memcpy(expected + 12, told, sizeof(told));
+				memcpy(expected + 12, told, len >= 28 ? 16 : 12);
 			cr_expect(eq(int, memcmp(message, expected, len), 0), "%zu", len);
 		}
 	}

@@ -181,6 +181,7 @@ Test(heartbeat_host, both_ends_agree)
 	heartbeat_init(&guest);
 	heartbeat_set_application(&guest, HEARTBEAT_APPLICATION_HEALTHY);
 	heartbeat_set_hold(&guest, HEARTBEAT_HOLD_FROZEN, 19500);
+	heartbeat_set_stall(&guest, 0);
 	heartbeat_host_start(&h, 0);
 	for (uint64_t now = 0; now < 600 * SECOND; now = heartbeat_host_deadline_ns(&h)) {
 		struct heartbeat_host_action action;
@@ -196,6 +197,41 @@ Test(heartbeat_host, both_ends_agree)
 	cr_expect(eq(u64, guest.answered, 300));
 	cr_expect(eq(int, (int)h.hold, HEARTBEAT_HOLD_FROZEN));
 	cr_expect(eq(u32, h.hold_left_ms, 19500));
+	cr_expect(eq(u32, h.stall_centipercent, 0));
 	cr_expect(eq(u64, h.missed + h.wrong + h.malformed + h.unexpected, 0));
 	cr_expect(eq(int, (int)h.application, HEARTBEAT_APPLICATION_HEALTHY));
+}
+
+/* A number beyond what a share of time can be is no share; nor is what another guest sends back. */
+Test(heartbeat_host, a_stall_that_cannot_be_is_unknown)
+{
+	static const struct {
+		uint32_t magic, value, known;
+	} rows[] = {
+		{HEARTBEAT_MAGIC, 0, HEARTBEAT_STALL_UNKNOWN},
+		{HEARTBEAT_MAGIC, 1, 0},
+		{HEARTBEAT_MAGIC, 10001, 10000},
+		{HEARTBEAT_MAGIC, 10002, HEARTBEAT_STALL_UNKNOWN},
+		{HEARTBEAT_MAGIC, UINT32_MAX, HEARTBEAT_STALL_UNKNOWN},
+		{0, 1, HEARTBEAT_STALL_UNKNOWN},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint8_t message[40] = {0};
+		struct bytes_writer out;
+		struct heartbeat_host h;
+
+		heartbeat_host_init(&h);
+		heartbeat_host_start(&h, 0);
+		ask(&h, 0);
+		bytes_writer_init(&out, message, sizeof(message));
+		bytes_put_u64(&out, 2);
+		bytes_put_u32(&out, 0);
+		bytes_put_u32(&out, rows[i].magic);
+		bytes_put_u32(&out, 0);
+		bytes_put_u32(&out, UINT32_MAX);
+		bytes_put_u32(&out, rows[i].value);
+		cr_assert(eq(int, heartbeat_host_receive(&h, message, sizeof(message), 1), 0));
+		cr_expect(eq(u32, h.stall_centipercent, rows[i].known), "row %zu", i);
+	}
 }

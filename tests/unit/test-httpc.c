@@ -116,6 +116,72 @@ Test(httpc, the_request_is_plain_http_with_an_encoded_path)
 				   "Connection: close\r\nContent-Length: 0\r\n\r\n"));
 }
 
+/* Notes what is heard, in short, until it is "end". */
+static bool hear(void *user, const char *event, const json_t *data)
+{
+	char *heard = user;
+	size_t n = strlen(heard);
+
+	snprintf(heard + n, 256 - n, "%s=%lld ", event,
+		 json_is_integer(data) ? (long long)json_integer_value(data) : -1LL);
+	return strcmp(event, "end") != 0;
+}
+
+Test(httpc, events_are_heard_until_one_has_enough_or_they_end)
+{
+	static const char head[] = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+	static const struct {
+		const char *head, *events, *heard;
+		int result;
+	} rows[] = {
+		{head, "event: a\ndata: 1\n\nevent: end\ndata: 2\n\nevent: b\ndata: 3\n\n", "a=1 end=2 ", 0},
+		{head, "event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", "a=1 b=2 ", HTTPC_ENDED},
+		{head, "event: a\ndata: 1\n\nevent: b\nda", "a=1 ", HTTPC_ENDED},
+		{head, "data: 1\n\n: a remark\n\nevent: a\ndata: {}\n\n", "=1 a=-1 ", HTTPC_ENDED},
+		{head, "event: a\ndata: {nonsense\n\nevent: b\ndata: 4\n\n", "b=4 ", HTTPC_ENDED},
+		{head, "", "", HTTPC_ENDED},
+		{"HTTP/1.1 404 Not Found\r\n\r\n", "event: a\ndata: 1\n\n", "", HTTPC_BAD_REPLY},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "event: a\ndata: 1\n\n", "",
+		 HTTPC_BAD_REPLY},
+		{"HTTP/1.1 200", "", "", HTTPC_ENDED},
+		{"SSH-2.0\r\n\r\n", "", "", HTTPC_BAD_REPLY},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char answer[512], heard[256] = "";
+		struct server server = {.answer = answer};
+		pthread_t thread;
+		int r;
+
+		snprintf(answer, sizeof(answer), "%s%s", rows[i].head, rows[i].events);
+		cr_assert(eq(int, unixsock_listen(&server.sock, path, SOCK_STREAM, 0600), 0));
+		cr_assert(eq(int, pthread_create(&thread, NULL, answer_once, &server), 0));
+		r = httpc_listen(path, "/v1/events", 5000, hear, heard);
+		pthread_join(thread, NULL);
+		unixsock_fini(&server.sock);
+		cr_expect(eq(int, r, rows[i].result), "row %zu", i);
+		cr_expect(eq(str, (char *)heard, (char *)(uintptr_t)rows[i].heard), "row %zu", i);
+	}
+}
+
+Test(httpc, a_text_is_taken_as_it_is)
+{
+	struct server server = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n# x\n"};
+	pthread_t thread;
+	char *text = NULL;
+	int status = 0;
+
+	cr_assert(eq(int, unixsock_listen(&server.sock, path, SOCK_STREAM, 0600), 0));
+	cr_assert(eq(int, pthread_create(&thread, NULL, answer_once, &server), 0));
+	cr_expect(eq(int, httpc_get_text(path, "/metrics", 5000, &status, &text), 0));
+	pthread_join(thread, NULL);
+	unixsock_fini(&server.sock);
+	cr_expect(eq(int, status, 200));
+	cr_assert(text != NULL);
+	cr_expect(eq(str, text, "# x\n"));
+	free(text);
+}
+
 Test(httpc, without_a_daemon_and_without_permission_it_says_so)
 {
 	struct unixsock sock;
