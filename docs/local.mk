@@ -4,6 +4,8 @@ dist_doc_DATA = \
 	%D%/APPLICATIONS.md \
 	%D%/ARCHITECTURE.md \
 	%D%/COMING-FROM.md \
+	%D%/GUIDE-BACKUP.md \
+	%D%/GUIDE-HOSTING.md \
 	%D%/HACKING.md \
 	%D%/MONITORING.md \
 	%D%/openapi-hvguestd.json \

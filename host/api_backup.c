@@ -103,7 +103,7 @@ static void post_backup(struct httpd_request *request, void *user)
 
 static void get_backup(struct httpd_request *request, void *user)
 {
-	const struct host *h = user;
+	struct host *h = user;
 	unsigned long id = strtoul(httpd_request_param(request, "id"), NULL, 10);
 	json_t *backup = id <= UINT32_MAX ? backups_get(h->backups, (unsigned int)id) : NULL;
 

@@ -3,7 +3,7 @@
 /*
  * The backups of this host.
  *
- * Once a second while one is under way, and once when it has ended, the board gets them all anew.
+ * Once a second while one is under way, and when it has ended, the board gets them all anew.
  *
  * Receipts. When a backup is over, the guest writes down what was consistent, and puts it in short into
  * its pool of keys (docs/PROTOCOL-kvp.md, section 11). That takes it a moment: its hooks are called
@@ -44,6 +44,7 @@ struct record {
 	struct backup *backup;
 	char *guest;
 	time_t started;
+	bool end_is_shown;
 	enum receipt_state receipt_state;
 	unsigned int tries;
 	struct guest_kvp_wish wish;
@@ -135,14 +136,6 @@ json_t *backups_list(const struct backups *b)
 	return json_pack("{s:i, s:o}", "schema", 1, "backups", list);
 }
 
-json_t *backups_get(const struct backups *b, unsigned int id)
-{
-	for (size_t i = 0; i < b->n; i++)
-		if (backup_id(b->records[i]->backup) == id)
-			return describe(b->records[i]);
-	return NULL;
-}
-
 static void publish(const struct backups *b)
 {
 	json_t *list = backups_list(b);
@@ -152,6 +145,23 @@ static void publish(const struct backups *b)
 	/* Without memory the board keeps what it has. */
 	if (text)
 		(void)!board_put_backups(b->config.board, text);
+	for (size_t i = 0; i < b->n; i++)
+		b->records[i]->end_is_shown = has_ended(b->records[i]);
+}
+
+/* Whoever has been told here that a backup has ended finds that on the board, too. */
+json_t *backups_get(struct backups *b, unsigned int id)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct record *record = b->records[i];
+
+		if (backup_id(record->backup) != id)
+			continue;
+		if (has_ended(record) && !record->end_is_shown)
+			publish(b);
+		return describe(record);
+	}
+	return NULL;
 }
 
 /* Receipts. */

@@ -44,7 +44,7 @@ _must_check_ int backups_add(struct backups *b, const char *guest, struct backup
 void backups_refused(struct backups *b);
 
 /* What backup_status() has, "started" and, if it is known, "receipt"; NULL: there is none of this number. */
-json_t *backups_get(const struct backups *b, unsigned int id);
+json_t *backups_get(struct backups *b, unsigned int id);
 
 /* All, the newest first: {"schema", "backups": [...]}, with a sum in place of each one's images. */
 json_t *backups_list(const struct backups *b);

@@ -63,6 +63,7 @@ SYSTEM_TESTS = \
 	%D%/test-check.sh \
 	%D%/test-cli.sh \
 	%D%/test-disks.sh \
+	%D%/test-docs.sh \
 	%D%/test-fcopy.sh \
 	%D%/test-fcopy-device.sh \
 	%D%/test-dashboard.sh \

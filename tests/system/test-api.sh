@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The API as it is described: the examples of docs/MONITORING.md work, the two OpenAPI files name all
+# The API as it is described: the two OpenAPI files name all
 # paths that there are and no others, and clients that are wrong, large, slow or many harm nobody.
 
 . "$(dirname "$0")/tap.sh"
@@ -13,13 +13,6 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 start_host --startup 1G --minimum 1000M --first-action 0
 start_guest one --memory no
 check "it is connected" soon connected one
-
-# The examples of the text, on the sockets of this test.
-while read -r line; do
-    here=${line//\/run\/hvguest\//$run/one/}
-    here=${here//\/run\/hvhost\//$run/host/}
-    check "example: $line" eval "$here | grep -q ."
-done < <(sed -n 's/^    \(curl .*localhost[^ ]*\)$/\1/p' "$top/docs/MONITORING.md")
 
 # paths FILE: "METHOD path" of the description
 paths() {
