@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The API as it is described: the two OpenAPI files name all
-# paths that there are and no others, and clients that are wrong, large, slow or many harm nobody.
+# The API as it is described: the two OpenAPI files name all paths that there are and no others, and
+# clients that are wrong, large, slow or many harm nobody.
 
 . "$(dirname "$0")/tap.sh"
 need_programs jq curl perl
