@@ -507,6 +507,31 @@ else
 fi
 check "at once: every service is ready" soon ready one
 check "at once: memory is taken anew" soon taken 512
+
+# --- a move: taken and offered again in one
+
+if [ "${REOFFER:-}" = save ]; then
+    hold
+    begin_backup
+    check "moved: frozen, with memory taken" soon guest_is .backup.state frozen
+    set_clock -90
+    check "moved: the machine moves to another host" host move one
+    begin_write
+    check "moved: nothing is frozen" write_ends
+    release
+    end_backup moved
+    check "moved: every service is ready" soon ready one
+    check "moved: memory is taken anew" soon taken 512
+    check "moved: the clock is right" soon clock_is 0
+    kill -STOP "$one_pid"
+    moves() {
+        for _ in 1 2 3 4 5; do host move one || return; done
+    }
+    check "moved: five times while the guest was asleep" moves
+    wakes
+    check "moved: every service is ready again" soon ready one
+    check "moved: and memory is taken" soon taken 512
+fi
 assign 1G
 check "at once: and can be given back" soon taken 0
 # A receipt that goes to the journal leaves a socket to it, for good.
