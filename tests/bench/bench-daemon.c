@@ -480,17 +480,18 @@ static void print_measure(const bool *there, struct bench_series of_parts[PARTS]
 static void measure_idle(const bool *there)
 {
 	static struct bench_series of_parts[PARTS][MEASURES], of_groups[GROUPS][MEASURES];
-	uint64_t seconds = bench_choose(30, 10, 2);
+	/* Whole multiples of the time between what wakes: a report each second, a heartbeat each two. */
+	unsigned int window_s = (unsigned int)bench_choose(4, 2, 1);
 
 	for (int g = 0; g < GROUPS; g++)
 		if (there[g])
 			(void)start_group((enum group)g);
 	sleep((unsigned int)bench_choose(SETTLE_S, SETTLE_S, 1));
-	for (uint64_t i = 0; i < seconds; i++) {
+	for (uint64_t i = bench_choose(7, 4, 2); i > 0; i--) {
 		uint64_t begin_ns = clock_monotonic_ns();
 		struct usage begin = look(), end;
 
-		sleep(1);
+		sleep(window_s);
 		end = look();
 		add_sample(of_parts, of_groups, &begin, &end, ms_since(begin_ns) / 1e3);
 	}
