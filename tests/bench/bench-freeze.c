@@ -53,7 +53,6 @@ enum {
 	MOUNTS_MAX = 65,
 	ROUND_LIMIT_MS = 90000,
 	NESTED = 9,
-	MANY = 32,
 	KILLS = 7,
 	FEW = 8,
 	MOST = 64,
@@ -340,8 +339,6 @@ static void choose_peers(struct config *c)
 			reason = "not installed";
 		else if (c->nested && peers[i]->skips_loops)
 			reason = "it leaves a file system on a loop device out, or hangs if not";
-		else if (n_mounted > MANY && peers[i] == &peer_fsfreeze)
-			reason = "it takes as long as the others that freeze one by one";
 		c->absent[i] = reason;
 		snprintf(name, sizeof(name), "freeze_*_%s_*_vs_%s_ratio", c->label, peers[i]->name);
 		if (reason)
