@@ -228,12 +228,41 @@ static void on_timer(evutil_socket_t fd, short what, void *user)
 	go_down(b);
 }
 
+/* Whether the beginning of a small file has @text. */
+static bool file_has(const char *path, const char *text)
+{
+	char beginning[512];
+	FILE *file = fopen(path, "re");
+	size_t n = file ? fread(beginning, 1, sizeof(beginning) - 1, file) : 0;
+
+	if (file)
+		(void)fclose(file);
+	beginning[n] = '\0';
+	return strstr(beginning, text);
+}
+
+/*
+ * As far as that can be told at once: by the kernel, and with swap to be written to. A device that is bound
+ * to uio keeps the kernel from it: Linux drivers/hv/vmbus_drv.c.
+ */
+static bool can_hibernate(const struct config *config)
+{
+	if (!config->lab_socket)
+		return false;
+	if (config->shutdown_command)
+		return true;
+	return has_systemd() && file_has("/sys/power/state", "disk") && file_has("/proc/swaps", "\n/");
+}
+
 static void on_request(void *self, uint8_t *message, size_t size)
 {
 	struct bind_shutdown *b = self;
 	const struct ic_version version = b->channel.ic.version;
 	const struct shutdown_request *last = &b->core.last;
-	int r = shutdown_receive(&b->core, message, size, version.major, version.minor);
+	int r;
+
+	b->core.can_hibernate = can_hibernate(b->config);
+	r = shutdown_receive(&b->core, message, size, version.major, version.minor);
 
 	ic_channel_answer(&b->channel, r == 0 || r == SHUTDOWN_REPEATED ? IC_S_OK : IC_E_FAIL);
 	if (r == SHUTDOWN_REPEATED)
@@ -252,26 +281,6 @@ static const struct ic_channel_user channel_ops = {
 	.on_request = on_request,
 };
 
-/* A device that is bound to uio keeps the kernel from hibernating: Linux drivers/hv/vmbus_drv.c. */
-static bool can_hibernate(const struct config *config)
-{
-	char states[64] = "";
-	FILE *file;
-	bool can;
-
-	if (!config->lab_socket)
-		return false;
-	if (config->shutdown_command)
-		return true;
-	if (!has_systemd())
-		return false;
-	file = fopen("/sys/power/state", "re");
-	can = file && fgets(states, sizeof(states), file) && strstr(states, "disk");
-	if (file)
-		(void)fclose(file);
-	return can;
-}
-
 int bind_shutdown_new(struct event_base *base, const struct config *config,
 		      struct connection *const *connection, struct snapshot *snapshot,
 		      struct bind_shutdown **ret_binding)
@@ -284,7 +293,7 @@ int bind_shutdown_new(struct event_base *base, const struct config *config,
 	b->config = config;
 	b->snapshot = snapshot;
 	ic_channel_init(&b->channel, base, connection, &ic_service_shutdown, &channel_ops, b);
-	shutdown_init(&b->core, can_hibernate(config));
+	shutdown_init(&b->core, false);
 	hook_process_init(&b->process);
 	b->timer = event_new(base, -1, 0, on_timer, b);
 	if (!b->timer)

@@ -155,7 +155,8 @@ const char *shutdown_condition_text(int r)
 	case SHUTDOWN_UNKNOWN:
 		return "the request has flags that are not defined";
 	case SHUTDOWN_IMPOSSIBLE:
-		return "this machine cannot hibernate";
+		return "this machine cannot hibernate: that takes a kernel that does, swap, and no VMBus "
+		       "device that is bound to uio";
 	case SHUTDOWN_REPEATED:
 		return "the same is under way already";
 	}
