@@ -44,6 +44,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/reload.c %D%/reload.h \
 	%D%/session.c %D%/session.h \
 	%D%/settings.c %D%/settings.h \
+	%D%/settings_set.c %D%/settings_set.h \
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/stock_host.c %D%/stock_host.h \
 	%D%/uio_host.c %D%/uio_host.h \
