@@ -7,7 +7,7 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/images.sh"
 need_root
-need_programs jq losetup
+need_programs jq losetup curl
 image_possible ext4 || skip_all "this machine cannot make or mount ext4"
 losetup -f >/dev/null 2>&1 || skip_all "needs a free loop device"
 in_private_mounts "$@"
@@ -77,6 +77,9 @@ printf '[daemon]\nlog_level = info\n' >"$conf.d/more.conf"
 reload
 check "and come back" soon said 3 "has been read"
 check "a freeze holds" guest one freeze
+is "status answers in the middle of it" "$(guest_value one .backup.phase)" frozen
+curl -s -N --max-time 3 --unix-socket "$run/one/read.sock" http://localhost/v1/events >"$run/events"
+check "... and live state goes on" test "$(grep -c '"phase":"frozen"' "$run/events")" -ge 2
 printf '[backup]\nfreeze_timeout = 34\n' >"$conf.d/more.conf"
 reload
 sleep 0.5
