@@ -9,6 +9,7 @@ VM_TESTS = \
 	%D%/dynmem-restart.sh \
 	%D%/dynmem-uio.sh \
 	%D%/freeze-root.sh \
+	%D%/hibernate.sh \
 	%D%/hotadd.sh \
 	%D%/hotplug.sh \
 	%D%/takeover.sh \

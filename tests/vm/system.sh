@@ -20,6 +20,7 @@
 . "$(dirname "$0")/vm.sh"
 
 vm_bytes=$((1024 * MiB))   # its memory
+vm_append=                 # more for its kernel's command line
 vm_root=$vm_dir/root.ext4  # its disk: from outside, when it has ended
 vm_add=$vm_dir/add         # what is added to it before its init starts: a tree
 
@@ -77,17 +78,28 @@ system_make_images() {
         cp --sparse=always "$vm_cache/system-$vm_kernel/root.ext4" "$vm_root"
 }
 
+# vm_boot_system ARGUMENT...: with more for QEMU
+vm_boot_system() {
+    vm_boot -m "$((vm_bytes / MiB))M,slots=4,maxmem=8G" -cpu max \
+        -kernel "$vm_cache/kernel-$vm_kernel/vmlinuz" -initrd "$vm_dir/initramfs" \
+        -append "console=hvc0 quiet panic=-1 mitigations=off audit=0 systemd.getty_auto=no $vm_append" \
+        -chardev "pipe,id=qmp,path=$vm_dir/qmp" -mon chardev=qmp,mode=control \
+        -drive "file=$vm_root,if=none,id=root,format=raw,cache=unsafe" \
+        -device virtio-blk-pci,drive=root,serial=root "$@"
+    vm_wait_for_guest
+}
+
 vm_start() {
     system_make_images || bail_out "the images cannot be made in $vm_dir"
     vm_port guest
     vm_open qmp
-    vm_boot -m "$((vm_bytes / MiB))M,slots=4,maxmem=8G" -cpu max \
-        -kernel "$vm_cache/kernel-$vm_kernel/vmlinuz" -initrd "$vm_dir/initramfs" \
-        -append "console=hvc0 quiet panic=-1 mitigations=off audit=0 systemd.getty_auto=no" \
-        -chardev "pipe,id=qmp,path=$vm_dir/qmp" -mon chardev=qmp,mode=control \
-        -drive "file=$vm_root,if=none,id=root,format=raw,cache=unsafe" \
-        -device virtio-blk-pci,drive=root,serial=root
-    vm_wait_for_guest
+    vm_boot_system
+}
+
+# vm_start_again ARGUMENT...: a machine that has ended, with its disks as they are
+vm_start_again() {
+    vm_has_ended=no
+    vm_boot_system "$@"
 }
 
 # power_off: as an administrator does it; waits until the machine is off

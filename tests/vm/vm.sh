@@ -47,7 +47,7 @@ vm_port() {
 # vm_boot ARGUMENT...: a machine with two processors, a console and the ports that were made
 vm_boot() {
     local tools=$vm_cache/tools
-    on_exit vm_end
+    [ -n "$vm_pid" ] || on_exit vm_end
     setpriv --pdeathsig TERM timeout -k 5 "$vm_limit" \
         "$tools/usr/lib64/ld-linux-x86-64.so.2" --library-path "$tools/usr/lib/x86_64-linux-gnu" \
         "$tools/usr/bin/qemu-system-x86_64" -L "$tools/usr/share/qemu" \
@@ -55,7 +55,7 @@ vm_boot() {
         -machine q35,usb=off,graphics=off,sata=off,smbus=off,i8042=off,vmport=off,hpet=off,smm=off \
         -smp 2 -device virtio-serial-pci,max_ports=8 \
         -chardev stdio,id=console,signal=off -device virtconsole,chardev=console \
-        "${vm_arguments[@]}" "$@" </dev/null >"$vm_results/console.txt" 2>&1 &
+        "${vm_arguments[@]}" "$@" </dev/null >>"$vm_results/console.txt" 2>&1 &
     vm_pid=$!
 }
 
