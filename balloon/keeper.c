@@ -30,9 +30,11 @@
 
 #include "balloon/keeper_io.h"
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/unixsock.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,6 +45,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 enum {
@@ -446,6 +449,79 @@ static int listen_for_daemons(struct keeper *k, const char *run_dir)
 	return -EADDRINUSE;
 }
 
+/* What taking, pinning and handing over memory takes, and how the C library allocates. */
+static const struct confine_call calls[] = {
+#ifdef SYS_poll
+	CONFINE_CALL(poll),
+#endif
+	CONFINE_CALL(ppoll),
+	CONFINE_CALL(accept4),
+	CONFINE_CALL(getsockopt),
+	CONFINE_CALL(geteuid),
+	CONFINE_CALL(sendmsg),
+	CONFINE_CALL(recvmsg),
+	CONFINE_CALL(read),
+	CONFINE_CALL(write),
+	CONFINE_CALL(pread64), /* frame numbers */
+	CONFINE_CALL(openat),  /* those, and how many huge pages there may be */
+	CONFINE_CALL(close),
+	CONFINE_CALL(fcntl),
+	CONFINE_CALL(memfd_create),
+	CONFINE_CALL(ftruncate),
+	CONFINE_CALL(fallocate),
+	CONFINE_CALL(fstat),
+	CONFINE_CALL(newfstatat),
+	CONFINE_CALL(lseek),
+	CONFINE_CALL(mmap),
+	CONFINE_CALL(mremap),
+	CONFINE_CALL(mprotect),
+	CONFINE_CALL(munmap),
+	CONFINE_CALL(madvise),
+	CONFINE_CALL(mlock),
+	CONFINE_CALL(brk),
+	CONFINE_CALL(getrandom),
+	CONFINE_CALL(futex),
+	CONFINE_CALL(io_uring_setup),
+	CONFINE_CALL(io_uring_register),
+	CONFINE_CALL(clock_gettime),
+	CONFINE_CALL(clock_nanosleep),
+#ifdef SYS_unlink
+	CONFINE_CALL(unlink), /* our socket, at the end */
+#endif
+	CONFINE_CALL(unlinkat),
+	CONFINE_CALL(sysinfo), /* qsort() */
+	/* The thread that takes half of a large slice (chunk.c). */
+	CONFINE_CALL(clone3),
+	CONFINE_CALL(clone),
+	CONFINE_CALL(set_robust_list),
+	CONFINE_CALL(rseq),
+	CONFINE_CALL(exit),
+	CONFINE_CALL(restart_syscall),
+	CONFINE_CALL(rt_sigaction),
+	CONFINE_CALL(rt_sigreturn),
+	CONFINE_CALL(rt_sigprocmask),
+	CONFINE_CALL(exit_group),
+	/* abort() */
+	CONFINE_CALL(getpid),
+	CONFINE_CALL(gettid),
+	CONFINE_CALL(tgkill),
+};
+
+/* To see frame numbers, and to pin. */
+static int give_up_rights(void)
+{
+	static const unsigned keep[] = {CAP_SYS_ADMIN, CAP_IPC_LOCK};
+	int r = confine_capabilities(keep, sizeof(keep) / sizeof(keep[0]), true);
+
+#ifndef KEEPER_UNCONFINED
+	/* Where there can be no filter, it goes without. */
+	r = r ? r : confine_calls(calls, sizeof(calls) / sizeof(calls[0]));
+#else
+	(void)calls;
+#endif
+	return r > 0 ? 0 : r;
+}
+
 static int prepare(struct keeper *k, const char *run_dir)
 {
 	const struct rlimit no_core = {0, 0};
@@ -468,7 +544,10 @@ static int prepare(struct keeper *k, const char *run_dir)
 	if (r)
 		return r;
 	r = open_record(k, run_dir);
-	return r ? r : listen_for_daemons(k, run_dir);
+	r = r ? r : listen_for_daemons(k, run_dir);
+
+	/* --- Rights end here. */
+	return r ? r : give_up_rights();
 }
 
 int main(int argc, char **argv)

@@ -27,6 +27,9 @@ pkglibexec_PROGRAMS += %D%/hvguest-keeper
 # Static: it outlives the packages that its libraries would come from.
 %C%_hvguest_keeper_SOURCES = %D%/keeper.c
 %C%_hvguest_keeper_LDADD = %D%/libballoon_sys.a %D%/libballoon.a base/libbase_sys.a base/libbase.a
-if !SANITIZED
+if SANITIZED
+%C%_hvguest_keeper_CPPFLAGS = $(AM_CPPFLAGS) -DKEEPER_UNCONFINED
+else
+%C%_hvguest_keeper_CPPFLAGS = $(AM_CPPFLAGS)
 %C%_hvguest_keeper_LDFLAGS = -static
 endif

@@ -19,6 +19,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/ask.c %D%/ask.h \
 	%D%/clock.h \
 	%D%/completion.c %D%/completion.h \
+	%D%/confine.c %D%/confine.h \
 	%D%/copy.c %D%/copy.h \
 	%D%/extents.c %D%/extents.h \
 	%D%/fdpass.c %D%/fdpass.h \
@@ -29,6 +30,8 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/httpd_door.c %D%/httpd_door.h \
 	%D%/jobs.c %D%/jobs.h \
 	%D%/log.c %D%/log.h \
+	%D%/manager.c %D%/manager.h \
+	%D%/module.c %D%/module.h \
 	%D%/sha256.c %D%/sha256.h \
 	%D%/stream.c %D%/stream.h \
 	%D%/metrics.c %D%/metrics.h \

@@ -38,6 +38,30 @@ void log_write(enum log_level level, const char *format, ...) _printf_(2, 3);
 #define log_debug(...)   log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 /*
+ * Something that programs and administrators look for, whatever its text is: MESSAGE_ID in the journal
+ * (systemd.journal-fields(7)). The last two are for its catalog; they and the name are never NULL.
+ */
+struct log_event {
+	const char *name;       /* short, of the words of the log: "backup-consistent" */
+	const char *message_id; /* 32 hexadecimal digits, made once and never used for another */
+	enum log_level level;
+	const char *what;       /* one line */
+	const char *more;       /* what follows from it, and what can be done */
+};
+
+enum {
+	LOG_SUBJECT_MAX = 96, /* bytes of a subject with its NUL; what is longer is cut */
+};
+
+/*
+ * Writes a line as log_write() does, at the event's level. In the journal it has the fields MESSAGE_ID,
+ * HVGUEST_EVENT (the name) and, if @subject is not NULL, HVGUEST_SUBJECT: the file system, hook, disk,
+ * ... that it is about. A journal that takes no datagram at once gets the line alone.
+ */
+void log_event(const struct log_event *event, const char *subject, const char *format, ...)
+	_printf_(3, 4);
+
+/*
  * From the return of log_hold() until log_release(), messages go to memory that is already there:
  * no write to any descriptor is made or under way. Calling it twice is the same as once.
  */

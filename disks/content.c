@@ -120,13 +120,29 @@ static uint64_t size_of(const struct disk_part *part, int fd, const char *path, 
 
 /* --- mounts */
 
+/*
+ * The unit of hvguestd has mounts of its own, in which /usr and /boot can only be read; so what is not to
+ * be had there is looked for where process 1 has it.
+ */
+static const struct {
+	const char *table;
+	const char *root;
+} places[] = {
+	{"/proc/self/mountinfo", ""},
+	{"/proc/1/mountinfo", "/proc/1/root"},
+};
+
 /* Opens where @part is mounted, and proves that the folder is on it. Negative errno. */
-static int open_mount(const char *mount, const char *content, dev_t device, int *ret_fd)
+static int open_mount(const char *root, const char *mount, const char *content, dev_t device,
+		      int *ret_fd)
 {
-	_cleanup_close_ int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = -1;
 	struct btrfs_ioctl_dev_info_args info;
+	char path[DISK_PATH_SIZE + 16];
 	struct stat st;
 
+	(void)snprintf(path, sizeof(path), "%s%s", root, mount);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return negative_errno();
 	if (strcmp(content, "btrfs") == 0) {
@@ -153,34 +169,40 @@ static bool is_of(struct libmnt_fs *fs, const char *content, dev_t device)
 }
 
 /* Takes on one mount, if it is the first or better than that before. */
-static void take_mount(struct disk_part *part, const char *target, const char *path, dev_t device)
+static void take_mount(struct disk_part *part, size_t place, const char *target, const char *path,
+		       dev_t device)
 {
 	_cleanup_close_ int fd = -1;
 	struct statvfs vfs;
 
 	if (!target || strlen(target) >= sizeof(part->mount) || (part->mount[0] && !part->is_read_only) ||
-	    open_mount(target, part->content, device, &fd))
+	    open_mount(places[place].root, target, part->content, device, &fd))
 		return;
 	strcpy(part->mount, target);
+	part->is_elsewhere = place > 0;
 	part->is_read_only = fstatvfs(fd, &vfs) < 0 || (vfs.f_flag & ST_RDONLY);
 	part->content_bytes = size_of(part, fd, path, device);
 }
 
-void content_find(struct disk_part *part, const char *path, dev_t device)
+static void find_in(struct disk_part *part, size_t place, const char *path, dev_t device)
 {
-	struct libmnt_table *table;
-	struct libmnt_iter *iter;
+	struct libmnt_table *table = mnt_new_table_from_file(places[place].table);
+	struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
 	struct libmnt_fs *fs;
 
-	if (!disk_content_grows(part->content))
-		return;
-	table = mnt_new_table_from_file("/proc/self/mountinfo");
-	iter = mnt_new_iter(MNT_ITER_FORWARD);
 	while (table && iter && mnt_table_next_fs(table, iter, &fs) == 0)
 		if (is_of(fs, part->content, device))
-			take_mount(part, mnt_fs_get_target(fs), path, device);
+			take_mount(part, place, mnt_fs_get_target(fs), path, device);
 	mnt_free_iter(iter);
 	mnt_unref_table(table);
+}
+
+void content_find(struct disk_part *part, const char *path, dev_t device)
+{
+	if (!disk_content_grows(part->content))
+		return;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		find_in(part, i, path, device);
 }
 
 /* --- growing */
@@ -248,7 +270,7 @@ static int grow_btrfs(int fd, dev_t device)
 int content_grow(const struct disk_part *part, const char *path, dev_t device, uint64_t size_bytes)
 {
 	_cleanup_close_ int fd = -1;
-	int r = open_mount(part->mount, part->content, device, &fd);
+	int r = open_mount(places[part->is_elsewhere].root, part->mount, part->content, device, &fd);
 
 	if (r)
 		return r;

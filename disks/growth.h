@@ -37,6 +37,7 @@ struct disk_part {
 	char content[DISK_CONTENT_SIZE]; /* "ext4", "LVM2_member", ...; "": nothing that is known */
 	uint64_t content_bytes;          /* of the file system; 0: not known */
 	char mount[DISK_PATH_SIZE];      /* where it is mounted; "": nowhere */
+	bool is_elsewhere;               /* ... for process 1, and not for us, or only to be read */
 	bool is_read_only;
 	char holder[DISK_NAME_SIZE];     /* a device made of it, as dm-0; "": none */
 };

@@ -20,12 +20,14 @@
 
 #include "base/ask.h"
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "disks/content.h"
 #include "disks/survey.h"
 #include "disks/table.h"
 
 #include <fcntl.h>
 #include <linux/blkpg.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -252,8 +254,26 @@ static int grow(const char *what)
 	return code;
 }
 
+static int give_up_rights(void)
+{
+	static const unsigned keep[] = {
+		CAP_SYS_ADMIN,    /* partitions and file systems */
+		CAP_SYS_RESOURCE, /* an ext4's */
+		CAP_SYS_PTRACE,   /* the mounts of process 1 */
+		CAP_DAC_OVERRIDE, /* mounts where only another user may look */
+	};
+
+	return confine_capabilities(keep, sizeof(keep) / sizeof(keep[0]), true);
+}
+
 int main(int argc, char **argv)
 {
+	int r = give_up_rights();
+
+	if (r) {
+		fprintf(stderr, "hvguest-disks: rights cannot be given up: %s\n", strerror(-r));
+		return EXIT_ERROR;
+	}
 	if (argc >= 3 && strcmp(argv[1], "-o") == 0) {
 		/* Never through a link that somebody has put there. */
 		(void)unlink(argv[2]);

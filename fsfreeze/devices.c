@@ -191,12 +191,13 @@ enum backing {
 static enum backing find_backing(const struct finder *f, const char *dir, const char *name,
 				 uint64_t block, uint64_t *ret_device)
 {
-	char file[PATH_MAX];
+	char file[PATH_MAX], path[PATH_MAX];
 	struct loop_info64 info;
 	struct statx sx;
 	bool asked = ask_loop(f, name, block, &info);
 	bool found = read_line(dir, "loop/backing_file", file, sizeof(file)) &&
-		     statx(AT_FDCWD, file, AT_NO_AUTOMOUNT, STATX_INO | STATX_MNT_ID, &sx) == 0;
+		     snprintf(path, sizeof(path), "%s%s", f->system->root ?: "", file) < (int)sizeof(path) &&
+		     statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_INO | STATX_MNT_ID, &sx) == 0;
 
 	if (found && asked)
 		found = sx.stx_ino == info.lo_inode &&

@@ -11,6 +11,7 @@
 struct devices_system {
 	const char *sysfs;
 	const char *dev; /* device nodes */
+	const char *root; /* before the paths that the kernel names: of the first namespace; NULL: our own */
 };
 
 /*

@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/fdpass.h"
+#include "base/manager.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,37 +27,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <unistd.h>
 
 enum {
 	BARRIER_MS = 200,
 	FIRST_FD = 3, /* sd_listen_fds(3): SD_LISTEN_FDS_START */
 };
-
-/* A socket towards the manager, or -1. */
-static int open_manager(void)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	_cleanup_close_ int fd = -1;
-	size_t length;
-
-	if (!path || (path[0] != '/' && path[0] != '@'))
-		return -1;
-	length = strlen(path);
-	if (length >= sizeof(address.sun_path))
-		return -1;
-	memcpy(address.sun_path, path, length);
-	if (path[0] == '@')
-		address.sun_path[0] = '\0'; /* the abstract namespace */
-
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
-		return -1;
-	return steal_fd(fd);
-}
 
 /* Whether the manager has read what was sent to it, in time. */
 static bool is_read(int manager)
@@ -78,7 +54,7 @@ static bool is_read(int manager)
 
 int fdstore_put(const char *name, const int *fds, size_t n)
 {
-	_cleanup_close_ int manager = open_manager();
+	_cleanup_close_ int manager = manager_open();
 	char text[128];
 	int length;
 
@@ -97,7 +73,7 @@ int fdstore_put(const char *name, const int *fds, size_t n)
 
 void fdstore_remove(const char *name)
 {
-	_cleanup_close_ int manager = open_manager();
+	_cleanup_close_ int manager = manager_open();
 	char text[128];
 	int length = snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
 

@@ -30,12 +30,15 @@
  */
 
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "fsfreeze/freezer_io.h"
 #include "fsfreeze/freezer_thaw.h"
 #include "fsfreeze/freezer_work.h"
 #include "fsfreeze/rcu.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -45,6 +48,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
@@ -438,6 +442,65 @@ static int lock_memory(const struct freezer *f)
 	return 0;
 }
 
+/*
+ * All that is done from now on. Threads may still be at their first steps: what the C library does
+ * there, and at the end of one, is among it.
+ */
+static const struct confine_call calls[] = {
+	CONFINE_CALL_WITH(ioctl, 1, FIFREEZE),
+	CONFINE_CALL_WITH(ioctl, 1, FITHAW),
+	CONFINE_CALL(syncfs),
+#ifdef SYS_poll
+	CONFINE_CALL(poll),
+#endif
+	CONFINE_CALL(ppoll),
+	CONFINE_CALL(read),
+	CONFINE_CALL(write),
+	CONFINE_CALL(pread64), /* the knob for grace periods */
+	CONFINE_CALL(pwrite64),
+	CONFINE_CALL(sendmsg),
+	CONFINE_CALL(recvmsg),
+	CONFINE_CALL(shutdown),
+	CONFINE_CALL(close),
+	CONFINE_CALL(timerfd_settime),
+	CONFINE_CALL(clock_gettime),
+	CONFINE_CALL(futex),
+	CONFINE_CALL(restart_syscall),
+	CONFINE_CALL(rt_sigreturn),
+	CONFINE_CALL(rt_sigprocmask),
+	CONFINE_CALL(set_robust_list),
+	CONFINE_CALL(rseq),
+	CONFINE_CALL(madvise),
+	CONFINE_CALL(munmap),
+	CONFINE_CALL(exit),
+	CONFINE_CALL(exit_group),
+	/* abort() */
+	CONFINE_CALL(getpid),
+	CONFINE_CALL(gettid),
+	CONFINE_CALL(tgkill),
+};
+
+/* Without a filter it does the same; where there can be none, it goes without. */
+static int give_up_calls(void)
+{
+#ifdef FREEZER_UNCONFINED
+	(void)calls;
+	return 0;
+#else
+	int r = confine_calls(calls, sizeof(calls) / sizeof(calls[0]));
+
+	return r > 0 ? 0 : r;
+#endif
+}
+
+/* Locking the stacks of the threads to come needs the second. */
+static int give_up_capabilities(void)
+{
+	static const unsigned keep[] = {CAP_SYS_ADMIN, CAP_IPC_LOCK};
+
+	return confine_capabilities(keep, sizeof(keep) / sizeof(keep[0]), true);
+}
+
 static int prepare(struct freezer *f)
 {
 	int r;
@@ -455,7 +518,11 @@ static int prepare(struct freezer *f)
 	if (r)
 		return r;
 	r = lock_memory(f);
-	return r ?: start_threads(f);
+
+	/* --- Rights end here. */
+	r = r ?: give_up_capabilities();
+	r = r ?: start_threads(f);
+	return r ?: give_up_calls();
 }
 
 int main(void)

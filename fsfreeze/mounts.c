@@ -39,8 +39,6 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
-static const struct devices_system real_system = {.sysfs = "/sys", .dev = "/dev"};
-
 static const char *or_empty(const char *s)
 {
 	return s ? s : "";
@@ -199,6 +197,7 @@ int mounts_new(enum mounts_of whose, struct mounts **ret_mounts)
 {
 	_cleanup_(cleanup_mountsp) struct mounts *mounts = NULL;
 	const char *pid = whose == MOUNTS_OF_INIT ? "1" : "self";
+	struct devices_system system = {.sysfs = "/sys", .dev = "/dev"};
 	uint64_t own, id;
 	int r;
 
@@ -214,7 +213,8 @@ int mounts_new(enum mounts_of whose, struct mounts **ret_mounts)
 		r = add_others(mounts);
 	if (r)
 		return r;
-	r = devices_find_links(&real_system, mounts->entries, mounts->n_entries, &mounts->links,
+	system.root = mounts->namespaces[0].root;
+	r = devices_find_links(&system, mounts->entries, mounts->n_entries, &mounts->links,
 			       &mounts->n_links);
 	if (r)
 		return r;

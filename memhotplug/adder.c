@@ -19,15 +19,14 @@
 
 #include "memhotplug/adder.h"
 
+#include "base/module.h"
 #include "memhotplug/blocks.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #define PAGE_BYTES UINT64_C(4096)
 
@@ -81,22 +80,11 @@ static bool read_text(const char *path, char *text)
 	return true;
 }
 
-/* Loads a module; whether that helped is seen by what is there afterwards. */
+/* Whether that helped is seen by what is there afterwards. */
 static void load_module(const struct adder *a, const char *name)
 {
-	char program[] = "modprobe", quiet[] = "-q", module[NAME_SIZE];
-	char *const arguments[] = {program, quiet, module, NULL};
-	char *const environment[] = {NULL};
-	int status;
-	pid_t pid;
-
-	if (!a->config.modprobe)
-		return;
-	snprintf(module, sizeof(module), "%s", name);
-	if (posix_spawn(&pid, a->config.modprobe, NULL, NULL, arguments, environment) != 0)
-		return;
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		continue;
+	if (a->config.modprobe)
+		module_load(a->config.modprobe, MODULE_SYSTEMCTL, name);
 }
 
 /* Adds one line of /proc/iomem if it is soft-reserved memory: whole blocks of it. */

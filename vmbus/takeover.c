@@ -23,14 +23,13 @@
 #include "vmbus/takeover.h"
 
 #include "base/clock.h"
+#include "base/module.h"
 #include "vmbus/sysfs.h"
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/wait.h>
 
 enum {
 	PATH_SIZE = 256,
@@ -60,7 +59,7 @@ void takeover_config_init(struct takeover_config *config, const char *run_dir)
 		.dev = "/dev",
 		.proc = "/proc",
 		.run_dir = run_dir,
-		.modprobe = "/sbin/modprobe",
+		.modprobe = MODULE_MODPROBE,
 		.wait_ns = UINT64_C(2000000000),
 		.retry_ns = UINT64_C(1000000000),
 	};
@@ -175,19 +174,8 @@ static bool module_is_there(const struct takeover *t)
 
 static int need_module(const struct takeover *t, const struct takeover_config *config)
 {
-	char program[] = "modprobe", quiet[] = "-q", module[] = VMBUS_UIO_DRIVER;
-	char *const arguments[] = {program, quiet, module, NULL};
-	char *const environment[] = {NULL};
-	int status;
-	pid_t pid;
-
-	if (module_is_there(t))
-		return 0;
-	if (posix_spawn(&pid, config->modprobe, NULL, NULL, arguments, environment) != 0)
-		return TAKEOVER_NO_MODULE;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return negative_errno();
+	if (!module_is_there(t))
+		module_load(config->modprobe, MODULE_SYSTEMCTL, VMBUS_UIO_DRIVER);
 	return module_is_there(t) ? 0 : TAKEOVER_NO_MODULE;
 }
 
