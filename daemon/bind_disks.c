@@ -18,6 +18,7 @@
 #include "base/container.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/journal.h"
 #include "disks/block_event.h"
 #include "fsfreeze/hook_process.h"
 #include "memhotplug/uevent.h"
@@ -119,14 +120,15 @@ static void tell_growth(struct bind_disks *b, const struct task *task, int statu
 			    problem ? problem : status == 0 ? "" : "the helper failed");
 	if (grown) {
 		b->grown++;
-		log_notice("disks: %s is grown into", task->disk);
+		log_as(EVENT_DISK_GROWN, task->disk, "disks: %s is grown into", task->disk);
 	} else if (status == HELPER_REFUSED) {
 		b->refused++;
-		log_warning("disks: %s stays as it is: %s", task->disk, problem ? problem : "refused");
+		log_as(EVENT_DISK_NOT_GROWN, task->disk, "disks: %s stays as it is: %s", task->disk,
+		       problem ? problem : "refused");
 	} else if (status != 0) {
 		b->failed++;
-		log_error("disks: %s: %s: see hvguestctl disks", task->disk,
-			  problem ? problem : "the helper failed");
+		log_as(EVENT_DISK_NOT_GROWN, task->disk, "disks: %s: %s: see hvguestctl disks", task->disk,
+		       problem ? problem : "the helper failed");
 	}
 }
 

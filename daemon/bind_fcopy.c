@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "daemon/device_link.h"
+#include "daemon/journal.h"
 #include "daemon/ic_channel.h"
 #include "daemon/receipts.h"
 #include "services/fcopy_file.h"
@@ -100,8 +101,8 @@ static void audit_done(struct bind_fcopy *b)
 
 	who_text(b, who);
 	format_time(&b->started, started);
-	log_notice("file copy: %llu bytes in %s, sha256 %s, from the %.60s: %s",
-		   (unsigned long long)r->bytes, duration_format(took_ns).text, r->sha256, who, r->path);
+	log_as(EVENT_FILE_COPIED, r->path, "file copy: %llu bytes in %s, sha256 %s, from the %.60s: %s",
+	       (unsigned long long)r->bytes, duration_format(took_ns).text, r->sha256, who, r->path);
 	snprintf(result, sizeof(result), "complete, %llu bytes", (unsigned long long)r->bytes);
 	receipts_add(b->receipts,
 		     json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:f, s:s, s:s}", "schema", 1, "started",
@@ -123,8 +124,8 @@ static void log_failure(struct bind_fcopy *b, const char *path, const char *what
 		snprintf(more, sizeof(more), " (and %u others before)", b->n_unsaid);
 	b->n_unsaid = 0;
 	b->quiet_until_ns = now + LOG_PAUSE_NS;
-	log_warning("file copy: not copied: %s%s%s%s: %s", what, b->why[0] ? ": " : "", b->why, more,
-		    path);
+	log_as(EVENT_FILE_NOT_COPIED, path, "file copy: not copied: %s%s%s%s: %s", what,
+	       b->why[0] ? ": " : "", b->why, more, path);
 }
 
 static void audit_failure(struct bind_fcopy *b, enum fcopy_result result)

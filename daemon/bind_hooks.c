@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "base/log.h"
+#include "daemon/journal.h"
 #include "fsfreeze/hook_list.h"
 #include "fsfreeze/hook_process.h"
 #include "fsfreeze/hook_record.h"
@@ -178,7 +179,7 @@ static int start(struct bind_hooks *h, const struct hook *hook, enum hook_event 
 
 static void refuse(struct bind_hooks *h, const struct hook *hook, const char *why)
 {
-	log_error("hooks: %s is not run: %s", hook->name, why);
+	log_as(EVENT_HOOK_NOT_RUN, hook->name, "hooks: %s is not run: %s", hook->name, why);
 	hook_sequence_not_started(&h->sequence, clock_monotonic_ns());
 }
 
@@ -221,14 +222,14 @@ static void tell_end(struct bind_hooks *h, size_t i, const struct hook_run *r)
 
 	switch (r->outcome) {
 	case HOOK_FAILED:
-		log_warning("hooks: %s %s failed: %s %d", name, event,
-			    r->status > 128 ? "signal" : "exit status",
-			    r->status > 128 ? r->status - 128 : r->status);
+		log_as(EVENT_HOOK_FAILED, name, "hooks: %s %s failed: %s %d", name, event,
+		       r->status > 128 ? "signal" : "exit status",
+		       r->status > 128 ? r->status - 128 : r->status);
 		break;
 	case HOOK_TIMED_OUT:
 	case HOOK_STUCK:
-		log_warning("hooks: %s %s took too long and was %s", name, event,
-			    r->outcome == HOOK_STUCK ? "left alone: it cannot be killed" : "ended");
+		log_as(EVENT_HOOK_FAILED, name, "hooks: %s %s took too long and was %s", name, event,
+		       r->outcome == HOOK_STUCK ? "left alone: it cannot be killed" : "ended");
 		break;
 	case HOOK_NOT_RUN:
 	case HOOK_RUNNING:

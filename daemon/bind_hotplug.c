@@ -21,6 +21,7 @@
 #include "base/jobs.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/journal.h"
 #include "memhotplug/kernel_balloon.h"
 #include "memhotplug/onliner.h"
 #include "memhotplug/uevent.h"
@@ -131,6 +132,7 @@ static void note_result(struct bind_hotplug *b, size_t i)
 {
 	const struct onliner_result *result = &b->work.results[i];
 	unsigned long long number = b->work.batch[i].number;
+	char subject[32];
 
 	b->added++;
 	b->outcomes[result->outcome]++;
@@ -141,8 +143,9 @@ static void note_result(struct bind_hotplug *b, size_t i)
 	if (result->text[0])
 		memcpy(b->last_failure, result->text, sizeof(b->last_failure));
 
+	snprintf(subject, sizeof(subject), "memory%llu", number);
 	if (result->outcome == ONLINER_FAILED)
-		log_error("hotplug: memory%llu stays offline: %s", number, result->text);
+		log_as(EVENT_BLOCK_STAYS_OFFLINE, subject, "hotplug: %s stays offline: %s", subject, result->text);
 	else if (result->text[0])
 		log_warning("hotplug: memory%llu: %s", number, result->text);
 	else if (result->outcome == ONLINER_ONLINED)

@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/jobs.h"
+#include "daemon/journal.h"
 #include "daemon/ic_channel.h"
 #include "daemon/logind.h"
 #include "fsfreeze/hook_process.h"
@@ -182,11 +183,12 @@ static void on_logind(void *user, enum logind_end end, const char *what)
 		run_or_complain(b);
 		break;
 	case LOGIND_INHIBITED:
-		log_error("shutdown: %s is inhibited by %s: ask again, or force it", kind, what);
+		log_as(EVENT_SHUTDOWN_REFUSED, kind, "shutdown: %s is inhibited by %s: ask again, or force it",
+		       kind, what);
 		ended(b, false);
 		break;
 	case LOGIND_FAILED:
-		log_error("shutdown: systemd-logind refuses %s: %s", kind, what);
+		log_as(EVENT_SHUTDOWN_REFUSED, kind, "shutdown: systemd-logind refuses %s: %s", kind, what);
 		ended(b, false);
 		break;
 	}
@@ -271,9 +273,10 @@ static void on_request(void *self, uint8_t *message, size_t size)
 		log_warning("shutdown: refused what the host asked: %s", shutdown_condition_text(r));
 		return;
 	}
-	log_notice("shutdown: the host asks for %s%s, reason 0x%08x%s%s",
-		   shutdown_kind_name(last->kind), last->force ? ", whoever objects" : "",
-		   last->reason, last->text[0] ? ": " : "", last->text);
+	log_as(EVENT_SHUTDOWN_ASKED, shutdown_kind_name(last->kind),
+	       "shutdown: the host asks for %s%s, reason 0x%08x%s%s", shutdown_kind_name(last->kind),
+	       last->force ? ", whoever objects" : "", last->reason, last->text[0] ? ": " : "",
+	       last->text);
 	timer_set(b->timer, clock_monotonic_ns() + ANSWER_NS);
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/journal.h"
 #include "daemon/ic_channel.h"
 #include "services/chrony_sock.h"
 #include "services/clock_keeper.h"
@@ -66,15 +67,16 @@ static void set_clock(struct bind_timesync *b, const struct timesync_action *act
 	int r = guest_clock_step(action->offset_ns);
 
 	if (r == 0) {
-		log_notice("timesync: the clock was %.3f s %s and has been set, as %s",
-			   (double)action->offset_ns / (action->offset_ns < 0 ? -1e9 : 1e9),
-			   action->offset_ns < 0 ? "ahead" : "behind",
-			   action->asked ? "the host asked" : "no host asks for it after some resumes");
+		log_as(EVENT_CLOCK_SET, NULL, "timesync: the clock was %.3f s %s and has been set, as %s",
+		       (double)action->offset_ns / (action->offset_ns < 0 ? -1e9 : 1e9),
+		       action->offset_ns < 0 ? "ahead" : "behind",
+		       action->asked ? "the host asked" : "no host asks for it after some resumes");
 		note(b, NULL);
 		return;
 	}
 	if (b->failed++ == 0)
-		log_error("timesync: the clock cannot be set: %s: CAP_SYS_TIME is needed", strerror(-r));
+		log_as(EVENT_CLOCK_NOT_SET, NULL,
+		       "timesync: the clock cannot be set: %s: CAP_SYS_TIME is needed", strerror(-r));
 	note(b, "the clock cannot be set: CAP_SYS_TIME is needed");
 }
 

@@ -20,6 +20,7 @@
 #include "base/nearest.h"
 #include "base/scdoc.h"
 #include "base/usage.h"
+#include "daemon/journal.h"
 #include "daemon/settings.h"
 #include "vmbus/shm_wire.h"
 
@@ -38,6 +39,8 @@ enum {
 	OPTION_DUMP,
 	OPTION_EXAMPLE,
 	OPTION_MANUAL,
+	OPTION_CATALOG,
+	OPTION_EVENTS,
 	OPTION_HELP,
 	OPTION_VERSION,
 	N_COMMON_OPTIONS = OPTION_VERSION - OPTION_CONFIG + 1,
@@ -403,7 +406,9 @@ static void make_option_table(struct option table[SETTINGS_MAX + N_COMMON_OPTION
 		{"check-config", no_argument, NULL, OPTION_CHECK},
 		{"dump-config", no_argument, NULL, OPTION_DUMP},
 		{"example-config", no_argument, NULL, OPTION_EXAMPLE},
-		{"manual", no_argument, NULL, OPTION_MANUAL}, /* for the build */
+		{"manual", no_argument, NULL, OPTION_MANUAL}, /* these three are for the build */
+		{"catalog", no_argument, NULL, OPTION_CATALOG},
+		{"manual-events", no_argument, NULL, OPTION_EVENTS},
 		{"help", no_argument, NULL, OPTION_HELP},
 		{"version", no_argument, NULL, OPTION_VERSION},
 		{NULL, 0, NULL, 0},
@@ -439,6 +444,12 @@ static int read_command_line(int argc, char **argv, struct config *config, struc
 			return CONFIG_DONE;
 		case OPTION_MANUAL:
 			print_manual();
+			return CONFIG_DONE;
+		case OPTION_CATALOG:
+			journal_print_catalog();
+			return CONFIG_DONE;
+		case OPTION_EVENTS:
+			journal_print_manual();
 			return CONFIG_DONE;
 		case OPTION_HELP:
 			print_help();

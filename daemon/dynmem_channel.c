@@ -13,6 +13,7 @@
  */
 
 #include "daemon/dynmem_binding.h"
+#include "daemon/journal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -59,7 +60,7 @@ static void on_corrupt(void *user)
 {
 	struct bind_dynmem *b = user;
 
-	log_error("memory: the ring is corrupt; opening the channel anew");
+	log_as(EVENT_RING_CORRUPT, "memory", "memory: the ring is corrupt; opening the channel anew");
 	connection_close_channel(*b->context.connection, b, true);
 }
 

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "daemon/dynmem_status.h"
+#include "daemon/journal.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -173,7 +174,8 @@ static void on_keeper_died(evutil_socket_t fd, short what, void *user)
 
 	(void)fd;
 	(void)what;
-	log_warning("memory: hvguest-keeper is gone; starting another, which takes over what it held");
+	log_as(EVENT_KEEPER_LOST, NULL,
+	       "memory: hvguest-keeper is gone; starting another, which takes over what it held");
 	b->revive_due = true;
 	bind_dynmem_step(b);
 }
@@ -204,9 +206,10 @@ static void start_anew(struct bind_dynmem *b)
 	const struct memory_work *w = &b->work;
 	struct dynmem_session session;
 
-	log_error("memory: %s that the host has had moved before the new keeper could hold them; "
-		  "closing the channel, so that it forgets them",
-		  size_format(w->lost_pages * DYNMEM_PAGE_SIZE).text);
+	log_as(EVENT_MEMORY_MOVED, NULL,
+	       "memory: %s that the host has had moved before the new keeper could hold them; "
+	       "closing the channel, so that it forgets them",
+	       size_format(w->lost_pages * DYNMEM_PAGE_SIZE).text);
 	connection_close_channel(*b->context.connection, b, true);
 	bind_dynmem_commit(b);
 	if (w->list_result ||

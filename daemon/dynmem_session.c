@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/journal.h"
 
 #include <string.h>
 
@@ -87,8 +88,9 @@ int dynmem_session_open(const struct dynmem_config *config, struct session *sess
 		return r;
 	}
 	if (lost_pages > 0)
-		log_error("memory: %s that the host has are in use here: closing its channel, so that it "
-			  "forgets them", size_format(lost_pages * DYNMEM_PAGE_SIZE).text);
+		log_as(EVENT_MEMORY_MOVED, NULL,
+		       "memory: %s that the host has are in use here: closing its channel, so that it "
+		       "forgets them", size_format(lost_pages * DYNMEM_PAGE_SIZE).text);
 	dynmem_get_status(s.core, &status);
 	s.resumable &= lost_pages == 0 && status.state != DYNMEM_STATE_CLOSED;
 	*ret_session = s;

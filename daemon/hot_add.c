@@ -14,7 +14,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/module.h"
 #include "base/size.h"
+#include "daemon/journal.h"
 #include "memhotplug/blocks.h"
 
 #include <stdlib.h>
@@ -33,7 +35,7 @@ int hot_add_new(struct hot_add **ret_hot_add)
 		.blocks_dir = BLOCKS_DIR,
 		.dax_dir = "/sys/bus/dax",
 		.iomem = "/proc/iomem",
-		.modprobe = "/sbin/modprobe",
+		.modprobe = MODULE_MODPROBE,
 	};
 	_cleanup_(cleanup_hot_addp) struct hot_add *h = calloc(1, sizeof(*h));
 	int r;
@@ -83,12 +85,13 @@ void hot_add_finish(struct hot_add *h, struct dynmem *core)
 
 	h->added_pages += result->pages;
 	if (result->why)
-		log_warning("memory: of %s that the host adds at %#llx this machine takes %s: %s", asked.text,
-			    (unsigned long long)(h->request.range.first * DYNMEM_PAGE_SIZE),
-			    size_format(result->pages * DYNMEM_PAGE_SIZE).text, result->why);
+		log_as(EVENT_MEMORY_NOT_ADDED, NULL,
+		       "memory: of %s that the host adds at %#llx this machine takes %s: %s", asked.text,
+		       (unsigned long long)(h->request.range.first * DYNMEM_PAGE_SIZE),
+		       size_format(result->pages * DYNMEM_PAGE_SIZE).text, result->why);
 	else
-		log_notice("memory: the host has added %s at %#llx", asked.text,
-			   (unsigned long long)(h->request.range.first * DYNMEM_PAGE_SIZE));
+		log_as(EVENT_MEMORY_ADDED, NULL, "memory: the host has added %s at %#llx", asked.text,
+		       (unsigned long long)(h->request.range.first * DYNMEM_PAGE_SIZE));
 	dynmem_complete_hot_add(core, result->pages, !result->may_pass, clock_monotonic_ns());
 }
 

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/jobs.h"
 #include "base/log.h"
+#include "daemon/journal.h"
 
 #include <stdio.h>
 
@@ -99,7 +100,8 @@ static void on_corrupt(void *user)
 {
 	struct ic_channel *c = user;
 
-	log_error("%s: the ring is corrupt; opening the channel anew", c->ic.service->name);
+	log_as(EVENT_RING_CORRUPT, c->ic.service->name, "%s: the ring is corrupt; opening the channel anew",
+	       c->ic.service->name);
 	connection_close_channel(*c->connection, c, true);
 }
 

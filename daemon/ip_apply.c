@@ -38,11 +38,13 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #define NS_PER_SECOND UINT64_C(1000000000)
@@ -428,6 +430,17 @@ static int clear_netplan(struct change *c)
 	return run(c, "netplan", "set", setting, NULL);
 }
 
+/*
+ * netplan changes interfaces by itself; the others' commands only ask their managers to. The unit of
+ * hvguestd may not do that, so there a unit of its own does it.
+ */
+static int apply_netplan(struct change *c)
+{
+	if (prctl(PR_CAPBSET_READ, CAP_NET_ADMIN, 0, 0, 0) != 0)
+		return run(c, "netplan", "apply", NULL);
+	return run(c, "systemctl", "start", "hvguest-netplan.service", NULL);
+}
+
 static int make_files_count(struct change *c)
 {
 	char uuid[KVP_IP_UUID_SIZE];
@@ -443,7 +456,7 @@ static int make_files_count(struct change *c)
 		return r ? r : run(c, "nmcli", "connection", "up", "uuid", uuid, "ifname",
 				   c->adapter.name, NULL);
 	case NET_MANAGER_NETPLAN:
-		return run(c, "netplan", "apply", NULL);
+		return apply_netplan(c);
 	case NET_MANAGER_NONE:
 		break;
 	}

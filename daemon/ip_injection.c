@@ -18,6 +18,7 @@
 #include "base/container.h"
 #include "base/jobs.h"
 #include "base/log.h"
+#include "daemon/journal.h"
 #include "daemon/ip_apply.h"
 #include "services/adapters.h"
 #include "services/addresses.h"
@@ -83,12 +84,14 @@ static int tell_changed(struct ip_injection *i)
 	i->changes++;
 	i->last_ns = clock_monotonic_ns();
 	if (i->result == 0) {
-		log_notice("network: %s has the addresses that the host has set", i->adapter.name);
+		log_as(EVENT_ADDRESSES_SET, i->adapter.name, "network: %s has the addresses that the host has set",
+		       i->adapter.name);
 		return 0;
 	}
 	i->failures++;
-	log_error("network: %s does not get the addresses that the host has set, and is as it was: %s",
-		  i->adapter.name, i->result < 0 ? strerror(-i->result) : i->problem);
+	log_as(EVENT_ADDRESSES_NOT_SET, i->adapter.name,
+	       "network: %s does not get the addresses that the host has set, and is as it was: %s",
+	       i->adapter.name, i->result < 0 ? strerror(-i->result) : i->problem);
 	if (i->result < 0)
 		return i->result;
 	return i->result == IP_APPLY_UNMANAGED ? IP_INJECTION_UNMANAGED : IP_INJECTION_FAILED;

@@ -26,6 +26,7 @@
 #include "base/container.h"
 #include "base/jobs.h"
 #include "base/log.h"
+#include "daemon/journal.h"
 #include "vmbus/transport_shm.h"
 
 #include <assert.h>
@@ -139,7 +140,8 @@ static void lose_host(struct lab_host *c, const char *why)
 		transport_shm_end(c->transport);
 	c->transport = transport_shm_free(c->transport);
 	if (c->state == CONNECTION_CONNECTED)
-		log_warning("the host at %s is lost (%s); looking for it", c->socket_path, why);
+		log_as(EVENT_HOST_LOST, c->socket_path, "the host at %s is lost (%s); looking for it",
+		       c->socket_path, why);
 	c->state = CONNECTION_WAITING;
 	snprintf(c->error, sizeof(c->error), "%s", why);
 	timer_set(c->retry, clock_monotonic_ns() + RETRY_NS);
@@ -277,7 +279,8 @@ static void on_welcome(struct lab_host *c)
 	c->complained = false;
 	c->error[0] = '\0';
 	kept_set_host(c->kept, c->peer, transport_shm_fd(c->transport));
-	log_notice("connected to the host at %s as '%s'", c->socket_path, c->name);
+	log_as(EVENT_HOST_FOUND, c->socket_path, "connected to the host at %s as '%s'", c->socket_path,
+	       c->name);
 }
 
 static void handle_event(struct lab_host *c, struct transport_shm_event *e)

@@ -20,6 +20,7 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/connection.h \
 	%D%/events.c %D%/events.h \
 	%D%/freeze_set.c %D%/freeze_set.h \
+	%D%/journal.c %D%/journal.h \
 	%D%/device_link.c %D%/device_link.h \
 	%D%/dynmem_binding.h \
 	%D%/dynmem_channel.c \
@@ -48,8 +49,9 @@ sbin_PROGRAMS += %D%/hvguestd
 	%D%/snapshot.c %D%/snapshot.h \
 	%D%/stock_host.c %D%/stock_host.h \
 	%D%/uio_host.c %D%/uio_host.h \
+	%D%/watchdog.c %D%/watchdog.h \
 	%D%/vmbus_list.c %D%/vmbus_list.h
-%C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(CAPNG_CFLAGS) $(SYSTEMD_CFLAGS) \
+%C%_hvguestd_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(SYSTEMD_CFLAGS) \
 	-DPAGE_HTML='"$(abs_srcdir)/%D%/page.html"'
 %D%/hvguestd-events.$(OBJEXT): %D%/page.html
 EXTRA_DIST += %D%/page.html
@@ -63,4 +65,4 @@ EXTRA_DIST += %D%/page.html
 	services/libservices_sys.a services/libservices.a \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a \
-	$(BASE_SYS_LIBS) $(MNL_LIBS) $(MOUNT_LIBS) $(INIH_LIBS) $(CAPNG_LIBS) $(SYSTEMD_LIBS)
+	$(BASE_SYS_LIBS) $(MNL_LIBS) $(MOUNT_LIBS) $(INIH_LIBS) $(SYSTEMD_LIBS)

@@ -8,28 +8,30 @@
  */
 
 #include "base/ask.h"
+#include "base/confine.h"
 #include "base/httpd.h"
 #include "base/jobs.h"
+#include "base/manager.h"
 #include "base/readers.h"
 #include "daemon/api.h"
 #include "daemon/events.h"
+#include "daemon/journal.h"
 #include "daemon/lab_host.h"
 #include "daemon/metrics.h"
 #include "daemon/recover.h"
 #include "daemon/reload.h"
 #include "daemon/stock_host.h"
 #include "daemon/uio_host.h"
+#include "daemon/watchdog.h"
 
-#include <cap-ng.h>
 #include <event2/event.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
+#define READY_PATIENCE_MS 5000
 
 struct daemon {
 	struct event_base *base;
@@ -56,6 +58,7 @@ struct daemon {
 	struct service services[16];
 	struct takeover_config takeover;
 	struct connection *connection;
+	struct watchdog *watchdog; /* NULL: nobody asks */
 	struct event *signals[3];
 	bool hand_over; /* the session goes on without us */
 };
@@ -66,14 +69,41 @@ static int fail(const char *what, int r)
 	return EXIT_ERROR;
 }
 
+/*
+ * The marked place: what comes behind has these capabilities, as far as they were there, and no others.
+ * What is executed gets what the bounding set has, which is the service manager's to say: hooks, network
+ * managers, modprobe. docs/THREATS.md has the reasons.
+ */
+static int give_up_capabilities(void)
+{
+	static const unsigned keep[] = {
+		CAP_SYS_ADMIN,    /* to freeze and thaw; to see physical addresses */
+		CAP_SYS_PTRACE,   /* to see the mounts of process 1 and of containers */
+		CAP_SYS_RESOURCE, /* a trigger for stalls within half a second */
+		CAP_SYS_TIME,     /* to set the clock */
+		CAP_SYS_RAWIO,    /* to read the hypervisor's clock by the msr device */
+		CAP_IPC_LOCK,     /* to stay in memory */
+		CAP_NET_ADMIN,    /* room for all of the kernel's messages about a large DIMM */
+		CAP_KILL,         /* to end hooks that have become another user */
+		CAP_DAC_OVERRIDE, /* files from the host in anybody's folder; mounts in anybody's folder */
+		CAP_CHOWN,        /* ... which have the owner that is configured */
+		CAP_FOWNER,       /* ... and the mode */
+	};
+	int r = confine_capabilities(keep, sizeof(keep) / sizeof(keep[0]), false);
+
+	if (r)
+		log_error("rights cannot be given up: %s", strerror(-r));
+	return r;
+}
+
 /* Says what the process may not do, and what still works without it. */
 static void look_at_capabilities(struct daemon *d)
 {
-	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+	if (!confine_has_capability(CAP_SYS_ADMIN))
 		d->api.missing[d->api.n_missing++] =
 			"CAP_SYS_ADMIN: no file system can be frozen and no memory given to the host; "
 			"heartbeat and memory reports still work";
-	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_IPC_LOCK))
+	if (!confine_has_capability(CAP_IPC_LOCK))
 		d->api.missing[d->api.n_missing++] =
 			"CAP_IPC_LOCK: the freezer cannot lock its memory and pages cannot be pinned; "
 			"heartbeat and memory reports still work";
@@ -347,8 +377,10 @@ static void on_signal(evutil_socket_t number, short what, void *user)
 	d->hand_over = number == SIGUSR2 && session_kept(d->session);
 	if (number == SIGUSR2 && !d->hand_over)
 		log_notice("there is no session to hand over");
-	log_notice(d->hand_over ? "handing over to the next hvguestd" : "ending (%s)",
-		   strsignal(number));
+	if (d->hand_over)
+		log_as(EVENT_HANDING_OVER, NULL, "handing over to the next hvguestd");
+	else
+		log_as(EVENT_ENDING, NULL, "ending (%s)", strsignal(number));
 	event_base_loopbreak(d->base);
 }
 
@@ -406,14 +438,19 @@ static int start(struct daemon *d, int argc, char **argv)
 	if (r)
 		return fail("session", r);
 	r = open_services(d);
+	r = r ? r : open_api(d);
 	if (r)
 		return r;
-	return open_api(d);
+	r = watchdog_new(d->base, &d->watchdog);
+	return r ? fail("watchdog", r) : EXIT_OK;
 }
 
 /* @in_order: ends the session; else it goes on without us, if there is one. */
 static void stop(struct daemon *d, bool in_order)
 {
+	/* The loop has ended, so nobody feeds the watchdog any more. */
+	(void)!manager_tell("STOPPING=1", 0);
+	d->watchdog = watchdog_free(d->watchdog);
 	if (d->vss)
 		bind_vss_stop(d->vss);
 	if (d->snapshot)
@@ -487,13 +524,13 @@ int main(int argc, char **argv)
 	recover(r ? NULL : &d.config);
 	if (r)
 		return r == CONFIG_BAD_USAGE ? EXIT_USAGE : EXIT_ERROR;
+	if (give_up_capabilities())
+		return EXIT_ERROR;
 
 	r = start(&d, argc, argv);
 	if (r == EXIT_OK) {
-#ifdef HAVE_SYSTEMD
-		(void)sd_notify(0, "READY=1");
-#endif
-		log_notice("ready as '%s'", d.config.name);
+		(void)!manager_tell("READY=1", READY_PATIENCE_MS);
+		log_as(EVENT_READY, NULL, "ready as '%s'", d.config.name);
 		if (event_base_dispatch(d.base) < 0)
 			r = fail("event loop", -EIO);
 		if (d.hand_over)

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/size.h"
+#include "daemon/journal.h"
 #include "policy/group.h"
 #include "policy/meminfo.h"
 #include "policy/stall_trigger.h"
@@ -233,11 +234,11 @@ static void see_need(struct memory_guard *guard, bool is_taking, uint64_t now_ns
 
 	guard->need = report_see_need(&guard->report, &guard->figures, &guard->reported, passed_ns);
 	if (guard->need && !before)
-		log_warning("memory: this machine is in need, %s: asking the host for %s more",
-			    report_need_text(guard->need),
-			    size_format(guard->report.need_pages * DYNMEM_PAGE_SIZE).text);
+		log_as(EVENT_IN_NEED, NULL, "memory: this machine is in need, %s: asking the host for %s more",
+		       report_need_text(guard->need),
+		       size_format(guard->report.need_pages * DYNMEM_PAGE_SIZE).text);
 	else if (!guard->need && before)
-		log_notice("memory: this machine is in need no more");
+		log_as(EVENT_IN_NEED_NO_MORE, NULL, "memory: this machine is in need no more");
 }
 
 void memory_guard_report(struct memory_guard *guard, const struct report_ballooned *ballooned,

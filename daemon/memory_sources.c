@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/journal.h"
 #include "memhotplug/kernel_balloon.h"
 #include "policy/source.h"
 
@@ -317,12 +318,14 @@ void memory_sources_guard(struct memory_sources *s)
 	if (after.came_online == before.came_online)
 		return;
 	if (r)
-		log_error("memory: somebody has brought memory%llu online, which the host has, and it "
-			  "does not go offline again (%s): data in it may be lost",
-			  (unsigned long long)after.last_failure_block, after.last_failure);
+		log_as(EVENT_BLOCK_CAME_ONLINE, NULL,
+		       "memory: somebody has brought memory%llu online, which the host has, and it "
+		       "does not go offline again (%s): data in it may be lost",
+		       (unsigned long long)after.last_failure_block, after.last_failure);
 	else
-		log_error("memory: somebody has brought a memory block online that the host has; it is "
-			  "offline again: keep chmem and udev rules off blocks of hvguest");
+		log_as(EVENT_BLOCK_CAME_ONLINE, NULL,
+		       "memory: somebody has brought a memory block online that the host has; it is "
+		       "offline again: keep chmem and udev rules off blocks of hvguest");
 }
 
 void memory_sources_get_stats(const struct memory_sources *s,

@@ -79,7 +79,7 @@ static unsigned copies_kept(const struct config *config)
 const struct receipts_kind receipts_of_backups = {
 	.subject = "backup",
 	.folder = "receipts",
-	.message_id = "b6f7ba9d0c8e4f0e9f0a5c0c1d5a7e21",
+	.event = EVENT_BACKUP_RECEIPT,
 	.field = "HVGUEST_BACKUP",
 	.n_kept = backups_kept,
 };
@@ -87,7 +87,7 @@ const struct receipts_kind receipts_of_backups = {
 const struct receipts_kind receipts_of_copies = {
 	.subject = "file copy",
 	.folder = "copies",
-	.message_id = "5d1a0f0b7c2e4b7fa3c4d7b9e2f81c36",
+	.event = EVENT_COPY_RECEIPT,
 	.field = "HVGUEST_COPY",
 	.n_kept = copies_kept,
 };
@@ -179,15 +179,16 @@ static void tell_journal(const struct writing *w)
 	const struct receipts_kind *kind = w->receipts->kind;
 	bool failed = !strcmp(w->class, "failed") || !strcmp(w->class, "crash");
 	_cleanup_free_ char *text = NULL;
-	char message[320], message_id[64], id[64], class[96];
-	struct iovec fields[6];
+	char message[320], message_id[64], event[64], id[64], class[96];
+	struct iovec fields[7];
 
 	if (asprintf(&text, "%s_RECEIPT=%s", kind->field, w->text) < 0) {
 		text = NULL;
 		return;
 	}
 	snprintf(message, sizeof(message), "MESSAGE=%s: %s", kind->subject, w->message);
-	snprintf(message_id, sizeof(message_id), "MESSAGE_ID=%s", kind->message_id);
+	snprintf(message_id, sizeof(message_id), "MESSAGE_ID=%s", journal_events[kind->event].message_id);
+	snprintf(event, sizeof(event), "HVGUEST_EVENT=%s", journal_events[kind->event].name);
 	snprintf(id, sizeof(id), "%s_ID=%u", kind->field, w->id);
 	snprintf(class, sizeof(class), "%s_CLASS=%s", kind->field, w->class);
 	fields[0] = (struct iovec){message, strlen(message)};
@@ -196,7 +197,8 @@ static void tell_journal(const struct writing *w)
 	fields[3] = (struct iovec){id, strlen(id)};
 	fields[4] = (struct iovec){class, strlen(class)};
 	fields[5] = (struct iovec){text, strlen(text)};
-	(void)sd_journal_sendv(fields, 6);
+	fields[6] = (struct iovec){event, strlen(event)};
+	(void)sd_journal_sendv(fields, 7);
 #else
 	(void)w;
 #endif
@@ -227,10 +229,11 @@ static void tell_written(struct writing *w)
 {
 	if (!w->error)
 		return;
-	log_error("%s: receipt %u cannot be written to %s/%s: %s: make room there, or name another "
-		  "folder (state_dir); it is kept in memory",
-		  w->receipts->kind->subject, w->id, w->receipts->config->state_dir,
-		  w->receipts->kind->folder, strerror(-w->error));
+	log_as(EVENT_RECEIPT_NOT_SAVED, w->receipts->kind->subject,
+	       "%s: receipt %u cannot be written to %s/%s: %s: make room there, or name another "
+	       "folder (state_dir); it is kept in memory",
+	       w->receipts->kind->subject, w->id, w->receipts->config->state_dir,
+	       w->receipts->kind->folder, strerror(-w->error));
 	json_object_set_new(w->receipt, "not_saved", json_string(strerror(-w->error)));
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/config.h"
+#include "daemon/journal.h"
 
 #include <event2/event.h>
 #include <jansson.h>
@@ -17,7 +18,7 @@ struct receipts;
 struct receipts_kind {
 	const char *subject;    /* what a message about one begins with */
 	const char *folder;     /* in the state directory */
-	const char *message_id; /* the journal's */
+	enum event_name event;  /* the journal's */
 	const char *field;      /* begins the names of the journal's fields */
 	unsigned (*n_kept)(const struct config *config);
 };

@@ -12,6 +12,7 @@
 #include "daemon/recover.h"
 
 #include "base/log.h"
+#include "daemon/journal.h"
 #include "fsfreeze/freezer_recover.h"
 
 #include <string.h>
@@ -35,11 +36,13 @@ void recover_tell(const struct freezer_result *results, size_t n)
 		const struct freezer_result *r = &results[i];
 
 		if (r->state != FREEZER_ENTRY_THAWED)
-			log_error("backup: %s was left frozen and cannot be thawed: %s: thaw it by 'fsfreeze -u %s'",
-				  r->target, strerror(r->error), r->target);
+			log_as(EVENT_STUCK_FROZEN, r->target,
+			       "backup: %s was left frozen and cannot be thawed: %s: thaw it by 'fsfreeze -u %s'",
+			       r->target, strerror(r->error), r->target);
+		else if (r->error)
+			log_warning("backup: %s was in an unfinished backup, and is not frozen", r->target);
 		else
-			log_warning("backup: %s %s", r->target,
-				    r->error ? "was in an unfinished backup, and is not frozen"
-					     : "was left frozen by a predecessor; it is thawed");
+			log_as(EVENT_THAWED_LATE, r->target,
+			       "backup: %s was left frozen by a predecessor; it is thawed", r->target);
 	}
 }

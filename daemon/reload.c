@@ -15,17 +15,16 @@
 
 #include "base/clock.h"
 #include "base/jobs.h"
+#include "base/manager.h"
+#include "daemon/journal.h"
 #include "daemon/snapshot.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
-
 #define FROZEN_CHECK_NS UINT64_C(100000000)
+#define MANAGER_PATIENCE_MS 1000
 
 struct reload {
 	int argc;
@@ -38,16 +37,12 @@ struct reload {
 
 static void tell_manager(bool begins)
 {
-#ifdef HAVE_SYSTEMD
 	char state[64] = "READY=1";
 
 	if (begins)
 		snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
 			 (unsigned long long)(clock_monotonic_ns() / 1000));
-	(void)sd_notify(0, state);
-#else
-	(void)begins;
-#endif
+	(void)!manager_tell(state, MANAGER_PATIENCE_MS);
 }
 
 static void read_anew(struct reload *r)
@@ -60,11 +55,14 @@ static void read_anew(struct reload *r)
 	if (result == 0)
 		log_open("hvguestd", r->config->log_level);
 	if (result < 0)
-		log_error("the configuration could not be taken on: %s", strerror(-result));
+		log_as(EVENT_CONFIG_REFUSED, NULL, "the configuration could not be taken on: %s",
+		       strerror(-result));
 	else if (result)
-		log_error("the configuration stays as it was: mend the line above, and send SIGHUP again");
+		log_as(EVENT_CONFIG_REFUSED, NULL,
+		       "the configuration stays as it was: mend the line above, and send SIGHUP again");
 	else
-		log_notice("the configuration has been read: %u settings have changed", changes);
+		log_as(EVENT_CONFIG_READ, NULL, "the configuration has been read: %u settings have changed",
+		       changes);
 	tell_manager(false);
 }
 

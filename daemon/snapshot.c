@@ -26,16 +26,19 @@
 #include "daemon/snapshot.h"
 
 #include "base/clock.h"
+#include "base/confine.h"
 #include "base/jobs.h"
 #include "daemon/bind_hooks.h"
 #include "daemon/bind_notify.h"
+#include "daemon/journal.h"
 #include "daemon/freeze_set.h"
 #include "daemon/receipt.h"
 #include "daemon/receipts.h"
 #include "daemon/recover.h"
 
-#include <cap-ng.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define RESPAWN_NS UINT64_C(1000000000)
@@ -112,6 +115,8 @@ struct snapshot {
 	size_t n_watchers;
 	struct work work;
 	const char *problem; /* why nothing can be frozen; NULL: it can */
+	bool holds_cores;
+	rlim_t core_limit; /* what it is when nothing is frozen */
 };
 
 static uint64_t realtime_ns(void)
@@ -142,8 +147,35 @@ static void set_problem(struct snapshot *s, const char *problem)
 {
 	s->problem = problem;
 	if (problem)
-		log_warning("backup: %s", problem);
+		log_as(EVENT_BACKUP_IMPOSSIBLE, NULL, "backup: %s", problem);
 	tell_change(s);
+}
+
+/*
+ * A core is written before the kernel tells anybody that the process is dead, perhaps to what is frozen,
+ * or to a program that writes there. Then nobody would thaw before the deadline. A limit of 1 keeps it
+ * from files and from programs (Linux fs/coredump.c, do_coredump()); 0 only from files.
+ */
+static void hold_cores(struct snapshot *s)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) < 0 || limit.rlim_max < 1)
+		return;
+	s->core_limit = limit.rlim_cur;
+	limit.rlim_cur = 1;
+	s->holds_cores = setrlimit(RLIMIT_CORE, &limit) == 0;
+}
+
+static void release_cores(struct snapshot *s)
+{
+	struct rlimit limit;
+
+	if (!s->holds_cores || getrlimit(RLIMIT_CORE, &limit) < 0)
+		return;
+	limit.rlim_cur = s->core_limit;
+	(void)setrlimit(RLIMIT_CORE, &limit);
+	s->holds_cores = false;
 }
 
 static void work_release(struct work *work)
@@ -213,11 +245,10 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 	s->work.receipt = receipt_new(&facts);
 	s->work.counting = false;
 	freeze_set_close(&s->work.set);
+	release_cores(s);
 	log_release();
-	if (consistent)
-		log_notice("backup: %s", result);
-	else
-		log_warning("backup: %s", result);
+	log_as(consistent ? EVENT_BACKUP_CONSISTENT : EVENT_BACKUP_NOT_CONSISTENT, facts.requester,
+	       "backup: %s", result);
 	set_phase(s, PHASE_RETURNING);
 	if (was.user)
 		was.user->on_thawed(was.self, end, whole, result);
@@ -234,6 +265,7 @@ static const char *try_freeze(struct snapshot *s)
 	if (why)
 		return why;
 	log_hold();
+	hold_cores(s);
 	s->work.counting = true;
 	s->work.deadline_ns = clock_monotonic_ns() + s->now.timeout_ns;
 	return freeze_set_start(&s->work.set, s->freezer, s->now.timeout_ns);
@@ -473,7 +505,7 @@ static void on_respawn(evutil_socket_t fd, short what, void *user)
 	(void)fd;
 	(void)what;
 	if (freezer_client_respawn(s->freezer) == 0) {
-		log_notice("backup: the freezer runs again");
+		log_as(EVENT_BACKUP_POSSIBLE, NULL, "backup: the freezer runs again");
 		set_problem(s, NULL);
 	} else {
 		timer_set(s->respawn, clock_monotonic_ns() + RESPAWN_NS);
@@ -525,7 +557,7 @@ static int set_up(struct snapshot *s)
 {
 	int r = 0;
 
-	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+	if (confine_has_capability(CAP_SYS_ADMIN))
 		r = start_freezer(s);
 	else
 		set_problem(s, "no backups: freezing needs CAP_SYS_ADMIN: run as root");

@@ -41,6 +41,7 @@
 #include "base/jobs.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "daemon/journal.h"
 #include "vmbus/transport_uio.h"
 
 #include <stdio.h>
@@ -302,7 +303,7 @@ static void complain(struct slot *slot, const char *text)
 		return;
 	snprintf(slot->error, sizeof(slot->error), "%s", text);
 	if (text[0])
-		log_error("%s: %s", slot->service->name, text);
+		log_as(EVENT_DEVICE_NOT_TAKEN, slot->service->name, "%s: %s", slot->service->name, text);
 }
 
 static void leave(struct slot *slot)
@@ -324,9 +325,9 @@ static void hand_over(struct slot *slot)
 	slot->open_failures = 0;
 	slot->was_left = false;
 	slot->error[0] = '\0';
-	log_notice("%s: channel %lld is open: device %s by %s", slot->service->name,
-		   (long long)slot->device.channel_id, slot->device.instance,
-		   takeover_node(slot->takeover));
+	log_as(EVENT_CHANNEL_OPEN, slot->service->name, "%s: channel %lld is open: device %s by %s",
+	       slot->service->name, (long long)slot->device.channel_id, slot->device.instance,
+	       takeover_node(slot->takeover));
 	if (extra_bytes > 0)
 		log_warning("%s: this kernel keeps %s of memory for device %s, for nothing: "
 			    "take over what you need only (Linux 7.2 keeps none)",

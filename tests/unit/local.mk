@@ -32,6 +32,7 @@ UNIT_TESTS = \
 	%D%/test-blocks \
 	%D%/test-bytes \
 	%D%/test-channel \
+	%D%/test-confine \
 	%D%/test-copy \
 	%D%/test-devices \
 	%D%/test-discover \
@@ -99,6 +100,7 @@ UNIT_TESTS = \
 	%D%/test-osinfo \
 	%D%/test-overcommit \
 	%D%/test-metrics \
+	%D%/test-module \
 	%D%/test-nearest \
 	%D%/test-notify \
 	%D%/test-pages \
@@ -140,7 +142,7 @@ UNIT_TESTS = \
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 
-%C%_test_adder_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_adder_LDADD = memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a base/libbase_sys.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_adapters_LDADD = services/libservices_sys.a services/libservices.a $(MNL_LIBS) $(CRITERION_LIBS)
 %C%_test_addresses_LDADD = services/libservices_sys.a services/libservices.a $(MNL_LIBS) $(CRITERION_LIBS)
 %C%_test_align_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
@@ -155,6 +157,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_blocks_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_bytes_LDADD = base/libbase.a $(CRITERION_LIBS)
 %C%_test_channel_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_confine_LDADD = base/libbase_sys.a $(CRITERION_LIBS)
+%C%_test_module_LDADD = base/libbase_sys.a $(CRITERION_LIBS)
 %C%_test_copy_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_devices_LDADD = fsfreeze/libfsfreeze_sys.a $(CRITERION_LIBS)
 %C%_test_discover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
@@ -194,16 +198,16 @@ TESTS += $(UNIT_TESTS)
 %C%_test_httpc_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_httpd_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_ic_LDADD = vmbus/libvmbus.a base/libbase.a $(CRITERION_LIBS)
-%C%_test_ic_channel_SOURCES = %D%/test-ic-channel.c daemon/ic_channel.c
+%C%_test_ic_channel_SOURCES = %D%/test-ic-channel.c daemon/journal.c daemon/ic_channel.c
 %C%_test_ic_channel_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
-%C%_test_lab_host_SOURCES = %D%/test-lab-host.c daemon/lab_host.c daemon/kept.c
+%C%_test_lab_host_SOURCES = %D%/test-lab-host.c daemon/journal.c daemon/lab_host.c daemon/kept.c
 %C%_test_lab_host_LDADD = balloon/libballoon_sys.a balloon/libballoon.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_kernel_balloon_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
 %C%_test_keeper_client_LDADD = balloon/libballoon_sys.a balloon/libballoon.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_keeper_proto_LDADD = balloon/libballoon.a $(CRITERION_LIBS)
 %C%_test_kept_SOURCES = %D%/test-kept.c daemon/kept.c
 %C%_test_kept_LDADD = balloon/libballoon_sys.a balloon/libballoon.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
-%C%_test_dynmem_session_SOURCES = %D%/test-dynmem-session.c daemon/dynmem_session.c daemon/kept.c daemon/memory_sources.c daemon/session.c
+%C%_test_dynmem_session_SOURCES = %D%/test-dynmem-session.c daemon/journal.c daemon/dynmem_session.c daemon/kept.c daemon/memory_sources.c daemon/session.c
 %C%_test_dynmem_session_LDADD = balloon/libballoon_sys.a balloon/libballoon.a memhotplug/libmemhotplug_sys.a memhotplug/libmemhotplug.a policy/libpolicy_sys.a policy/libpolicy.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_kvp_keys_LDADD = services/libservices.a $(CRITERION_LIBS)
 %C%_test_kvp_ip_files_LDADD = services/libservices.a $(CRITERION_LIBS)
@@ -252,10 +256,10 @@ TESTS += $(UNIT_TESTS)
 %C%_test_qmp_wire_LDADD = host/libhost_sys.a policy/libpolicy.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_strain_LDADD = policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_stall_trigger_LDADD = policy/libpolicy_sys.a $(CRITERION_LIBS)
-%C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a $(CRITERION_LIBS)
+%C%_test_takeover_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a $(CRITERION_LIBS)
 %C%_test_transport_uio_LDADD = vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_uevent_LDADD = memhotplug/libmemhotplug_sys.a $(CRITERION_LIBS)
-%C%_test_uio_host_SOURCES = %D%/test-uio-host.c daemon/uio_host.c daemon/kept.c daemon/vmbus_list.c
+%C%_test_uio_host_SOURCES = %D%/test-uio-host.c daemon/journal.c daemon/uio_host.c daemon/kept.c daemon/vmbus_list.c
 %C%_test_uio_host_LDADD = balloon/libballoon_sys.a balloon/libballoon.a vmbus/libvmbus_sys.a vmbus/libvmbus.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_unixsock_LDADD = base/libbase_sys.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_utf16_LDADD = base/libbase.a $(CRITERION_LIBS)
