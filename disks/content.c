@@ -121,8 +121,8 @@ static uint64_t size_of(const struct disk_part *part, int fd, const char *path, 
 /* --- mounts */
 
 /*
- * The unit of hvguestd has mounts of its own, in which /usr and /boot can only be read; so what is not to
- * be had there is looked for where process 1 has it.
+ * A unit can have mounts of its own, in which some can only be read; so what is not to be had there is
+ * looked for where process 1 has it.
  */
 static const struct {
 	const char *table;

@@ -15,7 +15,10 @@ EXTRA_DIST += %D%/prometheus/hvguest.rules.test.yml
 if HAVE_SYSTEMD
 systemdsystemunitdir = $(prefix)/lib/systemd/system
 systemdsystemunit_DATA = %D%/hvguestd.service %D%/hvhost.service
-dist_systemdsystemunit_DATA = %D%/hvguest-devices.target
+dist_systemdsystemunit_DATA = \
+	%D%/hvguest-devices.target \
+	%D%/hvguest-module@.service \
+	%D%/hvguest-netplan.service
 udevrulesdir = $(prefix)/lib/udev/rules.d
 dist_udevrules_DATA = %D%/udev/60-hvguest.rules
 endif
@@ -25,6 +28,18 @@ CLEANFILES += %D%/hvguestd.service %D%/hvhost.service
 	@$(MKDIR_P) %D%
 	$(AM_V_GEN)sed -e 's|[@]sbindir@|$(sbindir)|' -e 's|[@]bindir@|$(bindir)|' $(srcdir)/%D%/$*.service.in >$@.new && \
 		mv $@.new $@
+
+# Profiles for AppArmor, which are loaded by whoever installs them there.
+apparmordir = $(sysconfdir)/apparmor.d
+nodist_apparmor_DATA = %D%/apparmor/hvguestd
+EXTRA_DIST += %D%/apparmor/hvguestd.in
+CLEANFILES += %D%/apparmor/hvguestd
+
+%D%/apparmor/hvguestd: %D%/apparmor/hvguestd.in Makefile
+	@$(MKDIR_P) %D%/apparmor
+	$(AM_V_GEN)sed -e 's|[@]sbindir@|$(sbindir)|' -e 's|[@]libexecdir@|$(pkglibexecdir)|' \
+		-e 's|[@]confdir@|$(sysconfdir)/hvguest|' -e 's|[@]statedir@|$(localstatedir)/lib|' \
+		$(srcdir)/%D%/apparmor/hvguestd.in >$@.new && mv $@.new $@
 
 # What the settings are, and their defaults; for a cross build it is made by the target's program.
 nodist_doc_DATA = %D%/hvguest.conf
@@ -37,6 +52,17 @@ CLEANFILES += %D%/hvguest.conf
 # A reference clock for chronyd, to be copied to where it reads its configuration.
 chronydir = $(pkgdatadir)/chrony
 dist_chrony_DATA = %D%/chrony/hvguest.conf
+
+# What the journal's ids mean (journalctl -x).
+if HAVE_SYSTEMD
+catalogdir = $(prefix)/lib/systemd/catalog
+nodist_catalog_DATA = %D%/hvguest.catalog
+endif
+CLEANFILES += %D%/hvguest.catalog
+
+%D%/hvguest.catalog: daemon/hvguestd$(EXEEXT)
+	@$(MKDIR_P) %D%
+	$(AM_V_GEN)daemon/hvguestd$(EXEEXT) --catalog >$@.new && mv $@.new $@
 
 # Completion, written by the program from its table of verbs.
 bashcompletiondir = $(datadir)/bash-completion/completions
@@ -71,6 +97,7 @@ endif
 CLEANFILES += $(MAN_PAGES) packaging/man/generated
 
 %D%/man/hvguest.conf.5: daemon/hvguestd$(EXEEXT)
+%D%/man/hvguestd.8: daemon/hvguestd$(EXEEXT)
 %D%/man/hvguestctl.1: cli/hvguestctl$(EXEEXT)
 %D%/man/hvhost.1: host/hvhost$(EXEEXT)
 
@@ -79,6 +106,7 @@ $(MAN_PAGES): %D%/man/%: %D%/man/%.scd
 	@$(MKDIR_P) %D%/man
 	$(AM_V_GEN)case $* in \
 	hvguest.conf.5) daemon/hvguestd$(EXEEXT) --manual ;; \
+	hvguestd.8) daemon/hvguestd$(EXEEXT) --manual-events ;; \
 	hvguestctl.1) cli/hvguestctl$(EXEEXT) --manual ;; \
 	hvhost.1) host/hvhost$(EXEEXT) --manual ;; \
 	esac >$@.list && \

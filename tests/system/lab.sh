@@ -12,7 +12,7 @@
 # Everything lives in $run, a folder on a tmpfs, because the freezer's record must be in memory: the
 # host in $run/host, each guest in $run/NAME, logs beside them. What is started is stopped when the
 # test ends; start it from the test's own shell, not inside of check. no_reports fails if a program
-# has said anything that only a sanitizer or an assertion says.
+# has said anything that only a sanitizer or an assertion says, or was refused a system call.
 
 build=$(cd "${builddir:-.}" && pwd)
 [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] || skip_all "needs a tmpfs at /dev/shm"
@@ -20,6 +20,7 @@ command -v jq >/dev/null || skip_all "needs jq"
 run=$(mktemp -d /dev/shm/hvguest-test.XXXXXX) || exit 1
 on_exit rm -rf "$run"
 chmod 711 "$run"
+lab_began=$(cut -d ' ' -f 1 /proc/uptime)
 
 hvguestd=$build/daemon/hvguestd
 hvguestctl=$build/cli/hvguestctl
@@ -111,11 +112,18 @@ murder() {
     return 0
 }
 
+# refused_calls: what the kernel says of system calls that our programs may not make, if it says so at
+# all; they are meant to make none of those
+refused_calls() {
+    dmesg 2>/dev/null | awk -F '[][ ]+' -v began="$lab_began" -v exe="exe=\"$build/" \
+        '$2 >= began && /type=1326/ && index($0, exe)' | head -5
+}
+
 # no_reports: a test of its own, for the end
 no_reports() {
     local reports
-    reports=$(grep -hE 'Sanitizer|runtime error:|Assertion|stack smashing|free\(\)|malloc' \
+    reports=$(refused_calls; grep -hE 'Sanitizer|runtime error:|Assertion|stack smashing|free\(\)|malloc' \
         "$run"/*.log "$run"/*.err 2>/dev/null | head -20)
     [ -z "$reports" ] || diag "$reports"
-    is "no program has a sanitizer or an assertion complain" "$reports" ""
+    is "no program has a sanitizer, an assertion or a filter of system calls complain" "$reports" ""
 }

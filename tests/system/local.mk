@@ -103,6 +103,7 @@ SYSTEM_TESTS = \
 	%D%/test-restart.sh \
 	%D%/test-rogue.sh \
 	%D%/test-save.sh \
+	%D%/test-service.sh \
 	%D%/test-silent.sh \
 	%D%/test-simulate.sh \
 	%D%/test-shutdown.sh \

@@ -22,6 +22,7 @@
 vm_bytes=$((1024 * MiB))   # its memory
 vm_append=                 # more for its kernel's command line
 vm_root=$vm_dir/root.ext4  # its disk: from outside, when it has ended
+vm_audit=0                 # whether the kernel has its audit system: AppArmor complains by it
 vm_add=$vm_dir/add         # what is added to it before its init starts: a tree
 
 # vm_disk NAME FILE: another disk, /dev/disk/by-id/virtio-NAME in the guest
@@ -82,7 +83,7 @@ system_make_images() {
 vm_boot_system() {
     vm_boot -m "$((vm_bytes / MiB))M,slots=4,maxmem=8G" -cpu max \
         -kernel "$vm_cache/kernel-$vm_kernel/vmlinuz" -initrd "$vm_dir/initramfs" \
-        -append "console=hvc0 quiet panic=-1 mitigations=off audit=0 systemd.getty_auto=no $vm_append" \
+        -append "console=hvc0 quiet panic=-1 mitigations=off audit=$vm_audit systemd.getty_auto=no $vm_append" \
         -chardev "pipe,id=qmp,path=$vm_dir/qmp" -mon chardev=qmp,mode=control \
         -drive "file=$vm_root,if=none,id=root,format=raw,cache=unsafe" \
         -device virtio-blk-pci,drive=root,serial=root "$@"

@@ -75,6 +75,69 @@ ExecStart=/usr/sbin/chronyd -n -u root -f /etc/chrony/chrony.conf
 END
 }
 
+# What is done around a backup: as another user; what the unit forbids; and that by systemd-run.
+add_hook() {
+    vm_add_file usr/local/etc/hvguest/freeze-hook.d/10-probe 755 <<'END'
+#!/bin/sh
+exec >>/run/probe 2>&1
+echo "$1"
+[ "$1" = freeze ] || exit 0
+echo "user $(runuser -u nobody -- id -un)"
+echo "su $(su nobody -s /bin/sh -c 'id -un')"
+mount -t tmpfs none /mnt && umount /mnt && echo "mounted by itself"
+unshare -n true && echo "unshared"
+echo "profile $(cat /proc/self/attr/current)"
+systemd-run --quiet --wait --pipe --collect mount -t tmpfs none /mnt && echo "mounted by systemd-run"
+umount /mnt && echo "and unmounted by itself"
+exit 0
+END
+}
+
+# The profiles that are shipped, before hvguestd is started, as apparmor.service does it.
+add_apparmor() {
+    local parser
+    parser=$(command -v apparmor_parser) && [ -d /etc/apparmor.d/abstractions ] || return 1
+    vm_add_file usr/sbin/apparmor_parser 755 <"$parser" && mkdir -p "$vm_add/etc/apparmor.d" &&
+        cp -a /etc/apparmor.d/{abi,abstractions,tunables} "$vm_add/etc/apparmor.d/" &&
+        vm_add_unit profiles.service <<'END'
+[Unit]
+Description=AppArmor profiles of the VM test
+Before=hvguestd.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/apparmor_parser --replace --skip-cache /usr/local/etc/apparmor.d/hvguestd
+RemainAfterExit=yes
+END
+}
+
+# profile_of PID
+profile_of() {
+    guest "cat /proc/$1/attr/current"
+}
+
+# rights PID: of a process, as /proc has them
+rights() {
+    guest "sed -n 's/^\(CapEff\|CapPrm\|CapBnd\|NoNewPrivs\|Seccomp\):[[:space:]]*/\1 /p' /proc/$1/status" | xargs
+}
+
+# has_capability HEX NUMBER
+has_capability() {
+    [ $((0x$1 >> $2 & 1)) = 1 ]
+}
+
+# The event loop stands still while the data is frozen, and a core would go to what is frozen.
+begin_hang() {
+    guest 'mkdir -p /run/systemd/system/hvguestd.service.d
+        printf "[Service]\nWatchdogSec=4\nLimitCORE=infinity\n" >/run/systemd/system/hvguestd.service.d/watchdog.conf
+        systemctl daemon-reload && systemctl restart hvguestd && echo /srv/data/core >/proc/sys/kernel/core_pattern'
+}
+
+end_hang() {
+    guest 'rm /run/systemd/system/hvguestd.service.d/watchdog.conf
+        systemctl daemon-reload && systemctl restart hvguestd'
+}
+
 tell_time() {
     guest "hvhost time guest --run-dir /run/hvhost $*"
 }
@@ -93,9 +156,14 @@ chronyd_selects_host() {
 
 truncate -s 512M "$store" && mke2fs -q -t ext4 "$store" || bail_out "no disk can be made"
 vm_disk store "$store"
+add_hook || bail_out "the hook cannot be added"
+add_apparmor && apparmor=yes vm_audit=1
 vm_add_lab <<'END'
+[daemon]
+state_dir = /usr/local/var/lib/hvguest
 [backup]
 freeze_roots = /srv/data
+freeze_mounts = init
 [shutdown]
 command = default
 [time]
@@ -113,9 +181,37 @@ is "the unit is started at boot" "$(unit ActiveState)" active
 check "it finds the lab host" eventually 60 works
 check "it runs with the runtime folder of its unit" guest 'test -S /run/hvguest/api.sock'
 
-check "data is mounted" mount_data
+check "systemd thinks no worse of it than it is said to" guest 'systemd-analyze security --no-pager --threshold=61 hvguestd | tail -n 1
+    systemd-analyze security --no-pager --threshold=61 hvguestd >/dev/null'
+seen=$(rights "$(unit MainPID)") bounds=${seen##*CapBnd } bounds=${bounds%% *} seen=${seen#CapPrm } seen=${seen%% *}
+diag "hvguestd: $seen of $bounds"
+check "hvguestd can freeze, and load no module, nor can what it runs" eval 'has_capability "$seen" 21 &&
+    ! has_capability "$bounds" 16'
+check "it has given up what only hooks need" eval '! has_capability "$seen" 7 && has_capability "$bounds" 7'
+is "the freezer can freeze, stay in memory, and do nothing else" "$(rights "$(status .backup.freezer_pid)")" \
+    "CapPrm 0000000000204000 CapEff 0000000000204000 CapBnd 0000000000204000 NoNewPrivs 1 Seccomp 2"
+if [ "${apparmor:-}" = yes ]; then
+    is "AppArmor confines hvguestd" "$(profile_of "$(unit MainPID)")" "hvguestd (enforce)"
+    is "... and the freezer, by a profile of its own" "$(profile_of "$(status .backup.freezer_pid)")" \
+        "hvguest-freezer (enforce)"
+else
+    skip "AppArmor confines hvguestd" "there is no apparmor_parser on the build machine"
+fi
+check "a module is loaded in place of the unit" guest 'systemctl start hvguest-module@dm_mod && grep dm_mod /proc/modules'
+
+check "data is mounted, later than hvguestd was started" mount_data
 check "a backup is made" backup backups
 check "its receipt says that it is consistent" guest "hvguestctl receipt"
+is "... and that the data was frozen, where process 1 has it" "$(guest 'hvguestctl receipt --json' |
+    jq -r '[.file_systems[] | select(.freeze_us) | .target] | join(" ")')" /srv/data
+check "... and it is kept" guest 'ls /usr/local/var/lib/hvguest/receipts/receipt-00000001.json'
+check "... and in the journal, by its event" guest 'journalctl -u hvguestd -o json HVGUEST_EVENT=backup-receipt |
+    grep "HVGUEST_BACKUP_CLASS.*application"'
+check "... as is what came before, with an explanation" guest 'cp /usr/local/lib/systemd/catalog/hvguest.catalog /usr/lib/systemd/catalog/ &&
+    journalctl --update-catalog && journalctl -x -u hvguestd HVGUEST_EVENT=backup-consistent | grep "stood still from FREEZE to THAW"'
+diag "$(guest 'cat /run/probe')"
+is "its hook was run, with what it may do" "$(guest 'grep -E "^(freeze|thaw|abort|user|su|profile|mounted|and|unshared) ?" /run/probe' | xargs)" \
+    "freeze user nobody su nobody profile unconfined mounted by systemd-run thaw"
 
 pid=$(unit MainPID)
 check "the unit can be restarted" guest 'systemctl restart hvguestd'
@@ -140,6 +236,19 @@ check "the host is told that there is no backup" end_held_backup
 check "hvguestd works after that" eventually 60 works
 check "a backup is made after that" backup again
 
+check "the watchdog is in a hurry" begin_hang
+check "hvguestd works, and goes on to" eval 'eventually 60 works && sleep 6 && works'
+check "the data is frozen by hand, for longer than this test waits" guest 'hvguestctl freeze --deadline 120'
+check "hvguestd stands still" guest "kill -STOP $(unit MainPID)"
+check "systemd ends it, and the data can be written" eventually 60 data_can_be_written
+is "... without a core" "$(guest 'ls /srv/data/core* 2>/dev/null')" ""
+check "because of the watchdog" guest 'journalctl -u hvguestd --no-pager | grep "Watchdog timeout"'
+check "... and starts another" eventually 60 works
+check "the watchdog has time again" end_hang
+check "it works with that" eventually 60 works
+
+check "the unit can be reloaded" guest 'systemctl reload hvguestd'
+check "... which is an event" eventually 60 guest 'journalctl -u hvguestd -o cat HVGUEST_EVENT=configuration-read | grep "has been read"'
 check "the unit can be stopped" guest 'systemctl stop hvguestd'
 is "it ended as it should" "$(unit Result)" success
 check "nothing of it is left" guest '! ls /sys/fs/cgroup/system.slice/hvguestd.service/cgroup.procs 2>/dev/null ||
@@ -173,6 +282,14 @@ if [ "${chronyd:-}" = yes ]; then
 else
     skip "chronyd takes the samples" "there is no chronyd on the build machine"
 fi
+
+if [ "${apparmor:-}" = yes ]; then
+    check "AppArmor has denied nothing in all that time" guest '! dmesg | grep "apparmor=.DENIED"'
+    check "... which it does, by that profile" guest '! sh -c "echo exec hvguest-keeper >/proc/self/attr/exec &&
+        exec cat /etc/hostname" && dmesg | grep "apparmor=.DENIED.*profile=.hvguest-keeper"'
+fi
+
+check "no program was refused a system call" guest '! dmesg | grep type=1326.*hvguest'
 
 # What systemctl would mind is a file; logind itself does not mind it for root.
 check "somebody is logged in" guest 'printf "%s\n" UID=65534 USER=nobody STATE=active TYPE=tty CLASS=user TTY=tty1 \
