@@ -100,6 +100,15 @@ start_guest one --memory no --freeze-roots "$data" --hook-dir "$hooks" --freeze-
 check "killed: the next hvguestd lets go" soon acked_at_least $(($(acked) + 50))
 check "killed: the session has ended" soon test ! -d "$run/one/session-50-mariadb"
 
+# Nobody comes back. The hook is called as hvguestd does, with a time limit that makes it three seconds.
+alone() {
+    HVGUEST_RUN_DIR=$run HVGUEST_HOOK=alone HVGUEST_FREEZE_TIMEOUT=-57 "$hooks/50-mariadb" "$@"
+}
+check "alone: locked" alone freeze
+now=$(acked)
+check "alone: the session ends by its own timer" soon acked_at_least $((now + 50))
+refuse "alone: which a later thaw is told" 1 alone thaw
+
 # The copy.
 writer_stops
 image_mount "$tap_dir/copy.img" "$copy"
