@@ -14,7 +14,9 @@
 
 image_modules="virtio_pci virtio_console kvm_amd hv_vmbus hv_balloon uio_hv_generic"
 declare -A image_more_modules=([bookworm]="virtio_blk ext4 xfs btrfs loop dm_mod dm_snapshot dm_thin_pool" [trixie]="dax_hmem kmem virtio_balloon")
-declare -A image_system_packages=([bookworm]="systemd-sysv udev dbus kmod e2fsprogs lvm2 mount util-linux")
+declare -A image_system_packages=([bookworm]="systemd-sysv udev dbus kmod e2fsprogs lvm2 mount util-linux
+    libaio1 libblkid1 libcap-ng0 libevent-core-2.1-7 libevent-extra-2.1-7 libfdisk1 libinih1 libjansson4
+    libmnl0 libmount1 libssl3 libsystemd0 liburcu8 libxxhash0")
 image_not_fetched=75
 image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 

@@ -8,7 +8,8 @@
 # Requests are answered one after the other. An answer that does not come ends the test.
 #
 # `run` gives each test, in the environment, vm_dir (a folder for work), vm_results, vm_cache,
-# vm_stage (what is installed in the guest), vm_shim, vm_kernel and vm_limit (in seconds).
+# vm_stage (what is installed in the guest), vm_packages (for the test of that name), vm_shim, vm_kernel
+# and vm_limit (in seconds).
 
 . "$(dirname "$0")/../system/tap.sh"
 . "$(dirname "$0")/image.sh"
