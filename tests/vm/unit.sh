@@ -159,8 +159,6 @@ vm_disk store "$store"
 add_hook || bail_out "the hook cannot be added"
 add_apparmor && apparmor=yes vm_audit=1
 vm_add_lab <<'END'
-[daemon]
-state_dir = /usr/local/var/lib/hvguest
 [backup]
 freeze_roots = /srv/data
 freeze_mounts = init
@@ -204,7 +202,7 @@ check "a backup is made" backup backups
 check "its receipt says that it is consistent" guest "hvguestctl receipt"
 is "... and that the data was frozen, where process 1 has it" "$(guest 'hvguestctl receipt --json' |
     jq -r '[.file_systems[] | select(.freeze_us) | .target] | join(" ")')" /srv/data
-check "... and it is kept" guest 'ls /usr/local/var/lib/hvguest/receipts/receipt-00000001.json'
+check "... and it is kept" guest 'ls /run/hvguest/state/receipts/receipt-00000001.json'
 check "... and in the journal, by its event" guest 'journalctl -u hvguestd -o json HVGUEST_EVENT=backup-receipt |
     grep "HVGUEST_BACKUP_CLASS.*application"'
 check "... as is what came before, with an explanation" guest 'cp /usr/local/lib/systemd/catalog/hvguest.catalog /usr/lib/systemd/catalog/ &&
