@@ -14,6 +14,7 @@
 #include "base/container.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int list_held(struct memory_work *work)
 {
@@ -61,6 +62,37 @@ static int ask_sources(struct memory_work *work)
 	return MEMORY_SOURCES_LOST;
 }
 
+/*
+ * A keeper that died may have taken a slice and not have said so: its successor holds it, and it is in
+ * nobody's books. Then it is the slice. A slice of no ranges: there is no such.
+ */
+static int find_untold_slice(struct memory_work *work)
+{
+	struct rangeset held, known, untold;
+	int r;
+
+	rangeset_init(&held, SIZE_MAX);
+	rangeset_init(&known, SIZE_MAX);
+	rangeset_init(&untold, KEEPER_RANGES_MAX);
+	work->n_slice = 0;
+	r = list_held(work);
+	if (!r)
+		r = rangeset_add(&held, work->held, work->n_held);
+	if (!r)
+		r = rangeset_add(&known, work->avoid, work->n_avoid);
+	if (!r)
+		r = rangeset_add_difference(&untold, &held, &known);
+	if (!r) {
+		work->n_slice = untold.n_ranges;
+		if (untold.n_ranges > 0)
+			memcpy(work->slice, untold.ranges, untold.n_ranges * sizeof(work->slice[0]));
+	}
+	rangeset_fini(&held);
+	rangeset_fini(&known);
+	rangeset_fini(&untold);
+	return r > 0 ? -EIO : r;
+}
+
 static int work_with_keeper(struct memory_work *work)
 {
 	int r = ask_sources(work);
@@ -71,6 +103,11 @@ static int work_with_keeper(struct memory_work *work)
 	work->revived = r == 0;
 	if (r || work->kind == WORK_REVIVE)
 		return r > 0 ? -ECHILD : r;
+	if (work->kind == WORK_TAKE) {
+		r = find_untold_slice(work);
+		if (r || work->n_slice > 0)
+			return r;
+	}
 	r = ask_sources(work);
 	return r == MEMORY_SOURCES_LOST ? -ECHILD : r;
 }

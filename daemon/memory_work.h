@@ -40,7 +40,7 @@ struct memory_work {
 	int result;                      /* 0; negative errno; TAKE: MEMORY_SOURCES_EXHAUSTED */
 	uint64_t done_pages;
 	uint64_t moved_pages;            /* VERIFY: of done_pages, not where they were */
-	struct page_range *held;         /* VERIFY, and if pages were lost: all that is held, in order */
+	struct page_range *held;         /* VERIFY, and if there is another keeper: all that is held, in order */
 	size_t n_held;
 	size_t n_slice;                  /* TAKE: of slice */
 	struct page_range slice[KEEPER_RANGES_MAX]; /* TAKE */
