@@ -36,7 +36,7 @@ fleet_make_images() {
 # fleet_host OPTION...: hvhost on this machine; its pid is in $fleet_host_pid
 fleet_host() {
     local hvhost
-    hvhost=$(find "$vm_stage" -type f -name hvhost) || bail_out "hvhost is not installed"
+    hvhost=$(find "$vm_stage" -type f -path '*/bin/hvhost') || bail_out "hvhost is not installed"
     fleet_program=$hvhost
     "$hvhost" serve --run-dir "$vm_dir/host" --qmp "$vm_dir/qmp" --log-level info "$@" \
         >"$vm_results/hvhost.txt" 2>&1 </dev/null &

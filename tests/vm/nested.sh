@@ -27,7 +27,7 @@ nested_settings() {
 # hvhost and what it needs, in a folder of its own: the libraries are not those of the outer machine.
 nested_add_hvhost() {
     [ "$vm_hvhost" = yes ] || return 0
-    mkdir -p "$1"/{bin,run/vms} && cp "$(find "$vm_stage" -type f -name hvhost)" "$1/bin/" &&
+    mkdir -p "$1"/{bin,run/vms} && cp "$(find "$vm_stage" -type f -path '*/bin/hvhost')" "$1/bin/" &&
         image_libraries "$1"
 }
 
