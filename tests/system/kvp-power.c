@@ -454,8 +454,10 @@ static void join(const struct trace *trace, size_t n, const struct trace *again,
 	ret_both->ops = calloc(ret_both->n + 1, sizeof(ret_both->ops[0]));
 	if (!ret_both->ops)
 		abort();
-	memcpy(ret_both->ops, trace->ops, n * sizeof(trace->ops[0]));
-	memcpy(ret_both->ops + n, again->ops, again->n * sizeof(again->ops[0]));
+	if (n > 0)
+		memcpy(ret_both->ops, trace->ops, n * sizeof(trace->ops[0]));
+	if (again->n > 0)
+		memcpy(ret_both->ops + n, again->ops, again->n * sizeof(again->ops[0]));
 }
 
 static bool try_kill(const char *dir, const struct file *before, const struct trace *trace, size_t n,
