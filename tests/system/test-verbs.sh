@@ -145,6 +145,7 @@ tells() {
     grep -qE '^[0-9:]{8}  one  .* -> 100[23] MiB(: .*by hand)?$' "$run/watched"
 }
 check "hvhost watch tells of a change" soon tells
+check "... whose reason hvhost why has" soon eval 'host why one | grep -q "by hand"'
 stop "$watch_pid"
 timeout 2 "$hvguestctl" --api "$run/one/api.sock" watch >"$run/watched"
 check "hvguestctl watch begins with what is" grep -qE '^[0-9:]{8}  host  *connected$' "$run/watched"
