@@ -13,7 +13,8 @@
 # be undone; the newest is undone first, however the test ends. A test that mounts must do it in a
 # mount namespace of its own, and must register each mount by guard_mount: the watchdog is a separate
 # process that thaws and unmounts these when the test runs too long or has died, even by SIGKILL,
-# because a frozen file system outlives both its process and its mount.
+# because a frozen file system outlives both its process and its mount. It also ends what a test that
+# has died has left running: those processes whose environment has $HVGUEST_TEST_DIR.
 
 set -u
 
@@ -22,6 +23,7 @@ tap_failed=0
 tap_undo=()
 tap_watchdog=
 tap_dir=$(mktemp -d "${TMPDIR:-/tmp}/hvguest-test.XXXXXX") || exit 1
+export HVGUEST_TEST_DIR=$tap_dir
 : >"$tap_dir/.mounts"
 
 # diag TEXT...: lines for the log
@@ -121,9 +123,10 @@ end_turn() {
     [ -z "${tap_turn_PID:-}" ] || stop "$tap_turn_PID"
 }
 
-# stop PID: ends a process that this shell has started, and waits for it
+# stop PID: ends a process that this shell has started, and waits for it; one that SIGSTOP holds, too
 stop() {
     kill -TERM "$1" 2>/dev/null
+    kill -CONT "$1" 2>/dev/null
     wait "$1" 2>/dev/null
     return 0
 }
@@ -169,15 +172,26 @@ release_mounts() {
     done <"$1" 2>/dev/null
 }
 
-# watchdog SECONDS: when they have passed, or this test has died, releases the mounts and ends it
+# end_strays DIR: kills what was started with it as $HVGUEST_TEST_DIR
+end_strays() {
+    local environs=(/proc/[0-9]*/environ) pid
+    for pid in $(grep -lszxF "HVGUEST_TEST_DIR=$1" "${environs[@]}" | cut -d / -f 3); do
+        kill -KILL "$pid"
+    done
+}
+
+# watchdog SECONDS: when they have passed, or this test has died, releases the mounts and ends it, and
+# if it has died, what it has left. The watchdog is not one of these itself.
 watchdog() {
-    setsid bash -c '
-        '"$(declare -f release_mounts)"'
+    HVGUEST_TEST_DIR='' setsid bash -c '
+        '"$(declare -f release_mounts end_strays)"'
         trap "exit" TERM
         trap "" INT HUP
         while kill -0 "$1" && [ "$SECONDS" -lt "$2" ]; do sleep 0.2; done
-        release_mounts "$3"
+        release_mounts "$3/.mounts"
         kill -TERM "$1"
-        ' watchdog "$$" "$1" "$tap_dir/.mounts" </dev/null >/dev/null 2>&1 &
+        while kill -0 "$1"; do sleep 0.2; done
+        end_strays "$3"
+        ' watchdog "$$" "$1" "$tap_dir" </dev/null >/dev/null 2>&1 &
     tap_watchdog=$!
 }
