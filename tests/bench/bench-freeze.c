@@ -15,13 +15,15 @@
  *   freeze_buffered_N_STATE  the same of the writers without fsync
  *   freeze_all_N_STATE    from the request to the answer that everything is frozen
  *   freeze_thaw_N_STATE   from the request to thaw to its answer
- *   freeze_stall_growth_8_to_64_ratio   the stall of 64 idle ones beside eight times that of 8: below 1
- *                         it grows less than the number of file systems
+ *   freeze_stall_growth_8_to_64_ratio   the stall of 64 idle ones beside eight times that of 8, both
+ *                         in the same round: below 1 it grows less than the number of file systems
  *   thaw_after_kill_ms    from SIGKILL for hvguestd until the last blocked write has ended
  *
  * Nobody is a peer that freezes nothing and takes 20 ms for it: how long writes take by themselves.
- * In NAME_no_expedite hvguestd may not set rcu_expedited. N file systems, ext4, xfs and btrfs in turn; STATE is idle, or dirty256: 256 MiB written to new
- * files just before, and not synced. In a round each peer has its turn, on the same file systems.
+ * Syncfs freezes nothing either, but writes everything back, on all file systems at once: who freezes
+ * cannot be faster. In NAME_no_expedite hvguestd may not set rcu_expedited. N file systems, ext4, xfs
+ * and btrfs in turn; STATE is idle, or dirty256: 256 MiB written to new files just before, and not
+ * synced. In a round each peer has its turn, on the same file systems.
  *
  * A second process watches: if a round takes too long, or this process dies, it thaws everything.
  */
@@ -54,8 +56,9 @@ enum {
 	ROUND_LIMIT_MS = 90000,
 	NESTED = 9,
 	KILLS = 7,
-	FEW = 8,
+	FEW = 8, /* growth is from these to those */
 	MOST = 64,
+	GROWTH_ROUNDS = 15,
 };
 
 static const struct peer_ops *const peers[] = {
@@ -64,11 +67,13 @@ static const struct peer_ops *const peers[] = {
 	&peer_hv_vss,
 	&peer_qemu_ga,
 	&peer_fsfreeze,
+	&peer_syncfs,
 	&peer_nobody,
 };
 
 enum {
 	PLAIN = 1,
+	HV_VSS = 2,
 	PEERS = sizeof(peers) / sizeof(peers[0]),
 };
 
@@ -87,6 +92,7 @@ static const char *const measure_names[] = {
 	[THAW] = "freeze_thaw",
 };
 
+static char **devices; /* DEVICE TYPE... */
 static char folders[MOUNTS_MAX][32];
 static const char *folder_list[MOUNTS_MAX];
 static size_t n_mounted;
@@ -136,6 +142,15 @@ static void unmount_last(void)
 	if (umount(folders[--n_mounted]) < 0)
 		bench_die(folders[n_mounted], errno);
 	(void)rmdir(folders[n_mounted]);
+}
+
+/* Has the first @n of the devices mounted. */
+static void set_mounted(size_t n)
+{
+	while (n_mounted > n)
+		unmount_last();
+	while (n_mounted < n)
+		mount_next(devices[2 * n_mounted], devices[2 * n_mounted + 1]);
 }
 
 /* The watchdog. */
@@ -288,6 +303,31 @@ static void freeze_once(struct config *c, size_t peer)
 	usleep(50000);
 }
 
+/* Freezes nothing: no peer in a race, but a limit. */
+static bool is_limit(const struct peer_ops *peer)
+{
+	return peer == &peer_syncfs || peer == &peer_nobody;
+}
+
+static void print_limits(const struct config *c, enum measure measure, const char *name)
+{
+	char line[160];
+
+	for (size_t i = 1; i < PEERS; i++) {
+		if (!is_limit(peers[i]) || measure == THAW)
+			continue;
+		if (peers[i] == &peer_nobody && measure == ALL)
+			continue;
+		snprintf(line, sizeof(line), "%s_%s", name, peers[i]->name);
+		bench_print(line, &c->results[i][measure], "ms", BENCH_SMALLER);
+		if (measure != ALL)
+			continue;
+		snprintf(line, sizeof(line), "%s_%s_vs_%s", name, peers[i]->name, peers[HV_VSS]->name);
+		bench_print_ratio(line, &c->results[i][measure], &c->results[HV_VSS][measure],
+				  BENCH_SMALLER);
+	}
+}
+
 static void print_measure(const struct config *c, enum measure measure, const char *state)
 {
 	char name[80], vs[160];
@@ -295,11 +335,10 @@ static void print_measure(const struct config *c, enum measure measure, const ch
 	snprintf(name, sizeof(name), "%s_%s_%s", measure_names[measure], c->label, state);
 	bench_print(name, &c->results[0][measure], "ms", BENCH_SMALLER);
 	for (size_t i = 1; i < PEERS; i++) {
-		snprintf(vs, sizeof(vs), "%s_%s", name, peers[i]->name);
-		if (peers[i] != &peer_nobody || measure <= BUFFERED)
-			bench_print(vs, &c->results[i][measure], "ms", BENCH_SMALLER);
-		if (peers[i] == &peer_nobody)
+		if (is_limit(peers[i]))
 			continue;
+		snprintf(vs, sizeof(vs), "%s_%s", name, peers[i]->name);
+		bench_print(vs, &c->results[i][measure], "ms", BENCH_SMALLER);
 		snprintf(vs, sizeof(vs), "%s_vs_%s", name, peers[i]->name);
 		bench_print_ratio(vs, &c->results[0][measure], &c->results[i][measure],
 				  BENCH_SMALLER);
@@ -309,6 +348,7 @@ static void print_measure(const struct config *c, enum measure measure, const ch
 		bench_print_ratio(vs, &c->results[PLAIN][measure], &c->results[i][measure],
 				  BENCH_SMALLER);
 	}
+	print_limits(c, measure, name);
 }
 
 static void measure_state(struct config *c, const char *state, uint64_t dirty_bytes)
@@ -346,26 +386,23 @@ static void choose_peers(struct config *c)
 	}
 }
 
-/* Keeps what there is of FEW, for MOST to be put beside it. */
-static void compare_growth(const struct config *c)
+/* Starts the peers of @c, and writers on what is mounted. */
+static void begin(struct config *c)
 {
-	static struct bench_series few[PEERS];
+	for (size_t i = 0; i < PEERS; i++)
+		if (!c->absent[i])
+			peers[i]->start();
+	c->writers = writers_new(folder_list, n_mounted);
+	usleep(300000);
+}
 
-	for (size_t i = 0; i < PEERS && !c->nested; i++) {
-		struct bench_series expected = few[i];
-		char name[80] = "freeze_stall_growth_8_to_64";
-
-		if (n_mounted == FEW)
-			few[i] = c->results[i][STALL];
-		if (n_mounted != MOST || peers[i] == &peer_nobody)
-			continue;
-		for (size_t k = 0; k < expected.n; k++)
-			expected.samples[k] *= (double)MOST / FEW;
-		if (i > 0)
-			snprintf(name, sizeof(name), "freeze_stall_growth_8_to_64_%s",
-				 peers[i]->name);
-		bench_print_ratio(name, &c->results[i][STALL], &expected, BENCH_SMALLER);
-	}
+static void finish(struct config *c)
+{
+	c->writers = writers_free(c->writers);
+	for (size_t i = 0; i < PEERS; i++)
+		if (!c->absent[i])
+			peers[i]->stop();
+	clean_up();
 }
 
 static void measure(const char *label, bool nested, bool dirty)
@@ -374,20 +411,46 @@ static void measure(const char *label, bool nested, bool dirty)
 
 	c = (struct config){.label = label, .nested = nested};
 	choose_peers(&c);
-	for (size_t i = 0; i < PEERS; i++)
-		if (!c.absent[i])
-			peers[i]->start();
-	c.writers = writers_new(folder_list, n_mounted);
-	usleep(300000);
+	begin(&c);
 	measure_state(&c, "idle", 0);
-	compare_growth(&c);
 	if (dirty)
 		measure_state(&c, "dirty256", bench_choose(256, 256, 4) << 20);
-	c.writers = writers_free(c.writers);
-	for (size_t i = 0; i < PEERS; i++)
-		if (!c.absent[i])
-			peers[i]->stop();
-	clean_up();
+	finish(&c);
+}
+
+/*
+ * The stall of MOST beside that of FEW. What lies between two figures that are taken minutes apart is
+ * the machine as well; so both are taken in each round, one right after the other.
+ */
+static void measure_growth(void)
+{
+	static struct config sizes[2];
+	const size_t n_of[2] = {FEW, MOST};
+
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < PEERS; i++)
+			sizes[k].absent[i] = !peer_exists(peers[i]) || i == PLAIN ||
+					     peers[i] == &peer_fsfreeze || is_limit(peers[i]);
+	for (int round = 0; round < GROWTH_ROUNDS; round++)
+		for (int k = 0; k < 2; k++) {
+			set_mounted(n_of[k]);
+			begin(&sizes[k]);
+			for (size_t i = 0; i < PEERS; i++)
+				if (!sizes[k].absent[i])
+					freeze_once(&sizes[k], i);
+			finish(&sizes[k]);
+		}
+	for (size_t i = 0; i < PEERS; i++) {
+		struct bench_series expected = sizes[0].results[i][STALL];
+		char name[80] = "freeze_stall_growth_8_to_64";
+
+		for (size_t k = 0; k < expected.n; k++)
+			expected.samples[k] *= (double)MOST / FEW;
+		if (i > 0)
+			snprintf(name, sizeof(name), "freeze_stall_growth_8_to_64_%s",
+				 peers[i]->name);
+		bench_print_ratio(name, &sizes[1].results[i][STALL], &expected, BENCH_SMALLER);
+	}
 }
 
 static void measure_kill(void)
@@ -442,6 +505,7 @@ int main(int argc, char **argv)
 		fputs("usage: bench-freeze ROOT DEVICE TYPE [DEVICE TYPE...]\n", stderr);
 		return 2;
 	}
+	devices = argv + 2;
 	enter_root(argv[1]);
 	start_watchdog();
 	if (!full) {
@@ -455,8 +519,7 @@ int main(int argc, char **argv)
 		}
 		if (!(full || configs[i].dirty_when_quick))
 			skip_config(configs[i].label, "dirty256");
-		while (n_mounted < configs[i].n)
-			mount_next(argv[2 + 2 * n_mounted], argv[3 + 2 * n_mounted]);
+		set_mounted(configs[i].n);
 		measure(configs[i].label, false, full || configs[i].dirty_when_quick);
 		if (configs[i].n == (n_devices < 8 ? 1 : 8))
 			measure_kill();
@@ -466,7 +529,8 @@ int main(int argc, char **argv)
 			unmount_last();
 		}
 	}
-	while (n_mounted > 0)
-		unmount_last();
+	if (full && n_devices >= MOST)
+		measure_growth();
+	set_mounted(0);
 	return 0;
 }

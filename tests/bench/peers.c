@@ -7,6 +7,7 @@
  *   hv_vss_daemon  the kernel's character device, played by a socket (standin/hv_vss_device.c)
  *   qemu-ga        guest-fsfreeze-freeze and -thaw over a Unix socket
  *   fsfreeze       one process for each file system, the newest mount first
+ *   syncfs         one thread of this process for each file system; nothing is frozen
  *
  * A peer that does not answer ends the benchmark, at the latest when its watchdog thaws.
  */
@@ -21,6 +22,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +36,7 @@
 enum {
 	PATIENCE_S = 60,
 	NOTHING_US = 20000,
+	SYNCS_MAX = 128,
 	VSS_REGISTER1 = 129, /* Linux include/uapi/linux/hyperv.h */
 };
 
@@ -473,18 +476,53 @@ const struct peer_ops peer_fsfreeze = {
 	.thaw = thaw_fsfreeze,
 };
 
-/* Nobody. */
+/* Who only writes back, and nobody. */
+
+static bool thaw_nothing(size_t n)
+{
+	(void)n;
+	return true;
+}
+
+static void *sync_main(void *user)
+{
+	_cleanup_close_ int fd = -1;
+	char folder[32];
+
+	snprintf(folder, sizeof(folder), PEERS_MOUNTS "/%zu", (size_t)(uintptr_t)user);
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || syncfs(fd) < 0)
+		bench_die(folder, errno);
+	return NULL;
+}
+
+static bool sync_all(size_t n)
+{
+	pthread_t threads[SYNCS_MAX];
+
+	if (n > SYNCS_MAX)
+		bench_die("syncfs", E2BIG);
+	for (size_t i = 0; i < n; i++)
+		if (pthread_create(&threads[i], NULL, sync_main, (void *)(uintptr_t)i))
+			bench_die("syncfs", EAGAIN);
+	for (size_t i = 0; i < n; i++)
+		(void)pthread_join(threads[i], NULL);
+	return true;
+}
+
+const struct peer_ops peer_syncfs = {
+	.name = "syncfs",
+	.program = "/bin/hvguestd",
+	.start = nothing,
+	.stop = nothing,
+	.freeze = sync_all,
+	.thaw = thaw_nothing,
+};
 
 static bool freeze_nothing(size_t n)
 {
 	(void)n;
 	usleep(NOTHING_US);
-	return true;
-}
-
-static bool thaw_nothing(size_t n)
-{
-	(void)n;
 	return true;
 }
 

@@ -23,10 +23,11 @@ struct peer_ops {
 };
 
 /*
- * peer_hvguest_plain may not have the kernel expedite grace periods; peer_nobody freezes nothing.
+ * peer_hvguest_plain may not have the kernel expedite grace periods; peer_syncfs only writes back, on
+ * all file systems at once; peer_nobody does nothing.
  */
 extern const struct peer_ops peer_hvguest, peer_hvguest_plain;
-extern const struct peer_ops peer_hv_vss, peer_qemu_ga, peer_fsfreeze, peer_nobody;
+extern const struct peer_ops peer_hv_vss, peer_qemu_ga, peer_fsfreeze, peer_syncfs, peer_nobody;
 
 /* True if its program is there. */
 bool peer_exists(const struct peer_ops *peer);
