@@ -34,6 +34,7 @@
 enum {
 	N_PIECES = STREAM_IN_FLIGHT_MAX,
 	BUFFERS_BYTES = N_PIECES * STREAM_PIECE_BYTES,
+	LARGE_PAGE_BYTES = 2 * 1024 * 1024,
 };
 
 struct piece {
@@ -81,19 +82,48 @@ static void drop_buffers(struct fcopy_file *f)
 	f->sha = sha256_free(f->sha);
 }
 
-static int take_buffers(struct fcopy_file *f)
+/* NULL: no memory. What the alignment leaves over at both ends is given back. */
+static uint8_t *map_buffers(void)
 {
-	uint8_t *map = mmap(NULL, BUFFERS_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			    -1, 0);
+	size_t bytes = BUFFERS_BYTES + LARGE_PAGE_BYTES, before;
+	uint8_t *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (map == MAP_FAILED)
-		return negative_errno();
-	f->buffers = map;
+		return NULL;
+	before = -(uintptr_t)map % LARGE_PAGE_BYTES;
+	if (before > 0)
+		(void)munmap(map, before);
+	if (before < LARGE_PAGE_BYTES)
+		(void)munmap(map + before + BUFFERS_BYTES, LARGE_PAGE_BYTES - before);
+	return map + before;
+}
+
+static int take_buffers(struct fcopy_file *f)
+{
+	f->buffers = map_buffers();
+	if (!f->buffers)
+		return -ENOMEM;
 	for (size_t i = 0; i < N_PIECES; i++) {
-		f->pieces[i].stream.buf = map + i * STREAM_PIECE_BYTES;
+		f->pieces[i].stream.buf = f->buffers + i * STREAM_PIECE_BYTES;
 		atomic_store(&f->pieces[i].stream.done, true);
 	}
 	return f->stream ? 0 : stream_new(&f->stream);
+}
+
+/*
+ * Large pages if there are any, and all that the file will need of them, before its first fragment.
+ * Otherwise there is a fault for each small page while a host waits, and the kernel looks each of
+ * them up for the disk. A file of one piece is better off with the few small pages that it touches.
+ */
+static void populate(const struct fcopy_file *f)
+{
+	uint64_t size = f->start.size_bytes;
+
+	if (size <= STREAM_PIECE_BYTES)
+		return;
+	(void)madvise(f->buffers, BUFFERS_BYTES, MADV_HUGEPAGE);
+	(void)madvise(f->buffers, size < BUFFERS_BYTES ? (size_t)size : BUFFERS_BYTES,
+		      MADV_POPULATE_WRITE);
 }
 
 static enum fcopy_result open_file(struct fcopy_file *f)
@@ -114,6 +144,7 @@ static enum fcopy_result open_file(struct fcopy_file *f)
 		fcopy_place_discard(&f->place);
 		return fcopy_place_fail(&f->place, "no room for a file of the announced size", r);
 	}
+	populate(f);
 	return FCOPY_OK;
 }
 
