@@ -55,6 +55,7 @@ check "the log has it" log_has "health: nobody is critical any more"
 check "trouble for a second" guest one health set critical "for a moment" --for 1
 check "it is there" eval '[ "$(guest one health --json | jq -r .state)" = critical ]'
 check "... and gone by itself" soon eval '[ "$(guest one health --json | jq -r ".reports | length")" = 0 ]'
+check "... and the host hears that" soon host_hears .application healthy
 check "a program whose silence is trouble" guest one health set healthy "all is well" --for 1 --then critical \
     --source watched
 check "... is silent, and the host hears that" soon host_hears .application critical

@@ -18,7 +18,7 @@ guard_mount /run
 
 # listen NAME SOCKET: keeps the datagrams that come, apart from each other, in $run/NAME
 listen() {
-    socat -u "UNIX-RECV:$2,mode=666" "SYSTEM:cat,nofork" >"$run/$1" 2>/dev/null &
+    socat -u "UNIX-RECV:$2,mode=666" STDOUT >"$run/$1" 2>/dev/null &
     on_exit stop "$!"
     soon test -S "$2" || bail_out "$2 cannot be listened at"
 }

@@ -15,7 +15,6 @@ cat >"$tap_dir/victim.sh" <<'END'
 . "$1/tap.sh"
 . "$1/images.sh"
 in_private_mounts "$@"
-watchdog "$3"
 image_make ext4 "$tap_dir/image" && image_mount "$tap_dir/image" "$tap_dir/mnt" &&
     fsfreeze --freeze "$tap_dir/mnt" || exit
 sleep 21 &
@@ -25,6 +24,7 @@ stopped=$!
 sleep 20 &
 on_exit stop "$!"
 echo "$stopped $!" >"$2.started"
+watchdog "$3" # not before: how long the rest takes is nobody's business here
 echo "$$" >"$2"
 wait "$!"
 END
