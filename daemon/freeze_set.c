@@ -51,8 +51,13 @@ static int make_plan(struct freeze_set *set, const struct config *config)
 	set->errors = calloc(set->plan->n_entries + 1, sizeof(*set->errors));
 	if (!set->fds || !set->given || !set->errors)
 		return -ENOMEM;
-	for (size_t i = 0; i < set->plan->n_entries; i++)
+	for (size_t i = 0; i < set->plan->n_entries; i++) {
+		const struct freeze_plan_entry *entry = &set->plan->entries[i];
+
 		set->fds[i] = -1;
+		if (entry->verdict == FREEZE_VERDICT_FREEZE && !mounts_reach(set->mounts, entry))
+			freeze_plan_hide(set->plan, i);
+	}
 	return 0;
 }
 

@@ -270,11 +270,12 @@ static bool is_on_superblock(int fd, const struct statx *sx, const struct freeze
 	       (unsigned long)fs.f_type == BTRFS_SUPER_MAGIC;
 }
 
-int mounts_open(const struct mounts *mounts, const struct freeze_mount *mount, int *ret_fd)
+/* As mounts_open(), but what it opens is the place only (O_PATH). */
+static int find(const struct mounts *mounts, const struct freeze_mount *mount, int *ret_fd)
 {
 	const char *root = mounts->namespaces[mounts->spaces[mount - mounts->entries]].root;
-	_cleanup_close_ int path_fd = -1, fd = -1;
-	char path[PATH_MAX], reopen[64];
+	_cleanup_close_ int path_fd = -1;
+	char path[PATH_MAX];
 	struct statx sx;
 
 	if (snprintf(path, sizeof(path), "%s%s", root, mount->target) >= (int)sizeof(path))
@@ -290,6 +291,19 @@ int mounts_open(const struct mounts *mounts, const struct freeze_mount *mount, i
 	    !(S_ISDIR(sx.stx_mode) || S_ISREG(sx.stx_mode)))
 		return MOUNTS_VANISHED;
 
+	*ret_fd = steal_fd(path_fd);
+	return 0;
+}
+
+int mounts_open(const struct mounts *mounts, const struct freeze_mount *mount, int *ret_fd)
+{
+	_cleanup_close_ int path_fd = -1, fd = -1;
+	char reopen[64];
+	int r;
+
+	r = find(mounts, mount, &path_fd);
+	if (r)
+		return r;
 	(void)snprintf(reopen, sizeof(reopen), "/proc/self/fd/%d", path_fd);
 	fd = open(reopen, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
@@ -297,6 +311,17 @@ int mounts_open(const struct mounts *mounts, const struct freeze_mount *mount, i
 
 	*ret_fd = steal_fd(fd);
 	return 0;
+}
+
+bool mounts_reach(const struct mounts *mounts, const struct freeze_plan_entry *entry)
+{
+	for (size_t i = 0; i < entry->n_mounts; i++) {
+		_cleanup_close_ int fd = -1;
+
+		if (find(mounts, entry->mounts[i], &fd) != MOUNTS_VANISHED)
+			return true;
+	}
+	return false;
 }
 
 int mounts_open_entry(const struct mounts *mounts, const struct freeze_plan_entry *entry,

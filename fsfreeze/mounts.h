@@ -65,6 +65,12 @@ _must_check_ int mounts_open(const struct mounts *mounts, const struct freeze_mo
 			     int *ret_fd);
 
 /*
+ * Whether a path leads to any mount of a file system of a plan that was made of @mounts. One that was
+ * unmounted meanwhile is not reached either; one of which that cannot be told is.
+ */
+bool mounts_reach(const struct mounts *mounts, const struct freeze_plan_entry *entry);
+
+/*
  * Opens a file system of a plan that was made of @mounts: by its chosen mount, else by any other
  * mount of it. MOUNTS_VANISHED.
  */

@@ -25,6 +25,7 @@
 
 #include "fsfreeze/plan.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ static const char *const verdict_names[] = {
 	[FREEZE_VERDICT_FREEZE] = "freeze",
 	[FREEZE_VERDICT_UNSUPPORTED] = "unsupported",
 	[FREEZE_VERDICT_CYCLE] = "cycle",
+	[FREEZE_VERDICT_HIDDEN] = "hidden",
 	[FREEZE_VERDICT_NETWORK] = "network",
 	[FREEZE_VERDICT_PSEUDO] = "pseudo",
 	[FREEZE_VERDICT_READ_ONLY] = "read-only",
@@ -48,6 +50,7 @@ static const char *const verdict_reasons[] = {
 	[FREEZE_VERDICT_FREEZE] = "will be frozen",
 	[FREEZE_VERDICT_UNSUPPORTED] = "this type of file system cannot be frozen",
 	[FREEZE_VERDICT_CYCLE] = "its data is kept on itself, so freezing it would never end",
+	[FREEZE_VERDICT_HIDDEN] = "another mount covers it: no path leads to it",
 	[FREEZE_VERDICT_NETWORK] = "its data is kept on another machine",
 	[FREEZE_VERDICT_PSEUDO] = "it has no disk",
 	[FREEZE_VERDICT_READ_ONLY] = "it is read-only, so it does not change anyway",
@@ -362,6 +365,18 @@ int freeze_plan_new(const struct freeze_table *table, const struct freeze_rules 
 
 	*ret_plan = steal_ptr(plan);
 	return 0;
+}
+
+void freeze_plan_hide(struct freeze_plan *plan, size_t i)
+{
+	struct freeze_plan_entry *entry = &plan->entries[i];
+
+	assert(entry->verdict == FREEZE_VERDICT_FREEZE);
+	entry->verdict = FREEZE_VERDICT_HIDDEN;
+	entry->reason = verdict_reasons[FREEZE_VERDICT_HIDDEN];
+	plan->n_freeze--;
+	plan->n_missing++;
+	number_levels(plan);
 }
 
 struct freeze_plan *freeze_plan_free(struct freeze_plan *plan)

@@ -62,6 +62,7 @@ enum freeze_verdict {
 	FREEZE_VERDICT_FREEZE,
 	FREEZE_VERDICT_UNSUPPORTED, /* writable and wanted, but the type cannot be frozen */
 	FREEZE_VERDICT_CYCLE,       /* writable and wanted, but its data is kept on itself */
+	FREEZE_VERDICT_HIDDEN,      /* writable and wanted, but no path leads to it */
 	FREEZE_VERDICT_NETWORK,
 	FREEZE_VERDICT_PSEUDO,
 	FREEZE_VERDICT_READ_ONLY,
@@ -84,7 +85,7 @@ struct freeze_plan {
 	struct freeze_plan_entry *entries; /* in freeze order: by level */
 	size_t n_entries;
 	size_t n_freeze;  /* entries with FREEZE_VERDICT_FREEZE */
-	size_t n_missing; /* entries that are wanted and cannot be frozen: unsupported, in a cycle */
+	size_t n_missing; /* entries that are wanted and cannot be frozen: unsupported, in a cycle, hidden */
 	const struct freeze_mount **mounts;
 };
 
@@ -94,6 +95,12 @@ struct freeze_plan {
  */
 _must_check_ int freeze_plan_new(const struct freeze_table *table, const struct freeze_rules *rules,
 				 struct freeze_plan **ret_plan);
+
+/*
+ * What a table of mounts does not tell: no path leads to the @i-th entry, which was to be frozen. It is
+ * missing from now on.
+ */
+void freeze_plan_hide(struct freeze_plan *plan, size_t i);
 
 /* Takes NULL; returns NULL. */
 struct freeze_plan *freeze_plan_free(struct freeze_plan *plan);

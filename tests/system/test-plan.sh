@@ -106,6 +106,24 @@ else
 fi
 exec 9>&-
 
+# Whoever has a file open there goes on writing, so this is no backup of all that is wanted.
+starts --freeze-roots "$data/alone:$data/core"
+exec 8>"$data/alone/open"
+mount -t tmpfs none "$data/alone"
+refuse "covered: exit code 3 if no path leads to it" 3 guest one plan
+is "covered: and the reason for it" "$(plan '.file_systems[] | select(.type == "ext4" and .level == null and .verdict == "hidden") | .reason')" \
+    "another mount covers it: no path leads to it"
+check "covered: freeze" guest one freeze
+check "covered: it is not frozen" timeout 10 dd if=/dev/zero of=/proc/self/fd/8 bs=4k count=1 conv=fsync
+guest one thaw >"$run/thaw.out"
+is "covered: the receipt names it" \
+    "$(guest one receipt --json | jq -r '.file_systems[] | select(.target == "'"$data/alone"'" and .type == "ext4") | .state')" hidden
+is "covered: and that the copy is not consistent" \
+    "$(guest one receipt --json | jq -r '.class + " \(.consistent)"')" "crash false"
+umount "$data/alone"
+exec 8>&-
+check "covered: all can be frozen again" guest one plan
+
 starts
 refuse "exit code 1 if nothing may be frozen" 1 guest one plan
 check "and the reason" grep -q "freeze_roots (--freeze-roots) allows none" <(guest one plan)

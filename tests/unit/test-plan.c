@@ -312,6 +312,32 @@ Test(plan, what_is_kept_on_itself_is_not_frozen_and_the_rest_is)
 	plan = freeze_plan_free(plan);
 }
 
+Test(plan, what_is_hidden_is_missing_and_leaves_no_gap_between_levels)
+{
+	static const struct freeze_link links[] = {
+		{{FREEZE_NODE_FS, 3}, {FREEZE_NODE_FS, 2}},
+		{{FREEZE_NODE_FS, 2}, {FREEZE_NODE_FS, 1}},
+	};
+	struct freeze_mount mounts[] = {
+		disk("/a", "ext4", 1), disk("/b", "xfs", 2), disk("/c", "btrfs", 3),
+	};
+	const struct freeze_table table = {
+		.mounts = mounts, .n_mounts = 3, .links = links, .n_links = 2,
+	};
+	struct freeze_plan *plan;
+	char buf[256];
+
+	cr_assert(eq(int, freeze_plan_new(&table, &allow_all, &plan), 0));
+	cr_assert(eq(u32, plan->entries[2].level, 2));
+	freeze_plan_hide(plan, 1);
+	render(plan, buf, sizeof(buf));
+	cr_expect(eq(str, buf, (char *)"/c freeze; /b hidden; /a freeze; "));
+	cr_expect(eq(u32, plan->entries[2].level, 1));
+	cr_expect(eq(sz, plan->n_missing, 1));
+	cr_expect(eq(sz, plan->n_freeze, 2));
+	plan = freeze_plan_free(plan);
+}
+
 Test(plan, rules_include_and_exclude_by_path_type_label_and_device)
 {
 	static const struct {
