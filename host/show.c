@@ -12,10 +12,14 @@
  * read what is sent gets nothing until he does, and then the whole board again (base/httpd).
  *
  *     event: host      {"guests", "assigned", "demand", "free", "budget", "missing", ...}, in MiB
- *     event: guests    [[name, assigned, demand, available, target, pressure %, flags, why, stall %], ...]
+ *     event: guests    [[name, assigned, demand, available, target, pressure %, flags, why, stall %,
+ *                       why the target], ...]
  *     event: reset     what follows is the whole board
  *     event: gone      [name, ...]
  *     event: backups   {"schema", "backups": [...]}, as GET /v1/backups has it
+ *
+ * Both reasons are numbers, whose texts are in GET /v1/reasons: of the last decision, and of the one that
+ * made the target what it is (0: none did), which stays when others follow within the second.
  *
  * The stall is the share of time in which the guest's tasks wait for memory, as it says itself; -1: it
  * does not. Flags: 1 does not obey, 2 by hand, 4 heartbeat lost, 8 a backup is under way.
@@ -151,12 +155,13 @@ static void add_line(void *user, const char *name, const struct board_guest *g)
 	}
 	line = &all->lines[all->n++];
 	snprintf(line->name, sizeof(line->name), "%s", name);
-	snprintf(line->text, sizeof(line->text), "[\"%s\",%llu,%llu,%lld,%llu,%u,%u,%u,%s]", quote(name, quoted),
+	snprintf(line->text, sizeof(line->text), "[\"%s\",%llu,%llu,%lld,%llu,%u,%u,%u,%s,%u]", quote(name, quoted),
 		 mib(g->assigned_pages), mib(g->demand_pages),
 		 g->available_pages == UINT64_MAX ? -1LL : (long long)mib(g->available_pages),
 		 mib(g->decision.target_pages),
 		 balancer_pressure_percent(g->demand_pages, g->assigned_pages), flags_of(g),
-		 (unsigned int)g->decision.reason, stall_text(g, stall));
+		 (unsigned int)g->decision.reason, stall_text(g, stall),
+		 (unsigned int)g->decision.target_reason);
 }
 
 static int by_name(const void *a, const void *b)
@@ -411,12 +416,6 @@ static void get_page(struct httpd_request *request, void *user)
 		    (size_t)(page_html_end - page_html));
 }
 
-/* Whether memory is moved for this reason: "(acts)" in policy/balancer.h. */
-static bool acts(enum balancer_reason reason)
-{
-	return reason >= BALANCER_WHY_GROW && reason <= BALANCER_WHY_MANUAL;
-}
-
 /* The texts of the reasons, which events name by their numbers. */
 static void get_reasons(struct httpd_request *request, void *user)
 {
@@ -424,9 +423,7 @@ static void get_reasons(struct httpd_request *request, void *user)
 
 	(void)user;
 	for (int i = 0; i < BALANCER_N_WHYS; i++)
-		json_array_append_new(
-			texts, json_pack("{s:s, s:b}", "text", balancer_reason_text((enum balancer_reason)i),
-					 "acts", acts((enum balancer_reason)i)));
+		json_array_append_new(texts, json_string(balancer_reason_text((enum balancer_reason)i)));
 	httpd_reply_json(request, 200, texts);
 }
 

@@ -32,13 +32,13 @@ enum {
 	AT_ASSIGNED = 1,
 	AT_TARGET = 4,
 	AT_FLAGS = 6,
-	AT_WHY = 7,
+	AT_TARGET_WHY = 9,
 };
 
 struct watch {
 	bool json;
 	bool begun;       /* the whole board is known; before that nobody is new */
-	json_t *reasons;  /* texts by their numbers */
+	json_t *reasons;  /* texts, by their numbers */
 	json_t *guests;   /* name -> the last line */
 	json_t *stale;    /* of a board that is sent anew: those that were not there yet */
 	json_t *backups;  /* id -> the last state, and whether it has a receipt */
@@ -89,17 +89,16 @@ static struct size_text mib(json_int_t n)
 static void compare_target(const struct watch *w, const char *name, const json_t *before,
 			   const json_t *now)
 {
-	const json_t *reason = json_array_get(w->reasons, (size_t)number_at(now, AT_WHY));
 	json_int_t old = number_at(before, AT_TARGET), new = number_at(now, AT_TARGET);
-	/* A decision that moves nothing may have followed already: its reason is not the change's. */
-	const char *why = json_is_true(json_object_get(reason, "acts")) ? command_text(reason, "text") : "";
+	json_int_t reason = number_at(now, AT_TARGET_WHY); /* 0: an operation ended before its time */
+	const char *why = reason ? json_string_value(json_array_get(w->reasons, (size_t)reason)) : NULL;
 	char text[200];
 
 	if (old == new)
 		return;
-	snprintf(text, sizeof(text), "%s -> %s%s%s", mib(old).text, mib(new).text, *why ? ": " : "", why);
+	snprintf(text, sizeof(text), "%s -> %s%s%s", mib(old).text, mib(new).text, why ? ": " : "", why ?: "");
 	tell(w, name, "target",
-	     json_pack("{s:I, s:I, s:s}", "before_bytes", old << 20, "now_bytes", new << 20, "why", why),
+	     json_pack("{s:I, s:I, s:s?}", "before_bytes", old << 20, "now_bytes", new << 20, "why", why),
 	     TERMINAL_PLAIN, text);
 }
 

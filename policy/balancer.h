@@ -154,6 +154,8 @@ enum balancer_lie {
 /* One decision, with what it was made from and what would have changed it. */
 struct balancer_decision {
 	enum balancer_reason reason;
+	enum balancer_reason target_reason; /* of the order that made target_pages what it is, whatever
+					     * was decided since; WHY_NEW: no order did */
 	uint64_t at_ns;
 	bool dry_run;              /* nothing was ordered */
 

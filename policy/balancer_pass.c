@@ -171,6 +171,13 @@ static uint64_t running_target(const struct balancer_guest *g)
 	return g->assigned_pages - min_u64(g->asked_pages - g->moved_pages, g->assigned_pages);
 }
 
+/* Of that; the next order has its own. Only an operation that ended before its time changes the target. */
+static enum balancer_reason running_target_reason(const struct balancer_guest *g)
+{
+	return running_target(g) == g->decision.target_pages ? g->decision.target_reason
+							     : BALANCER_WHY_NEW;
+}
+
 /* Why nothing can be done with the guest in this pass; BALANCER_WHY_AT_REST if something can. */
 static enum balancer_reason find_hindrance(const struct balancer *b, struct balancer_guest *g)
 {
@@ -234,6 +241,7 @@ static void look_at(struct balancer *b, uint32_t id, struct pass *pass)
 	look_at_operation(b, g);
 	*d = (struct balancer_decision){
 		.reason = find_hindrance(b, g),
+		.target_reason = running_target_reason(g),
 		.at_ns = b->now_ns,
 		.assigned_pages = g->assigned_pages,
 		.demand_pages = g->demand_pages,
@@ -504,6 +512,7 @@ static void order(struct balancer *b, uint32_t id)
 	uint64_t pages = grow ? d->target_pages - g->assigned_pages
 			      : g->assigned_pages - d->target_pages;
 
+	d->target_reason = d->reason;
 	d->dry_run = b->settings.dry_run;
 	if (d->dry_run || pages == 0)
 		return;
@@ -682,6 +691,7 @@ static void pause_all(struct balancer *b)
 		look_at_operation(b, g);
 		g->decision = (struct balancer_decision){
 			.reason = BALANCER_WHY_PAUSED,
+			.target_reason = running_target_reason(g),
 			.at_ns = b->now_ns,
 			.assigned_pages = g->assigned_pages,
 			.demand_pages = g->demand_pages,

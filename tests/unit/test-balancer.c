@@ -469,6 +469,39 @@ Test(balancer, what_was_cut_short_by_a_backup_is_asked_for_again_after_it)
 	}
 }
 
+Test(balancer, a_target_keeps_the_reason_of_its_order_until_there_is_another)
+{
+	struct balancer_settings s = usual_settings();
+	struct balancer_limits l = usual_limits();
+	struct balancer *b = make(&s);
+	uint32_t id = join(b, "a", &l, GIB);
+
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 1), BALANCER_WHY_NO_REPORT));
+	cr_expect(eq(int, (int)decision(b, id)->target_reason, BALANCER_WHY_NEW));
+	report(b, id, 600 * MIB, T0 + 1);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 1), BALANCER_WHY_SHRINK));
+	cr_expect(eq(int, (int)decision(b, id)->target_reason, BALANCER_WHY_SHRINK));
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 1), BALANCER_WHY_BUSY));
+	cr_expect(eq(int, (int)decision(b, id)->target_reason, BALANCER_WHY_SHRINK));
+	obey(b, id, T0 + 2);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 2), BALANCER_WHY_REPORT_BEFORE));
+	cr_expect(eq(int, (int)decision(b, id)->target_reason, BALANCER_WHY_SHRINK));
+
+	balancer_set_manual(b, id, GIB);
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 3), BALANCER_WHY_MANUAL));
+	cr_expect(eq(int, (int)decision(b, id)->target_reason, BALANCER_WHY_MANUAL));
+	s.paused = true;
+	cr_assert(eq(int, balancer_configure(b, &s), 0));
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 3), BALANCER_WHY_PAUSED));
+	cr_expect(eq(int, (int)decision(b, id)->target_reason, BALANCER_WHY_MANUAL));
+
+	/* It ends before its time: by no order has the guest what it has now. */
+	cr_expect(eq(int, balancer_ended(b, id, (T0 + 4) * SECOND), 0));
+	cr_expect(eq(int, (int)reason_at(b, id, T0 + 4), BALANCER_WHY_PAUSED));
+	cr_expect(eq(int, (int)decision(b, id)->target_reason, BALANCER_WHY_NEW));
+	balancer_free(b);
+}
+
 Test(balancer, an_amount_that_is_set_by_hand_is_asked_for_whatever_was_refused_before)
 {
 	struct balancer_settings s = usual_settings();
