@@ -118,7 +118,7 @@ RUN_SYSTEM_TESTS = $(SYSTEM_TESTS)
 TESTS += $(RUN_SYSTEM_TESTS)
 
 # After make deb and make rpm, which the suite does once.
-PACKAGE_TESTS = %D%/test-packages.sh
+PACKAGE_TESTS = %D%/test-packages.sh %D%/test-rpm.sh
 
 dist_check_SCRIPTS += $(SYSTEM_TESTS) $(PACKAGE_TESTS)
 EXTRA_DIST += tests/data/ip %D%/browser.sh %D%/clock-stand-in.c %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
