@@ -77,6 +77,17 @@ static void print_clients(const json_t *clients)
 		       text_of(c, "reason"));
 }
 
+static void print_notes(const json_t *notes)
+{
+	const json_t *note;
+	size_t i;
+
+	json_array_foreach(notes, i, note)
+		printf("%s%s", i == 0 ? "  notes: " : ", ", json_string_value(note));
+	if (json_array_size(notes) > 0)
+		putchar('\n');
+}
+
 static void print_receipt(const json_t *receipt)
 {
 	if (!json_object_get(receipt, "result")) {
@@ -89,6 +100,7 @@ static void print_receipt(const json_t *receipt)
 	       json_is_true(json_object_get(receipt, "consistent")) ? "yes" : "no",
 	       text_of(receipt, "class"), micro_of(receipt, "frozen_us").text,
 	       micro_of(receipt, "window_us").text);
+	print_notes(json_object_get(receipt, "notes"));
 	print_file_systems(json_object_get(receipt, "file_systems"));
 	print_hooks(json_object_get(receipt, "hooks"));
 	print_clients(json_object_get(receipt, "clients"));

@@ -167,9 +167,10 @@ static void do_answer(struct bind_vss *b, const struct vss_action *action)
 	ic_channel_answer(&b->channel, action->status);
 }
 
-/* What a host could make us say as often as it likes is said once. */
+/* What a host could make us say as often as it likes is logged once; the receipt has it each time. */
 static void tell_note(const struct bind_vss *b, const struct vss_action *action)
 {
+	snapshot_note(b->snapshot, b, vss_note_name(action->note));
 	if (action->note == VSS_NOTE_ENDED_EARLY || b->core.stats.notes[action->note] == 1)
 		log_notice("backup: %s (%s)", vss_note_name(action->note),
 			   vss_reason_name(action->reason));

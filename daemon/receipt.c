@@ -157,6 +157,15 @@ static bool everything_was_frozen(const struct receipt_facts *facts)
 	return true;
 }
 
+static json_t *notes(const struct receipt_facts *facts)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < facts->n_notes; i++)
+		json_array_append_new(list, json_string(facts->notes[i]));
+	return list;
+}
+
 /* What the copy is worth that the host has taken in the meantime. */
 static const char *class_of(const struct receipt_facts *facts, bool consistent)
 {
@@ -176,13 +185,13 @@ json_t *receipt_new(const struct receipt_facts *facts)
 		result = "thawed as asked, but not everything could be frozen";
 	if (uname(&system) < 0)
 		strcpy(system.release, "unknown");
-	return json_pack("{s:i, s:s, s:o, s:s, s:s, s:b, s:I, s:I, s:{s:s, s:s}, s:o}", "schema", 1,
+	return json_pack("{s:i, s:s, s:o, s:s, s:s, s:b, s:I, s:I, s:{s:s, s:s}, s:o, s:o}", "schema", 1,
 			 "requester", facts->requester, "started", time_text(facts->started_ns),
 			 "class", class_of(facts, consistent), "result", result, "consistent",
 			 consistent, "frozen_us", (json_int_t)(window.frozen_ns / 1000),
 			 "window_us", (json_int_t)(window.writers_ns / 1000), "versions",
-			 "hvguestd", PACKAGE_VERSION, "kernel", system.release, "file_systems",
-			 file_systems(facts));
+			 "hvguestd", PACKAGE_VERSION, "kernel", system.release, "notes",
+			 notes(facts), "file_systems", file_systems(facts));
 }
 
 /* Adds a pair, cut to what the other side's record of a pair has room for. */

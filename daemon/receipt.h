@@ -29,6 +29,8 @@ struct receipt_facts {
 	const struct freezer_client *freezer; /* has results; NULL: it was not asked */
 	const bool *given;         /* for each entry of the plan: the freezer has a result for it */
 	const int *errors;         /* for each entry of the plan: errno by which it could not be opened */
+	const char *const *notes;  /* what else is to be known, a word each */
+	size_t n_notes;
 };
 
 /* Everything but the hooks. NULL if memory ran out. */

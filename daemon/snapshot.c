@@ -46,6 +46,7 @@
 enum {
 	STOP_TIMEOUT_S = 60, /* how long hooks are waited for when the daemon ends */
 	WATCHERS_MAX = 4,
+	NOTES_MAX = 8,
 };
 
 enum phase {
@@ -92,6 +93,8 @@ struct work {
 	struct freeze_set set;
 	const char *why_thawed; /* of snapshot_thaw() */
 	bool wanted;
+	const char *notes[NOTES_MAX]; /* of snapshot_note() */
+	size_t n_notes;
 	json_t *receipt; /* from the thaw on: all of it but the hooks */
 };
 
@@ -238,6 +241,8 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 		.freezer = has_results ? s->freezer : NULL,
 		.given = s->work.set.given,
 		.errors = s->work.set.errors,
+		.notes = s->work.notes,
+		.n_notes = s->work.n_notes,
 	};
 
 	s->now = (struct wish){0};
@@ -375,6 +380,18 @@ void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool w
 	case PHASES:
 		break;
 	}
+}
+
+void snapshot_note(struct snapshot *s, const void *self, const char *note)
+{
+	struct work *work = &s->work;
+
+	if (!s->now.user || s->now.self != self || work->n_notes == NOTES_MAX)
+		return;
+	for (size_t i = 0; i < work->n_notes; i++)
+		if (work->notes[i] == note)
+			return;
+	work->notes[work->n_notes++] = note;
 }
 
 void snapshot_abort(struct snapshot *s, const char *why)

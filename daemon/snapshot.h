@@ -86,6 +86,12 @@ void snapshot_stop(struct snapshot *s);
  */
 void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool wanted);
 
+/*
+ * Puts @note, a static word, into the receipt of what @self began by snapshot_freeze() and which goes on;
+ * each word once, and the first eight. Neither allocates nor opens anything.
+ */
+void snapshot_note(struct snapshot *s, const void *self, const char *note);
+
 /* The machine goes down: thaws what anybody has frozen; @why as for snapshot_thaw(). */
 void snapshot_abort(struct snapshot *s, const char *why);
 

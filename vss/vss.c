@@ -65,6 +65,8 @@ static const char *const note_names[] = {
 	[VSS_NOTE_UNKNOWN] = "unknown-operation",
 	[VSS_NOTE_OVERTAKEN] = "overtaken",
 	[VSS_NOTE_ENDED_EARLY] = "ended-early",
+	[VSS_NOTE_FREEZE_TWICE] = "freeze-twice",
+	[VSS_NOTE_THAW_ALONE] = "thaw-without-freeze",
 };
 static_assert(sizeof(note_names) / sizeof(note_names[0]) == VSS_NOTES, "");
 
@@ -209,6 +211,7 @@ static void on_freeze(struct vss *v, uint64_t now_ns)
 		set_state(v, VSS_FREEZING, now_ns);
 		break;
 	case VSS_FROZEN:
+		note(v, VSS_NOTE_FREEZE_TWICE, VSS_REASON_HOST);
 		answer(v, IC_S_OK);
 		break;
 	case VSS_THAWING:
@@ -225,6 +228,8 @@ static void on_thaw(struct vss *v, uint64_t now_ns)
 {
 	switch (v->state) {
 	case VSS_IDLE:
+		if (!v->ended_early)
+			note(v, VSS_NOTE_THAW_ALONE, VSS_REASON_HOST);
 		answer(v, v->ended_early ? IC_E_FAIL : IC_S_OK);
 		tell_end(v);
 		break;

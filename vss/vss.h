@@ -37,6 +37,8 @@ enum vss_note {
 	VSS_NOTE_UNKNOWN,     /* unknown operation */
 	VSS_NOTE_OVERTAKEN,   /* a request came before the last one was answered */
 	VSS_NOTE_ENDED_EARLY, /* a freeze ended before the host asked for the thaw */
+	VSS_NOTE_FREEZE_TWICE, /* FREEZE while frozen */
+	VSS_NOTE_THAW_ALONE,   /* THAW of no freeze */
 	VSS_NOTES,
 };
 

@@ -96,7 +96,11 @@ check "is a freeze" phase_is frozen
 answered "a repeated freeze is answered" freeze "freeze ok"
 answered "thaw" thaw "thaw ok"
 is "the receipt" "$(receipt '.requester + " " + .class')" "host file-system"
+is "... which has the freeze that came twice" "$(receipt '.notes | join(" ")')" freeze-twice
+check "... for people, too" grep -q "notes: freeze-twice" <(guest one receipt)
+check "... and so has the log" grep -q "backup: freeze-twice (host)" "$run/one.log"
 answered "a repeated thaw is answered" thaw "thaw ok"
+check "... and logged" soon grep -q "backup: thaw-without-freeze (host)" "$run/one.log"
 answered "an unknown operation is answered" "op 77" "op 77 ok"
 answered "create is answered" "op 0" "op 0 ok"
 

@@ -115,7 +115,7 @@ static const struct {
 	[VSS_IDLE] = {
 		[EVENT_HOT_BACKUP] = {"+", VSS_IDLE},
 		[EVENT_FREEZE] = {"F", VSS_FREEZING},
-		[EVENT_THAW] = {"+", VSS_IDLE},
+		[EVENT_THAW] = {"n+", VSS_IDLE},
 		[EVENT_FREEZE_OK] = {"", VSS_IDLE},
 		[EVENT_FREEZE_FAILED] = {"", VSS_IDLE},
 		[EVENT_THAW_OK] = {"", VSS_IDLE},
@@ -136,7 +136,7 @@ static const struct {
 	},
 	[VSS_FROZEN] = {
 		[EVENT_HOT_BACKUP] = {"+", VSS_FROZEN},
-		[EVENT_FREEZE] = {"+", VSS_FROZEN},
+		[EVENT_FREEZE] = {"n+", VSS_FROZEN},
 		[EVENT_THAW] = {"T", VSS_THAWING},
 		[EVENT_FREEZE_OK] = {"", VSS_FROZEN},
 		[EVENT_FREEZE_FAILED] = {"", VSS_FROZEN},
@@ -186,7 +186,7 @@ Test(vss, after_a_freeze_that_ended_by_itself_one_thaw_fails)
 	fire(&v, EVENT_THAW);
 	fire(&v, EVENT_THAW);
 	drain(&v, buf, sizeof(buf));
-	cr_expect(eq(str, buf, "n-+"));
+	cr_expect(eq(str, buf, "n-n+"));
 	cr_expect(eq(u64, v.stats.ended_early, 1));
 
 	/* A new freeze is a new promise. */
@@ -218,7 +218,7 @@ Test(vss, a_negotiation_while_frozen_thaws_and_the_thaw_of_the_old_backup_fails)
 	fire(&v, EVENT_THAW);
 	fire(&v, EVENT_THAW);
 	drain(&v, buf, sizeof(buf));
-	cr_expect(eq(str, buf, "nT-+"));
+	cr_expect(eq(str, buf, "nT-n+"));
 }
 
 Test(vss, an_aborted_freeze_gets_no_answer)
@@ -246,7 +246,7 @@ Test(vss, says_no_when_freezing_is_not_available)
 	fire(&v, EVENT_FREEZE);
 	fire(&v, EVENT_THAW);
 	drain(&v, buf, sizeof(buf));
-	cr_expect(eq(str, buf, "--+"));
+	cr_expect(eq(str, buf, "--n+"));
 }
 
 /* The answer to @size bytes of @msg, applied to them. Returns the status. */
@@ -367,7 +367,7 @@ Test(vss, an_answer_to_thaw_that_is_lost_is_made_good_by_a_failure)
 	request(&v, VSS_OP_THAW);
 	request(&v, VSS_OP_THAW);
 	drain(&v, words, sizeof(words));
-	cr_assert(eq(str, words, "-+"));
+	cr_assert(eq(str, words, "-n+"));
 }
 
 Test(vss, another_answer_that_is_lost_changes_nothing)
@@ -382,7 +382,7 @@ Test(vss, another_answer_that_is_lost_changes_nothing)
 	vss_answer_lost(&v);
 	request(&v, VSS_OP_THAW);
 	drain(&v, words, sizeof(words));
-	cr_assert(eq(str, words, "+++"));
+	cr_assert(eq(str, words, "+n+n+"));
 	cr_assert(eq(u64, v.stats.answers_lost, 2));
 }
 
@@ -397,7 +397,7 @@ Test(vss, what_a_predecessor_has_lost_is_told_once_or_forgotten_by_a_freeze)
 	request(&v, VSS_OP_THAW);
 	request(&v, VSS_OP_THAW);
 	drain(&v, words, sizeof(words));
-	cr_assert(eq(str, words, "+-+"));
+	cr_assert(eq(str, words, "+-n+"));
 
 	vss_assume_lost(&v);
 	request(&v, VSS_OP_FREEZE);
