@@ -69,13 +69,13 @@ static void on_frozen(void *self)
 					   "deadline_seconds", m->deadline_ns / 1e9));
 }
 
-static void on_thawed(void *self, enum snapshot_end end, bool whole, const char *result)
+static void on_thawed(void *self, const struct snapshot_outcome *outcome)
 {
 	struct bind_manual *m = self;
 
-	snprintf(m->result, sizeof(m->result), "%s", result);
-	m->consistent = end == SNAPSHOT_END_ASKED && whole && m->state == MANUAL_THAWING;
-	m->timed_out = end == SNAPSHOT_END_DEADLINE;
+	snprintf(m->result, sizeof(m->result), "%s", outcome->result);
+	m->consistent = outcome->consistent && m->state == MANUAL_THAWING;
+	m->timed_out = outcome->end == SNAPSHOT_END_DEADLINE;
 	if (m->state == MANUAL_FREEZING) {
 		m->state = MANUAL_FAILED;
 	} else if (m->state == MANUAL_FROZEN) {

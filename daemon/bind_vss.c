@@ -85,18 +85,18 @@ static void on_frozen(void *self)
 	perform(b);
 }
 
-static void on_thawed(void *self, enum snapshot_end end, bool whole, const char *result)
+/* The host is told one bit: whether what it was told is frozen was so until its THAW. */
+static void on_thawed(void *self, const struct snapshot_outcome *outcome)
 {
 	struct bind_vss *b = self;
 	uint64_t now = clock_monotonic_ns();
 
-	(void)result; /* The host is told one bit. */
-	switch (end) {
+	switch (outcome->end) {
 	case SNAPSHOT_END_FAILED:
 		vss_complete_freeze(&b->core, false, now);
 		break;
 	case SNAPSHOT_END_ASKED:
-		vss_complete_thaw(&b->core, whole, now);
+		vss_complete_thaw(&b->core, outcome->whole, now);
 		break;
 	case SNAPSHOT_END_DEADLINE:
 		vss_thawed_early(&b->core, VSS_REASON_DEADLINE, now);

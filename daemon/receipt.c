@@ -139,22 +139,49 @@ static json_t *file_systems(const struct receipt_facts *facts)
 	return list;
 }
 
-/* True if everything that should have been frozen was, from the host's FREEZE to its THAW. */
-static bool everything_was_frozen(const struct receipt_facts *facts)
+/* What should have been frozen from the host's FREEZE to its THAW, and was not. */
+struct missing {
+	size_t n;
+	const char *target; /* the first one's, if there is any */
+	const char *reason;
+};
+
+static void add_missing(struct missing *missing, const struct freeze_plan_entry *entry,
+			const char *reason)
 {
+	if (missing->n++ > 0)
+		return;
+	missing->target = entry->mount->target;
+	missing->reason = reason;
+}
+
+static struct missing find_missing(const struct receipt_facts *facts)
+{
+	struct missing missing = {0};
 	struct freezer_result r;
 	size_t given = 0;
 
-	if (facts->plan && facts->plan->n_missing > 0)
-		return false;
 	for (size_t i = 0; facts->plan && i < facts->plan->n_entries; i++) {
+		const struct freeze_plan_entry *entry = &facts->plan->entries[i];
+
+		if (freeze_verdict_is_missing(entry->verdict))
+			add_missing(&missing, entry, entry->reason);
 		if (!facts->freezer || !facts->given[i])
 			continue;
 		freezer_client_result(facts->freezer, given++, &r);
 		if (r.state != FREEZER_ENTRY_THAWED || r.error)
-			return false;
+			add_missing(&missing, entry, why_of(&r));
 	}
-	return true;
+	return missing;
+}
+
+static void describe_missing(const struct missing *missing, char *text, size_t size)
+{
+	int n = snprintf(text, size, "thawed as asked, but not everything was frozen: %s: %s",
+			 missing->target, missing->reason);
+
+	if (missing->n > 1 && n > 0 && (size_t)n < size)
+		snprintf(text + n, size - (size_t)n, "; and %zu more", missing->n - 1);
 }
 
 static json_t *notes(const struct receipt_facts *facts)
@@ -176,13 +203,17 @@ static const char *class_of(const struct receipt_facts *facts, bool consistent)
 
 json_t *receipt_new(const struct receipt_facts *facts)
 {
-	bool consistent = facts->consistent && everything_was_frozen(facts);
+	const struct missing missing = find_missing(facts);
+	bool consistent = facts->consistent && missing.n == 0;
+	char text[FREEZER_TARGET_SIZE + 256];
 	struct window window = frozen_window(facts->freezer);
 	const char *result = facts->result;
 	struct utsname system;
 
-	if (facts->consistent && !consistent)
-		result = "thawed as asked, but not everything could be frozen";
+	if (facts->consistent && !consistent) {
+		describe_missing(&missing, text, sizeof(text));
+		result = text;
+	}
 	if (uname(&system) < 0)
 		strcpy(system.release, "unknown");
 	return json_pack("{s:i, s:s, s:o, s:s, s:s, s:b, s:I, s:I, s:{s:s, s:s}, s:o, s:o}", "schema", 1,

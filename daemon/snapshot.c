@@ -230,13 +230,13 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 		   bool has_results)
 {
 	const struct wish was = s->now;
-	bool consistent = end == SNAPSHOT_END_ASKED && whole && s->work.wanted;
+	bool held = end == SNAPSHOT_END_ASKED && whole && s->work.wanted; /* what was frozen at all */
 	const struct receipt_facts facts = {
 		.requester = was.user ? was.user->name : "hvguestd",
 		.started_ns = s->work.started_ns,
 		.result = result,
 		.failed = end == SNAPSHOT_END_FAILED,
-		.consistent = consistent,
+		.consistent = held,
 		.plan = s->work.set.plan,
 		.freezer = has_results ? s->freezer : NULL,
 		.given = s->work.set.given,
@@ -244,21 +244,26 @@ static void finish(struct snapshot *s, enum snapshot_end end, const char *result
 		.notes = s->work.notes,
 		.n_notes = s->work.n_notes,
 	};
+	struct snapshot_outcome outcome = {.end = end, .whole = whole, .result = result};
 
 	s->now = (struct wish){0};
 	s->last = was;
 	s->work.receipt = receipt_new(&facts);
+	if (s->work.receipt) {
+		outcome.consistent = json_is_true(json_object_get(s->work.receipt, "consistent"));
+		outcome.result = json_string_value(json_object_get(s->work.receipt, "result"));
+	}
 	s->work.counting = false;
 	freeze_set_close(&s->work.set);
 	release_cores(s);
 	log_release();
-	log_as(consistent ? EVENT_BACKUP_CONSISTENT : EVENT_BACKUP_NOT_CONSISTENT, facts.requester,
-	       "backup: %s", result);
+	log_as(outcome.consistent ? EVENT_BACKUP_CONSISTENT : EVENT_BACKUP_NOT_CONSISTENT,
+	       facts.requester, "backup: %s", outcome.result);
 	set_phase(s, PHASE_RETURNING);
 	if (was.user)
-		was.user->on_thawed(was.self, end, whole, result);
-	bind_notify_back(s->notify, consistent ? NOTIFY_THAW : NOTIFY_ABORT);
-	bind_hooks_back(s->hooks, consistent ? HOOK_THAW : HOOK_ABORT);
+		was.user->on_thawed(was.self, &outcome);
+	bind_notify_back(s->notify, held ? NOTIFY_THAW : NOTIFY_ABORT);
+	bind_hooks_back(s->hooks, held ? HOOK_THAW : HOOK_ABORT);
 }
 
 /* NULL if the freezer is at work, else why not. The plan is made anew: hooks take their time. */
@@ -347,12 +352,16 @@ int snapshot_freeze(struct snapshot *s, const struct snapshot_user *user, void *
 /* What waited for its turn is not wanted any more. */
 static void cancel_next(struct snapshot *s)
 {
+	static const struct snapshot_outcome given_up = {
+		.end = SNAPSHOT_END_ASKED,
+		.whole = true,
+		.result = "given up before its turn came",
+	};
 	const struct wish next = s->next;
 
 	s->next = (struct wish){0};
 	if (next.user)
-		next.user->on_thawed(next.self, SNAPSHOT_END_ASKED, true,
-				     "given up before its turn came");
+		next.user->on_thawed(next.self, &given_up);
 }
 
 void snapshot_thaw(struct snapshot *s, const void *self, const char *why, bool wanted)

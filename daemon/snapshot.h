@@ -21,16 +21,21 @@ enum snapshot_end {
 	SNAPSHOT_END_FREEZER,  /* the freezer ended it: killed, stopped, or a signal */
 };
 
+/* What became of it. */
+struct snapshot_outcome {
+	enum snapshot_end end;
+	bool whole;         /* all that was frozen stood still until now */
+	bool consistent;    /* and that was all there should have been, as long as was asked for */
+	const char *result; /* the receipt's */
+};
+
 /* Somebody who has the machine held still. All calls come from the event loop. */
 struct snapshot_user {
 	const char *name; /* as the receipt names it */
 	/* Everything that was planned is frozen. */
 	void (*on_frozen)(void *self);
-	/*
-	 * Once for each accepted freeze. @whole: all of it stood still until now. @result is the
-	 * receipt's, borrowed for the call.
-	 */
-	void (*on_thawed)(void *self, enum snapshot_end end, bool whole, const char *result);
+	/* Once for each accepted freeze; @outcome is borrowed for the call. */
+	void (*on_thawed)(void *self, const struct snapshot_outcome *outcome);
 	/* After that, when all hooks are back and the receipt is there. May be NULL. */
 	void (*on_over)(void *self);
 };

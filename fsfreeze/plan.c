@@ -63,6 +63,12 @@ const char *freeze_verdict_name(enum freeze_verdict verdict)
 	return verdict_names[verdict];
 }
 
+bool freeze_verdict_is_missing(enum freeze_verdict verdict)
+{
+	return verdict == FREEZE_VERDICT_UNSUPPORTED || verdict == FREEZE_VERDICT_CYCLE ||
+	       verdict == FREEZE_VERDICT_HIDDEN;
+}
+
 static bool type_can_freeze(const char *type)
 {
 	for (size_t i = 0; i < sizeof(freezable_types) / sizeof(freezable_types[0]); i++)
@@ -356,8 +362,7 @@ int freeze_plan_new(const struct freeze_table *table, const struct freeze_rules 
 
 		judge(entry, rules);
 		plan->n_freeze += entry->verdict == FREEZE_VERDICT_FREEZE;
-		plan->n_missing += entry->verdict == FREEZE_VERDICT_UNSUPPORTED ||
-				   entry->verdict == FREEZE_VERDICT_CYCLE;
+		plan->n_missing += freeze_verdict_is_missing(entry->verdict);
 	}
 	if (plan->n_freeze > FREEZE_PLAN_MAX)
 		return FREEZE_PLAN_TOO_MANY;

@@ -106,5 +106,8 @@ void freeze_plan_hide(struct freeze_plan *plan, size_t i);
 struct freeze_plan *freeze_plan_free(struct freeze_plan *plan);
 DEFINE_CLEANUP(freeze_plan)
 
+/* Whether what has this verdict is wanted and cannot be frozen. */
+bool freeze_verdict_is_missing(enum freeze_verdict verdict);
+
 /* The verdict's name for machines: "freeze", "unsupported", "read-only", ... */
 const char *freeze_verdict_name(enum freeze_verdict verdict);

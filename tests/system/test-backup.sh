@@ -444,6 +444,8 @@ frozen_by_others() {
     is "frozen-by-others: the receipt names it" \
         "$(receipt ".file_systems[] | select(.target == \"$guest/ext4\") | .state + \": \" + .reason")" \
         "foreign: somebody else had frozen it; it is left to them"
+    check "frozen-by-others: and so does one line of the log" \
+        grep -q "not everything was frozen: $guest/ext4: somebody else had frozen it" "$guest_log"
     fsfreeze --unfreeze "$guest/ext4"
     check "frozen-by-others: nothing is frozen" nothing_frozen
     rm -r "$store/foreign"

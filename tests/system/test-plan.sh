@@ -115,11 +115,13 @@ is "covered: and the reason for it" "$(plan '.file_systems[] | select(.type == "
     "another mount covers it: no path leads to it"
 check "covered: freeze" guest one freeze
 check "covered: it is not frozen" timeout 10 dd if=/dev/zero of=/proc/self/fd/8 bs=4k count=1 conv=fsync
-guest one thaw >"$run/thaw.out"
+refuse "covered: thaw ends with 3" 3 guest one thaw
 is "covered: the receipt names it" \
     "$(guest one receipt --json | jq -r '.file_systems[] | select(.target == "'"$data/alone"'" and .type == "ext4") | .state')" hidden
 is "covered: and that the copy is not consistent" \
     "$(guest one receipt --json | jq -r '.class + " \(.consistent)"')" "crash false"
+check "covered: one line of the log says so" grep -q \
+    "backup: thawed as asked, but not everything was frozen: $data/alone: another mount covers it" "$run/one.log"
 umount "$data/alone"
 exec 8>&-
 check "covered: all can be frozen again" guest one plan
