@@ -549,6 +549,16 @@ static void add_file(const struct bind_fcopy *b, json_t *status)
 	json_object_set_new(status, "total_bytes", json_integer((json_int_t)f->start.size_bytes));
 }
 
+/* How often each state was entered. */
+static json_t *count_states(const struct fcopy_stats *s)
+{
+	json_t *states = json_object();
+
+	for (int i = 0; i < FCOPY_STATES; i++)
+		json_object_set_new(states, fcopy_state_name(i), json_integer((json_int_t)s->entered[i]));
+	return states;
+}
+
 json_t *bind_fcopy_status(const struct bind_fcopy *b)
 {
 	const struct fcopy_stats *s = &b->core.stats;
@@ -558,10 +568,10 @@ json_t *bind_fcopy_status(const struct bind_fcopy *b)
 	if (!b->file)
 		return json_pack("{s:b, s:s}", "enabled", 0, "why",
 				 "fcopy_roots names no folder that a host may put files in");
-	status = json_pack("{s:b, s:s, s:s*, s:s, s:o, s:I, s:I, s:I, s:I, s:b}", "enabled", 1, "channel",
+	status = json_pack("{s:b, s:s, s:s*, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "enabled", 1, "channel",
 			   b->device ? device_link_state(b->device) : ic_channel_state(&b->channel),
 			   "version", b->device ? NULL : ic_channel_version(&b->channel, version), "state",
-			   fcopy_state_name(b->core.state), "roots", roots_list(b->config), "copied",
+			   fcopy_state_name(b->core.state), "states", count_states(s), "roots", roots_list(b->config), "copied",
 			   (json_int_t)s->finished, "bytes", (json_int_t)s->bytes, "refused",
 			   (json_int_t)s->refused, "discarded", (json_int_t)s->discarded, "waits_for_thaw",
 			   b->core.held && b->core.waits);

@@ -580,16 +580,26 @@ static json_t *count_requests(const struct kvp_stats *stats)
 	return requests;
 }
 
+/* How often each state was entered. */
+static json_t *count_states(const struct kvp_stats *s)
+{
+	json_t *states = json_object();
+
+	for (int i = 0; i < KVP_STATES; i++)
+		json_object_set_new(states, kvp_state_name(i), json_integer((json_int_t)s->entered[i]));
+	return states;
+}
+
 json_t *bind_kvp_status(const struct bind_kvp *b)
 {
 	const char *trouble = kvp_store_trouble(b->store);
 	char version[16];
 	json_t *status = json_pack(
-		"{s:s, s:s*, s:s, s:o, s:o, s:I, s:I}", "channel",
+		"{s:s, s:s*, s:s, s:o, s:o, s:o, s:I, s:I}", "channel",
 		b->device ? device_link_state(b->device) : ic_channel_state(&b->channel), "version",
 		b->device ? NULL : ic_channel_version(&b->channel, version), "state",
 		kvp_state_name(b->core.state), "keys", count_pools(b), "requests",
-		count_requests(&b->core.stats), "answered", (json_int_t)b->core.stats.answered_ok,
+		count_requests(&b->core.stats), "states", count_states(&b->core.stats), "answered", (json_int_t)b->core.stats.answered_ok,
 		"refused", (json_int_t)b->core.stats.answered_fail);
 
 	if (status && *trouble)

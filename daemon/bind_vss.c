@@ -351,6 +351,16 @@ struct service bind_vss_service(struct bind_vss *b)
 	return ic_channel_service(&b->channel);
 }
 
+/* How often each state was entered. */
+static json_t *count_states(const struct vss_stats *s)
+{
+	json_t *states = json_object();
+
+	for (int i = 0; i < VSS_STATES; i++)
+		json_object_set_new(states, vss_state_name(i), json_integer((json_int_t)s->entered[i]));
+	return states;
+}
+
 json_t *bind_vss_status(const struct bind_vss *b)
 {
 	const char *channel = ic_channel_state(&b->channel);
@@ -375,6 +385,8 @@ json_t *bind_vss_status(const struct bind_vss *b)
 			json_object_set_new(status, "device_problem",
 					    json_string(device_link_problem(b->device)));
 	}
+	if (status)
+		json_object_set_new(status, "states", count_states(&b->core.stats));
 	if (status)
 		snapshot_add_status(b->snapshot, status);
 	return status;

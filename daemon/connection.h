@@ -29,7 +29,7 @@ struct service {
 	 * anew. The port is the service's in any case. NULL: no channel outlives the daemon.
 	 */
 	bool (*resume)(void *self, struct vmbus_port *take_port);
-	/* What the channel has carried: {"requests", "errors", ...}. NULL: nothing is told. */
+	/* What the channel has carried: {"opens", "requests", "negotiations", "errors", "quiet_seconds"}. */
 	json_t *(*traffic)(const void *self);
 };
 

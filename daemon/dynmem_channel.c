@@ -13,6 +13,7 @@
  */
 
 #include "daemon/dynmem_binding.h"
+#include "daemon/dynmem_status.h"
 #include "daemon/journal.h"
 
 #include "base/clock.h"
@@ -177,5 +178,6 @@ struct service bind_dynmem_service(struct bind_dynmem *b)
 		.open = open_channel,
 		.close = close_channel,
 		.resume = resume_channel,
+		.traffic = dynmem_status_traffic,
 	};
 }

@@ -11,6 +11,8 @@
 
 #include "daemon/dynmem_binding.h"
 
+#include "base/clock.h"
+
 #include <string.h>
 
 static json_int_t bytes(uint64_t pages)
@@ -76,6 +78,44 @@ json_t *dynmem_status_verified(const struct dynmem *core, const struct memory_wo
 			 bytes(done->moved_pages), "missing_bytes", bytes(missing));
 }
 
+/* How often each state was entered. */
+static json_t *states_status(const struct dynmem_stats *s)
+{
+	json_t *states = json_object();
+
+	for (int i = 0; i < DYNMEM_N_STATES; i++)
+		json_object_set_new(states, dynmem_state_name(i), json_integer((json_int_t)s->entered[i]));
+	return states;
+}
+
+json_t *dynmem_status_traffic(const void *binding)
+{
+	const struct bind_dynmem *b = binding;
+	const struct dynmem_stats *stats;
+	struct dynmem_status s;
+	json_t *traffic;
+
+	dynmem_get_status(b->core, &s);
+	stats = &s.stats;
+	traffic = json_pack("{s:I, s:I, s:I, s:I}", "opens",
+			    (json_int_t)stats->entered[DYNMEM_STATE_VERSION], "requests",
+			    (json_int_t)(stats->balloon_requests + stats->unballoon_requests +
+					 stats->hot_add_requests),
+			    "negotiations", (json_int_t)stats->entered[DYNMEM_STATE_CAPABILITIES], "errors",
+			    (json_int_t)(stats->malformed + stats->unexpected + stats->unknown +
+					 stats->clipped));
+	if (traffic && s.operation.kind != DYNMEM_OPERATION_NONE)
+		json_object_set_new(traffic, "quiet_seconds",
+				    json_real((clock_monotonic_ns() - s.operation.started_ns) / 1e9));
+	return traffic;
+}
+
+/* Seconds since memory was last moved, 0 while it is; @o is not NONE. */
+static double effect_age_s(const struct dynmem_operation *o)
+{
+	return o->ended_ns ? (clock_monotonic_ns() - o->ended_ns) / 1e9 : 0;
+}
+
 static json_t *keeper_status(const struct bind_dynmem *b)
 {
 	return json_pack("{s:I, s:I}", "pid", (json_int_t)keeper_client_pid(b->work.keeper),
@@ -102,6 +142,10 @@ json_t *bind_dynmem_status(const struct bind_dynmem *b)
 			   "pages", pages_status(&b->stats), "blocks",
 			   memory_sources_blocks_status(&b->stats), "operation",
 			   operation_status(&s.operation), "counters", counters_status(&s.stats));
+	if (status)
+		json_object_set_new(status, "states", states_status(&s.stats));
+	if (status && s.operation.kind != DYNMEM_OPERATION_NONE)
+		json_object_set_new(status, "effect_age_seconds", json_real(effect_age_s(&s.operation)));
 	if (status && b->work.keeper)
 		json_object_set_new(status, "keeper", keeper_status(b));
 	if (status && b->work.hot_add)

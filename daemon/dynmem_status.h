@@ -9,3 +9,6 @@
  * the caller's. NULL if memory ran out.
  */
 json_t *dynmem_status_verified(const struct dynmem *core, const struct memory_work *done);
+
+/* What the channel of @binding, a struct bind_dynmem, has carried: daemon/connection.h. */
+json_t *dynmem_status_traffic(const void *binding);

@@ -162,6 +162,7 @@ static void open_channel(void *self, struct vmbus_port *take_port)
 {
 	struct ic_channel *c = self;
 
+	c->opens++;
 	if (start(c, take_port))
 		connection_close_channel(*c->connection, c, true);
 }
@@ -181,8 +182,8 @@ static json_t *traffic(const void *self)
 	const struct ic_channel *c = self;
 	const struct ic_stats *s = &c->ic.stats;
 	json_t *status = json_pack(
-		"{s:I, s:I, s:I}", "requests", (json_int_t)s->requests, "negotiations",
-		(json_int_t)s->negotiations, "errors",
+		"{s:I, s:I, s:I, s:I}", "opens", (json_int_t)c->opens, "requests",
+		(json_int_t)s->requests, "negotiations", (json_int_t)s->negotiations, "errors",
 		(json_int_t)(s->malformed + s->unexpected + s->unknown + c->lost_answers));
 
 	if (status && c->last_request_ns > 0)

@@ -30,6 +30,7 @@ struct ic_channel {
 	struct link *link; /* NULL while the channel is not open */
 	const struct ic_channel_user *ops;
 	void *self;
+	uint64_t opens;        /* times that the channel was opened */
 	uint64_t lost_answers; /* the host asked on without reading what it was answered */
 	uint64_t last_request_ns; /* 0: none yet */
 	struct event *patience;

@@ -94,7 +94,7 @@ json_t *channel_list(struct connection *connection, const struct service *servic
 		const struct service *s = &services[i];
 		json_t *channel = json_pack("{s:s, s:s}", "service", s->name, "state",
 					    connection_channel_state(connection, s->self));
-		json_t *traffic = s->traffic ? s->traffic(s->self) : NULL;
+		json_t *traffic = s->traffic(s->self);
 
 		json_object_update(channel, traffic);
 		json_decref(traffic);

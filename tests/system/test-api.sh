@@ -40,8 +40,8 @@ undescribed='
         elif $d.type != kind and ($d.type != "number" or kind != "integer") then "\($at) is no \($d.type): \($value)"
         elif $d.type == "object" then
             (($d.required // []) - keys | .[] | "\($at).\(.) is missing"),
-            (keys - ($d.properties // {} | keys) | .[] | "\($at).\(.) is not described"),
-            (keys[] as $k | select($d.properties[$k]) | .[$k] | faults($d.properties[$k]; "\($at).\($k)"))
+            (keys[] as $k | ($d.properties[$k] // $d.additionalProperties) as $member |
+                if $member then .[$k] | faults($member; "\($at).\($k)") else "\($at).\($k) is not described" end)
         elif $d.type == "array" then to_entries[] | .key as $i | .value | faults($d.items; "\($at)[\($i)]")
         else empty end;
     faults($doc[0].paths[$path][$method].responses[$status].content["application/json"].schema; "")'

@@ -43,6 +43,17 @@ is "none has another prefix" "$(get one /metrics | grep -v '^#' | grep -vc '^hvg
 is "the version" "$(of one "hvguest_build_info{value=\"$(guest_value one .version)\"}")" 1
 is "a channel's state" "$(of one 'hvguest_channel_state{service="heartbeat",value="open"}')" 1
 check "requests are counted" soon eval '[ "$(of one "hvguest_channel_requests_total{service=\"heartbeat\"}")" -ge 2 ]'
+is "every service counts its channel's opening" \
+    "$(get one /metrics | grep -c '^hvguest_channel_opens_total{service="[a-z]*"} 1$')" \
+    "$(get one /metrics | grep -c '^hvguest_channel_state{.*value="open"} 1$')"
+is "no memory has moved yet" "$(of one hvguest_memory_effect_age_seconds)" ""
+host memory one --assign 1010M >/dev/null
+check "a request of the host's for memory is counted" soon eval '
+    [ "$(of one "hvguest_channel_requests_total{service=\"dynmem\"}")" = 1 ]'
+check "... with the states that it led to" soon eval '
+    [ "$(of one "hvguest_memory_states_entered_total{state=\"ballooning\"}")" = 1 ]'
+check "... and for how long none has moved" soon eval 'of one hvguest_memory_effect_age_seconds | grep -q "[1-9]"'
+check "... nor the host asked" test -n "$(of one 'hvguest_channel_quiet_seconds{service="dynmem"}')"
 is "memory that this machine sees" \
     "$(of one hvguest_dynamic_memory_vm_guest_visible_physical_memory_bytes)" \
     "$(($(awk '/^MemTotal/ { print $2 }' /proc/meminfo) * 1024))"
