@@ -206,7 +206,7 @@ static int start_helper(struct bind_disks *b, const struct task *task)
 	r = hook_process_start(b->process, argv, environment);
 	if (r)
 		return r;
-	b->ended = event_new(b->base, b->process->pid_fd, EV_READ, on_ended, b);
+	b->ended = event_new(b->base, b->process->end_fd, EV_READ, on_ended, b);
 	return b->ended && event_add(b->ended, &limit) == 0 ? 0 : -ENOMEM;
 }
 

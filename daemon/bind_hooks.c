@@ -7,6 +7,9 @@
  * record (fsfreeze/hook_record) knows at any time what would have to be called back if this process
  * ended now. A hook whose command cannot be recorded is not run.
  *
+ * Where there is a runner (hook_runner), each run is asked of it, and never of this process instead: a
+ * hook that cannot do what it is there for is worse than one that is not run.
+ *
  * Nothing is run between the first FREEZE and the last THAW of file systems: the snapshot asks for
  * one hook after the other before, and for the way back after.
  */
@@ -55,7 +58,8 @@ struct bind_hooks {
 	enum hook_event event;
 	uint64_t timeout_ns;
 	char devices[DEVICES_MAX];
-	char why[256];
+	char refusal[256]; /* why the last one that was not run was not */
+	char why[512];
 };
 
 static void perform(struct bind_hooks *h);
@@ -113,32 +117,6 @@ static void on_output(evutil_socket_t fd, short what, void *user)
 	}
 }
 
-static void on_exit_of(evutil_socket_t fd, short what, void *user)
-{
-	struct bind_hooks *h = user;
-	int status;
-
-	(void)fd;
-	(void)what;
-	drop_events(h);
-	if (!hook_process_reap(&h->process, &status))
-		status = 128;
-	keep_output(h);
-	hook_sequence_exited(&h->sequence, status, clock_monotonic_ns());
-	perform(h);
-}
-
-static int watch(struct bind_hooks *h)
-{
-	h->exit_event = event_new(h->base, h->process.pid_fd, EV_READ, on_exit_of, h);
-	h->output_event = event_new(h->base, h->process.output_fd, EV_READ | EV_PERSIST, on_output,
-				    h);
-	if (!h->exit_event || event_add(h->exit_event, NULL) < 0 || !h->output_event ||
-	    event_add(h->output_event, NULL) < 0)
-		return -ENOMEM;
-	return 0;
-}
-
 static int write_record(struct bind_hooks *h)
 {
 	struct hook_trace trace = {.pid = h->process.pid};
@@ -151,6 +129,51 @@ static int write_record(struct bind_hooks *h)
 		log_error("hooks: the record in %s cannot be written: %s: make room there",
 			  h->config->run_dir, strerror(-r));
 	return r;
+}
+
+static void refuse(struct bind_hooks *h, const char *why)
+{
+	const char *name = h->list.hooks[h->running].name;
+
+	snprintf(h->refusal, sizeof(h->refusal), "%s", why);
+	log_as(EVENT_HOOK_NOT_RUN, name, "hooks: %s is not run: %s", name, why);
+	hook_sequence_not_started(&h->sequence, clock_monotonic_ns());
+}
+
+static void on_exit_of(evutil_socket_t fd, short what, void *user)
+{
+	struct bind_hooks *h = user;
+	int status;
+
+	(void)fd;
+	(void)what;
+	if (!hook_process_reap(&h->process, &status)) {
+		/* Its runner has said which process it is. */
+		(void)write_record(h);
+		return;
+	}
+	drop_events(h);
+	if (h->process.not_started) {
+		refuse(h, strerror(h->process.not_started));
+	} else {
+		if (h->process.lost_runner)
+			log_error("hooks: the runner of %s has ended before it: journalctl -u 'hvguest-hook@*'",
+				  h->list.hooks[h->running].name);
+		keep_output(h);
+		hook_sequence_exited(&h->sequence, status, clock_monotonic_ns());
+	}
+	perform(h);
+}
+
+static int watch(struct bind_hooks *h)
+{
+	h->exit_event = event_new(h->base, h->process.end_fd, EV_READ | EV_PERSIST, on_exit_of, h);
+	h->output_event = event_new(h->base, h->process.output_fd, EV_READ | EV_PERSIST, on_output,
+				    h);
+	if (!h->exit_event || event_add(h->exit_event, NULL) < 0 || !h->output_event ||
+	    event_add(h->output_event, NULL) < 0)
+		return -ENOMEM;
+	return 0;
 }
 
 static int start(struct bind_hooks *h, const struct hook *hook, enum hook_event event)
@@ -174,13 +197,21 @@ static int start(struct bind_hooks *h, const struct hook *hook, enum hook_event 
 	snprintf(devices, sizeof(devices), "HVGUEST_FREEZE_DEVICES=%s", h->devices);
 	snprintf(run_dir, sizeof(run_dir), "HVGUEST_RUN_DIR=%.4000s", h->config->run_dir);
 	snprintf(name, sizeof(name), "HVGUEST_HOOK=%s", hook->name);
-	return hook_process_start(&h->process, hook->commands[event].argv, envp);
+	if (!h->config->hook_runner)
+		return hook_process_start(&h->process, hook->commands[event].argv, envp);
+	/* Who is called back is so to the end: nobody else does it. */
+	return hook_process_ask(&h->process, h->config->hook_runner, hook->commands[event].argv, envp,
+				event == HOOK_FREEZE);
 }
 
-static void refuse(struct bind_hooks *h, const struct hook *hook, const char *why)
+static void refuse_start(struct bind_hooks *h, int r)
 {
-	log_as(EVENT_HOOK_NOT_RUN, hook->name, "hooks: %s is not run: %s", hook->name, why);
-	hook_sequence_not_started(&h->sequence, clock_monotonic_ns());
+	char text[192];
+
+	if (r == HOOK_PROCESS_NO_RUNNER)
+		snprintf(text, sizeof(text), "nobody runs hooks at %.107s: systemctl start hvguest-hook.socket",
+			 h->config->hook_runner);
+	refuse(h, r == HOOK_PROCESS_NO_RUNNER ? text : strerror(-r));
 }
 
 static void do_run(struct bind_hooks *h, size_t i, enum hook_event event)
@@ -192,21 +223,19 @@ static void do_run(struct bind_hooks *h, size_t i, enum hook_event event)
 	h->event = event;
 	hook_process_init(&h->process);
 	if (hook->refused) {
-		refuse(h, hook, hook->refused);
+		refuse(h, hook->refused);
 		return;
 	}
 	/* On the way back the record names the hook still; see there. */
 	r = event == HOOK_FREEZE ? write_record(h) : 0;
+	r = r ?: start(h, hook, event);
 	if (r) {
-		refuse(h, hook, strerror(-r));
+		refuse_start(h, r);
 		return;
 	}
-	r = start(h, hook, event);
-	if (r) {
-		refuse(h, hook, strerror(-r));
-		return;
-	}
-	(void)write_record(h);
+	/* If a runner has it, it is not known yet whether it was started. */
+	if (h->process.pid)
+		(void)write_record(h);
 	r = watch(h);
 	if (r) {
 		drop_events(h);
@@ -247,8 +276,8 @@ static void do_failed(struct bind_hooks *h, size_t i)
 	const struct hook *hook = &h->list.hooks[i];
 
 	if (r->outcome == HOOK_NOT_STARTED)
-		snprintf(h->why, sizeof(h->why), "the hook %s could not be run%s%s", hook->name,
-			 hook->refused ? ": " : "", hook->refused ?: "");
+		snprintf(h->why, sizeof(h->why), "the hook %s could not be run: %s", hook->name,
+			 h->refusal);
 	else if (r->outcome == HOOK_FAILED)
 		snprintf(h->why, sizeof(h->why), "the hook %s failed with status %d", hook->name,
 			 r->status);

@@ -186,7 +186,7 @@ static int start_lookup(struct bind_kvp_keys *b, struct lookup *lookup, char *na
 
 	if (r)
 		return r;
-	lookup->ended = event_new(b->base, lookup->process.pid_fd, EV_READ, on_lookup_ended, b);
+	lookup->ended = event_new(b->base, lookup->process.end_fd, EV_READ, on_lookup_ended, b);
 	return lookup->ended && event_add(lookup->ended, &limit) == 0 ? 0 : -ENOMEM;
 }
 

@@ -151,7 +151,7 @@ static int run_command(struct bind_shutdown *b)
 	r = hook_process_start(&b->process, argv, environment);
 	if (r)
 		return r;
-	b->ended = event_new(b->base, b->process.pid_fd, EV_READ | EV_PERSIST, on_ended, b);
+	b->ended = event_new(b->base, b->process.end_fd, EV_READ | EV_PERSIST, on_ended, b);
 	if (b->ended && event_add(b->ended, NULL) == 0)
 		return 0;
 	hook_process_leave(&b->process);

@@ -71,6 +71,7 @@ struct config {
 	bool freeze_strict;         /* freeze nothing if not everything can be frozen */
 	bool expedite;              /* turn rcu_expedited on while file systems are being frozen */
 	char *hook_dir;              /* of our own hooks */
+	char *hook_runner;           /* the socket of who runs hooks; NULL: this process */
 	unsigned hook_layouts;       /* enum hook_layout: whose hooks are run besides */
 	uint64_t hook_timeout_ns;    /* of each run of a hook */
 	uint64_t prepare_timeout_ns; /* of all that comes before the freeze */

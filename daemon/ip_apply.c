@@ -356,7 +356,7 @@ static int wait_for(struct change *c, struct hook_process *p)
 
 	while (!hook_process_reap(p, &status)) {
 		uint64_t now = clock_monotonic_ns();
-		struct pollfd ended = {.fd = p->pid_fd, .events = POLLIN};
+		struct pollfd ended = {.fd = p->end_fd, .events = POLLIN};
 
 		if (now >= c->deadline_ns)
 			hook_process_kill(p, SIGKILL);

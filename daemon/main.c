@@ -71,8 +71,8 @@ static int fail(const char *what, int r)
 
 /*
  * The marked place: what comes behind has these capabilities, as far as they were there, and no others.
- * What is executed gets what the bounding set has, which is the service manager's to say: hooks, network
- * managers, modprobe. docs/THREATS.md has the reasons.
+ * What is executed gets the same in the unit (NoNewPrivileges=), and elsewhere what the bounding set has:
+ * network managers, modprobe, hooks without a runner. docs/THREATS.md has the reasons.
  */
 static int give_up_capabilities(void)
 {
@@ -84,7 +84,7 @@ static int give_up_capabilities(void)
 		CAP_SYS_RAWIO,    /* to read the hypervisor's clock by the msr device */
 		CAP_IPC_LOCK,     /* to stay in memory */
 		CAP_NET_ADMIN,    /* room for all of the kernel's messages about a large DIMM */
-		CAP_KILL,         /* to end hooks that have become another user */
+		CAP_KILL,         /* to end hooks that have become another user, without a runner */
 		CAP_DAC_OVERRIDE, /* files from the host in anybody's folder; mounts in anybody's folder */
 		CAP_CHOWN,        /* ... which have the owner that is configured */
 		CAP_FOWNER,       /* ... and the mode */

@@ -240,6 +240,15 @@ const struct setting settings[] = {
 	},
 	{
 		.section = "backup",
+		.key = "hook_runner",
+		.option = "hook-runner",
+		.argument = "SOCKET",
+		.help = "who runs the hooks, with more rights than hvguestd: hvguest-hook.socket",
+		.value_help = "hvguestd itself; the unit names the socket",
+		.set = settings_set_hook_runner,
+	},
+	{
+		.section = "backup",
 		.key = "hook_timeout",
 		.option = "hook-timeout",
 		.argument = "SECONDS",
@@ -587,6 +596,7 @@ void settings_fini(struct config *config)
 	free(config->shutdown_command);
 	free(config->freezer);
 	free(config->hook_dir);
+	free(config->hook_runner);
 	free(config->state_dir);
 	free(config->vss_device);
 	free(config->kvp_device);

@@ -357,6 +357,11 @@ bool settings_set_hook_dir(struct config *c, const char *value)
 	return *value == '/' && set_text(&c->hook_dir, value);
 }
 
+bool settings_set_hook_runner(struct config *c, const char *value)
+{
+	return *value == '/' && strlen(value) < 108 && set_text(&c->hook_runner, value);
+}
+
 bool settings_set_notify_hold(struct config *c, const char *value)
 {
 	return set_seconds(&c->notify_hold_ns, value, 120);

@@ -42,6 +42,7 @@ bool settings_set_expedite(struct config *c, const char *value);
 bool settings_set_freeze_timeout(struct config *c, const char *value);
 bool settings_set_freezer(struct config *c, const char *value);
 bool settings_set_hook_dir(struct config *c, const char *value);
+bool settings_set_hook_runner(struct config *c, const char *value);
 bool settings_add_hook_layouts(struct config *c, const char *value);
 void settings_forget_hook_layouts(struct config *c);
 bool settings_set_hook_timeout(struct config *c, const char *value);

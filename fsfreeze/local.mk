@@ -1,12 +1,13 @@
 noinst_LIBRARIES += %D%/libfsfreeze.a %D%/libfsfreeze_sys.a
 PURE_ARCHIVES += %D%/libfsfreeze.a
-pkglibexec_PROGRAMS += %D%/hvguest-freezer
+pkglibexec_PROGRAMS += %D%/hvguest-freezer %D%/hvguest-hook
 
 %C%_libfsfreeze_a_SOURCES = \
 	%D%/freezer_proto.c %D%/freezer_proto.h \
 	%D%/graph.c %D%/graph.h \
 	%D%/hook_names.c %D%/hook_names.h \
 	%D%/hook_sequence.c %D%/hook_sequence.h \
+	%D%/hook_wire.c %D%/hook_wire.h \
 	%D%/notify.c %D%/notify.h \
 	%D%/plan.c %D%/plan.h \
 	%D%/rules.c %D%/rules.h
@@ -26,6 +27,9 @@ pkglibexec_PROGRAMS += %D%/hvguest-freezer
 
 # For other programs.
 include_HEADERS += %D%/hvguest_notify.h
+
+%C%_hvguest_hook_SOURCES = %D%/hook_runner.c
+%C%_hvguest_hook_LDADD = %D%/libfsfreeze_sys.a %D%/libfsfreeze.a base/libbase_sys.a base/libbase.a
 
 # Static: while everything is frozen it must not need a page of a library.
 %C%_hvguest_freezer_SOURCES = \

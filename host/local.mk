@@ -92,7 +92,7 @@ bin_PROGRAMS += %D%/hvhost
 	balloon/libballoon.a \
 	vss/libvss.a \
 	services/libservices.a \
-	fsfreeze/libfsfreeze_sys.a \
+	fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a \
 	vmbus/libvmbus_sys.a vmbus/libvmbus.a \
 	base/libbase_sys.a base/libbase.a \
 	$(BASE_SYS_LIBS) $(INIH_LIBS)

@@ -92,7 +92,7 @@ static int wait_for(struct hook_process *p, bool *ret_is_late)
 	int status;
 
 	while (!hook_process_reap(p, &status)) {
-		struct pollfd events[] = {{.fd = p->pid_fd, .events = POLLIN},
+		struct pollfd events[] = {{.fd = p->end_fd, .events = POLLIN},
 					  {.fd = p->output_fd, .events = POLLIN}};
 
 		(void)poll(events, 2, LOOK_MS);

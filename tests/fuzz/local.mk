@@ -10,6 +10,7 @@ FUZZ_TARGETS = \
 	%D%/fuzz-fcopy \
 	%D%/fuzz-freezer-record \
 	%D%/fuzz-heartbeat \
+	%D%/fuzz-hook-wire \
 	%D%/fuzz-ic \
 	%D%/fuzz-ip-files \
 	%D%/fuzz-keeper \
@@ -98,6 +99,10 @@ endif
 %C%_fuzz_ip_files_SOURCES = %D%/fuzz-ip-files.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_ip_files_LDADD = services/libservices.a base/libbase.a
 %C%_fuzz_ip_files_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+%C%_fuzz_hook_wire_SOURCES = %D%/fuzz-hook-wire.c %D%/fuzz.h $(FUZZ_MAIN)
+%C%_fuzz_hook_wire_LDADD = fsfreeze/libfsfreeze.a base/libbase.a
+%C%_fuzz_hook_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 %C%_fuzz_notify_SOURCES = %D%/fuzz-notify.c %D%/fuzz.h $(FUZZ_MAIN)
 %C%_fuzz_notify_LDADD = fsfreeze/libfsfreeze.a base/libbase.a

@@ -73,6 +73,7 @@ SYSTEM_TESTS = \
 	%D%/test-freezer.sh \
 	%D%/test-health.sh \
 	%D%/test-hooks.sh \
+	%D%/test-hooks-runner.sh \
 	%D%/test-images.sh \
 	%D%/test-ip-files.sh \
 	%D%/test-ip-injection.sh \

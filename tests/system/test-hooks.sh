@@ -5,7 +5,8 @@
 # they may do wrong, and that each that ran freeze is called back once, whatever ends.
 #
 # The hooks write what they are called with to a log on a tmpfs. A file system in an image is frozen
-# for real, so a hook that runs while it is frozen would show.
+# for real, so a hook that runs while it is frozen would show. test-hooks-runner.sh does the same with
+# hooks that hvguestd does not run itself.
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/images.sh"
@@ -72,7 +73,7 @@ frozen_now() {
 
 one_starts() {
     start_guest one --memory no --freeze-roots "$data" --hook-dir "$hooks" --hook-timeout 20 \
-        --freeze-timeout 30 "$@"
+        --freeze-timeout 30 ${runner:+--hook-runner "$runner"} "$@"
     soon ready_for_backup || bail_out "the guest does not connect"
 }
 
@@ -80,6 +81,31 @@ ready_for_backup() {
     [ "$(host_value one .backup.version)" = 5.0 ] && idle
 }
 
+# start_runner: for each connection to it one
+start_runner() {
+    systemd-socket-activate --seqpacket --accept --inetd --listen="$runner" "$hook_program" \
+        >>"$run/runner.log" 2>&1 &
+    runner_pid=$!
+    on_exit stop "$runner_pid"
+    soon test -S "$runner" || bail_out "nobody runs hooks: $(cat "$run/runner.log")"
+}
+
+# is_gone FILE: the process whose number is there
+is_gone() {
+    ! kill -0 "$(cat "$1")"
+}
+
+# has_number FILE: a process has written its number there
+has_number() {
+    [ -s "$1" ]
+}
+
+runner=
+if [ "${hooks_by:-}" = runner ]; then
+    hook_program=$build/fsfreeze/hvguest-hook
+    runner=$run/hook.sock
+    start_runner
+fi
 dd if=/dev/zero of="$tap_dir/small.img" bs=64k count=1 status=none
 start_host
 one_starts
@@ -202,16 +228,16 @@ stop "$one_pid"
 one_starts
 begin
 hook 10-good
-hook 20-slow '[ "$1" != freeze ] || exec sleep 300'
+hook 20-slow "[ \$1 != freeze ] || { echo \$\$ >$run/slow; exec sleep 300; }"
 ask_backup crash-1 &
-soon grep -q "20-slow freeze" "$calls"
+soon has_number "$run/slow"
 murder "$one_pid"
 wait $!
 one_starts
 check "crash in a hook: the next start calls back" soon grep -q "10-good abort" "$calls"
 is "crash in a hook: in reverse, each once, also the one that ran" "$(calls)" \
     "10-good freeze,20-slow freeze,20-slow abort,10-good abort,"
-check "crash in a hook: what ran still is ended first" grep -q "hook of a predecessor runs still" "$run/one.log"
+check "crash in a hook: what ran still is ended" soon is_gone "$run/slow"
 check "crash in a hook: the record is gone" [ ! -e "$run/one/hooks.json" ]
 
 begin
@@ -304,6 +330,9 @@ check "again: a backup right after" backup next
 is "again: the hooks of the first were back before" "$(calls)" \
     "10-slow freeze,10-slow thaw,10-slow freeze,10-slow thaw,"
 stop "$one_pid"
+
+# What can go wrong with a runner.
+[ -z "$runner" ] || runner_faults
 
 # The layouts of other programs, in an /etc and a /usr/sbin of this test's own.
 layouts_possible() {

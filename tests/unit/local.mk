@@ -72,6 +72,7 @@ UNIT_TESTS = \
 	%D%/test-hook-process \
 	%D%/test-hook-record \
 	%D%/test-hook-sequence \
+	%D%/test-hook-wire \
 	%D%/test-httpc \
 	%D%/test-httpd \
 	%D%/test-ic \
@@ -191,7 +192,8 @@ TESTS += $(UNIT_TESTS)
 %C%_test_heartbeat_host_LDADD = host/libhost.a services/libservices.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_hotadd_LDADD = memhotplug/libmemhotplug.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_hook_list_LDADD = fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a $(JANSSON_LIBS) $(CRITERION_LIBS)
-%C%_test_hook_process_LDADD = fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a $(JANSSON_LIBS) $(CRITERION_LIBS)
+%C%_test_hook_process_LDADD = fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a base/libbase.a $(CRITERION_LIBS)
+%C%_test_hook_wire_LDADD = fsfreeze/libfsfreeze.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_hook_record_LDADD = fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a $(JANSSON_LIBS) $(CRITERION_LIBS)
 %C%_test_hook_names_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
 %C%_test_hook_sequence_LDADD = fsfreeze/libfsfreeze.a $(CRITERION_LIBS)
@@ -249,7 +251,7 @@ TESTS += $(UNIT_TESTS)
 %C%_test_survey_LDADD = memhotplug/libmemhotplug.a $(CRITERION_LIBS)
 %C%_test_group_LDADD = policy/libpolicy_sys.a policy/libpolicy.a base/libbase.a $(CRITERION_LIBS)
 %C%_test_qemu_memory_LDADD = host/libhost_sys.a host/libhost.a policy/libpolicy.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
-%C%_test_lvm_LDADD = host/libhost_sys.a fsfreeze/libfsfreeze_sys.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
+%C%_test_lvm_LDADD = host/libhost_sys.a fsfreeze/libfsfreeze_sys.a fsfreeze/libfsfreeze.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_qemu_node_LDADD = host/libhost_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_qmp_LDADD = host/libhost_sys.a host/libhost.a base/libbase_sys.a base/libbase.a $(BASE_SYS_LIBS) $(CRITERION_LIBS)
 %C%_test_qmp_reader_LDADD = host/libhost.a $(CRITERION_LIBS)
