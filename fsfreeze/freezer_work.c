@@ -31,7 +31,8 @@
 #include <time.h>
 
 enum {
-	FREEZE_THREADS = 64, /* with more file systems than that in a level, some wait for others */
+	/* With more file systems than that in a level, some wait for others. Each costs two pages. */
+	FREEZE_THREADS = 48,
 	/*
 	 * 256 MiB on 32 file systems are written back in 193 ms by so many threads, and in 210 by 4 (medians
 	 * of 30, in turn); with 8 and more an fsync meanwhile takes half as long again.
