@@ -38,19 +38,26 @@ unnamed() {
           e.getAttribute("role") === "status" || e.getAttribute("role") === "gridcell")).length'
 }
 
+# empty: what stands in place of rows
+empty() {
+    in_page 'const e = document.getElementById("list-empty"); return e.hidden ? "" : e.textContent'
+}
+
 for port in {9701..9799}; do
     (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
 done
 guest_port=$((port + 100))
 start_host --metrics-listen "127.0.0.1:$port" --startup 1G --minimum 512M --maximum 4G --host-memory 6T --first-action 0
+browse "http://127.0.0.1:$port/"
+check "an empty host says how guests come" soon eval '[[ "$(empty)" == "No guest yet: hvguestd --lab "* ]]'
 "$build/tests/system/fleet" "$run/host/lab.sock" 40 200 >"$run/fleet" &
 fleet_pid=$!
 on_exit stop "$fleet_pid"
 check "forty guests are there" soon grep -q ready "$run/fleet"
 
-browse "http://127.0.0.1:$port/"
 is "the title" "$(in_page 'return document.title')" hvhost
 check "all guests are shown" soon shows 40
+is "... in place of that" "$(empty)" ""
 is "it is live" "$(in_page 'return document.getElementById("live").textContent')" live
 is "the host's budget" "$(in_page 'return document.getElementById("t-budget").textContent')" "6.00 TiB"
 is "nothing comes from elsewhere" \
