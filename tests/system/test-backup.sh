@@ -277,6 +277,22 @@ full_backup() {
     check "full: consistent" is_true receipt '.consistent'
 }
 
+on_terminal() {
+    if ! command -v script >/dev/null; then
+        skip "terminal: there is a bar" "needs script"
+        return
+    fi
+    mkdir "$vault/terminal"
+    hold
+    script -qefc "$build/host/hvhost backup guest ${images[*]} --to $vault/terminal --no-snapshot --run-dir $memory/host" \
+        /dev/null </dev/null >"$memory/terminal.out" &
+    backup_pid=$!
+    check "terminal: there is a bar" wait_for 10 grep -q '\[[#.]*\]' "$memory/terminal.out"
+    release
+    wait "$backup_pid"
+    is "terminal: hvhost backup" $? 0
+}
+
 guest_lost() {
     begin_held guest-lost
     kill -KILL "$guest_pid"
@@ -551,6 +567,7 @@ start_writers || bail_out "the writers do not write"
 
 reflink_backup
 full_backup
+on_terminal
 guest_lost
 host_lost
 host_ended
