@@ -14,6 +14,7 @@
 #include "base/scdoc.h"
 #include "base/usage.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -176,6 +177,21 @@ static const struct option common_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
+static void print_options(const struct verb *v, const char *margin)
+{
+	for (const struct completion_option *o = v->options; o->name; o++)
+		printf("%s--%s%s%s: %s\n", margin, o->name, o->argument ? " " : "",
+		       o->argument ? o->argument : "", o->help);
+}
+
+static void print_common(void)
+{
+	puts("\n  --json         the answer as JSON\n"
+	     "  --api SOCKET   the daemon's API (default: " DEFAULT_API ")\n"
+	     "  --help, --version\n\n"
+	     "Exit codes: 0 ok, 1 error, 2 usage, 3 degraded, 5 timed out and thawed by itself.");
+}
+
 static void print_help(void)
 {
 	puts("Usage: hvguestctl [OPTION...] VERB [OPERAND...]\nAsks hvguestd.\n");
@@ -186,14 +202,19 @@ static void print_help(void)
 		snprintf(call, sizeof(call), "%s%s%s", v->name, v->operands ? " " : "",
 			 v->operands ? v->operands : "");
 		printf("  %-12s %s\n", call, v->help);
-		for (const struct completion_option *o = v->options; o->name; o++)
-			printf("    --%s%s%s: %s\n", o->name, o->argument ? " " : "",
-			       o->argument ? o->argument : "", o->help);
+		print_options(v, "    ");
 	}
-	puts("\n  --json         the answer as JSON\n"
-	     "  --api SOCKET   the daemon's API (default: " DEFAULT_API ")\n"
-	     "  --help, --version\n\n"
-	     "Exit codes: 0 ok, 1 error, 2 usage, 3 degraded, 5 timed out and thawed by itself.");
+	print_common();
+}
+
+static void print_verb_help(const struct verb *v)
+{
+	printf("Usage: hvguestctl %s [OPTION...]%s%s\n%c%s.\n", v->name, v->operands ? " " : "",
+	       v->operands ? v->operands : "", toupper((unsigned char)v->help[0]), v->help + 1);
+	if (v->options->name)
+		puts("");
+	print_options(v, "  ");
+	print_common();
 }
 
 /* The verbs, for the manual page, as scdoc has it. */
@@ -256,8 +277,8 @@ static void list_options(const struct verb *verb, struct option *options)
 	memcpy(options + n, common_options, sizeof(common_options));
 }
 
-/* False, and *ret_code, if this ends the program. */
-static bool take_option(struct cli *cli, int o, char **argv, int *ret_code)
+/* False, and *ret_code, if this ends the program. @verb: NULL: none was named yet. */
+static bool take_option(struct cli *cli, const struct verb *verb, int o, char **argv, int *ret_code)
 {
 	switch (o) {
 	case OPTION_JSON:
@@ -267,7 +288,10 @@ static bool take_option(struct cli *cli, int o, char **argv, int *ret_code)
 		cli->to.socket = optarg;
 		return true;
 	case OPTION_HELP:
-		print_help();
+		if (verb)
+			print_verb_help(verb);
+		else
+			print_help();
 		*ret_code = EXIT_OK;
 		return false;
 	case OPTION_VERSION:
@@ -301,7 +325,7 @@ static bool take_options(struct cli *cli, const struct verb *verb, const char *o
 	list_options(verb, options);
 	opterr = 0;
 	while ((o = getopt_long(argc, argv, order, options, NULL)) != -1)
-		if (!take_option(cli, o, argv, ret_code))
+		if (!take_option(cli, verb, o, argv, ret_code))
 			return false;
 	return true;
 }

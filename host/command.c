@@ -16,6 +16,7 @@
 #include "base/usage.h"
 #include "host/verbs.h"
 
+#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,9 @@ static void print_option(const char *name, const char *argument, const char *hel
 
 static void print_usage(const struct command *c)
 {
-	printf("Usage: hvhost %s\n\n", c->usage);
+	const char *help = verb_help(c->usage);
+
+	printf("Usage: hvhost %s\n%c%s.\n\n", c->usage, toupper((unsigned char)help[0]), help + 1);
 	for (const struct command_option *o = own_options(c); o->name; o++)
 		print_option(o->name, o->argument, o->help);
 	for (const struct completion_option *o = command_common; o->name; o++)

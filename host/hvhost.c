@@ -13,6 +13,8 @@
 #include "host/command.h"
 #include "host/verbs.h"
 
+#include <assert.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,6 +54,17 @@ static const struct verb {
 enum {
 	N_VERBS = sizeof(verbs) / sizeof(verbs[0]),
 };
+
+const char *verb_help(const char *usage)
+{
+	size_t n = strcspn(usage, " ");
+
+	for (size_t i = 0; i < N_VERBS; i++)
+		if (strlen(verbs[i].name) == n && strncmp(usage, verbs[i].name, n) == 0)
+			return verbs[i].help;
+	assert(false);
+	return "";
+}
 
 static void print_help(FILE *to)
 {

@@ -8,6 +8,9 @@
 /* Where serve's sockets are unless somebody says otherwise. */
 #define HVHOST_RUN_DIR "/run/hvhost"
 
+/* What the verb does whose name @usage begins with: a clause without its full stop. */
+const char *verb_help(const char *usage);
+
 /* Being the host. */
 int verb_serve(int argc, char **argv);
 

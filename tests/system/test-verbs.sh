@@ -82,6 +82,22 @@ for verb in $(verbs "$hvhost"); do
     fi
 done
 
+# --- help
+
+# speechless PROGRAM: the verbs whose own help does not begin with how to call it, and what its line in the list says
+speechless() {
+    local verb help
+    "$1" --help >"$run/list"
+    for verb in $(verbs "$1"); do
+        mapfile -t help < <("$1" "$verb" --help)
+        help[1]=${help[1],} # as a clause
+        [[ ${help[0]} == "Usage: $(basename "$1") $verb"* ]] && grep -qF -- "${help[1]%% (*}" <(sed 's/$/./' "$run/list") ||
+            echo "$verb: ${help[1]}"
+    done
+}
+is "each verb of hvguestctl tells what it does" "$(speechless "$hvguestctl")" ""
+is "each verb of hvhost tells what it does" "$(speechless "$hvhost")" ""
+
 # --- wrong usage
 
 # refuses NAME PATTERN COMMAND...: status 2 (a check for monitors: 3), and one line
