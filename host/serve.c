@@ -32,8 +32,8 @@ static int fail(const char *what, int r)
 /* Both sockets are in the run directory. */
 static int fail_to_listen(const char *path, int r)
 {
-	log_error("%s cannot be made: %s: make room there, or name another folder by --run-dir", path,
-		  strerror(-r));
+	log_error("%s cannot be made: %s: %s, or name another folder by --run-dir", path, strerror(-r),
+		  r == -EACCES ? "become root" : "make room there");
 	return EXIT_ERROR;
 }
 

@@ -102,6 +102,20 @@ is "a guest without dynamic memory reports none" "$(get two /metrics | grep -c '
 is "... and all others" "$(of two 'hvguest_host_state{value="connected"}')" 1
 check "... and passes promtool" lints two
 is "read.sock is the group's" "$(stat -c %G "$run/two/read.sock")" nogroup
+# as_member COMMAND...: by somebody of that group, on a machine whose guest is this one
+as_member() {
+    unshare -m --propagation private sh -c '
+        mount -t tmpfs -o mode=755 run /run && mkdir /run/hvguest && mount --bind "$0" /run/hvguest || exit 99
+        exec setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"' "$run/two" "$@"
+}
+if as_member test -x "$hvguestctl"; then
+    is "hvguestctl shows its members as much as root" "$(as_member "$hvguestctl" status --json | jq -r .name)" two
+    refuse "... and lets them change nothing" 1 as_member "$hvguestctl" thaw
+    is "... as it says" "$(as_member "$hvguestctl" thaw 2>&1)" \
+        "hvguestctl: this socket is for looking only: use api.sock, as root"
+else
+    skip "hvguestctl of a member of its group" "others cannot reach the programs of this build"
+fi
 status=0
 "$hvguestd" --lab "$run/host/lab.sock" --run-dir "$run/three" --freezer "$freezer" \
     --metrics-listen "127.0.0.1:$port" >"$run/three.out" 2>&1 || status=$?
