@@ -35,6 +35,7 @@ AM_CPPFLAGS += $(LIBEVENT_CFLAGS) $(JANSSON_CFLAGS) $(URCU_CFLAGS)
 	%D%/sha256.c %D%/sha256.h \
 	%D%/stream.c %D%/stream.h \
 	%D%/metrics.c %D%/metrics.h \
+	%D%/output.c %D%/output.h \
 	%D%/page.c %D%/page.h \
 	%D%/readers.c %D%/readers.h \
 	%D%/scdoc.c %D%/scdoc.h \

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 
 #include "base/nearest.h"
+#include "base/output.h"
 #include "base/scdoc.h"
 #include "base/usage.h"
 
@@ -376,7 +377,7 @@ static const char *default_socket(void)
 	return is_denied && access(READ_API, W_OK) == 0 ? READ_API : DEFAULT_API;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct cli cli = {
 		.to = {.program = "hvguestctl", .socket = default_socket(), .daemon = "hvguestd"},
@@ -400,4 +401,9 @@ int main(int argc, char **argv)
 	if (!count_operands(&cli, verb, &r))
 		return r;
 	return verb->run(&cli);
+}
+
+int main(int argc, char **argv)
+{
+	return output_end("hvguestctl", run(argc, argv));
 }

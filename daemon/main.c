@@ -12,6 +12,7 @@
 #include "base/httpd.h"
 #include "base/jobs.h"
 #include "base/manager.h"
+#include "base/output.h"
 #include "base/readers.h"
 #include "daemon/api.h"
 #include "daemon/events.h"
@@ -520,7 +521,7 @@ int main(int argc, char **argv)
 	log_open("hvguestd", LOG_LEVEL_INFO);
 	r = config_load(argc, argv, &d.config);
 	if (r == CONFIG_DONE)
-		return EXIT_OK;
+		return output_end("hvguestd", EXIT_OK);
 	recover(r ? NULL : &d.config);
 	if (r)
 		return r == CONFIG_BAD_USAGE ? EXIT_USAGE : EXIT_ERROR;

@@ -9,6 +9,7 @@
 
 #include "base/ask.h"
 #include "base/nearest.h"
+#include "base/output.h"
 #include "base/scdoc.h"
 #include "host/command.h"
 #include "host/verbs.h"
@@ -138,7 +139,7 @@ static int complain(const char *name)
 	return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
@@ -160,4 +161,9 @@ int main(int argc, char **argv)
 		if (!strcmp(name, verbs[i].name))
 			return verbs[i].run(argc - 1, argv + 1);
 	return complain(name);
+}
+
+int main(int argc, char **argv)
+{
+	return output_end("hvhost", run(argc, argv));
 }

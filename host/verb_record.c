@@ -30,6 +30,7 @@ struct known_guest {
 
 struct recorder {
 	FILE *file;
+	const char *to; /* its name; NULL: standard output */
 	uint64_t start_ns;
 	struct known_guest *guests;
 	size_t n;
@@ -110,6 +111,14 @@ static void record_guest(struct recorder *r, const json_t *guest, uint64_t ms)
 	write_line(r, line, recording_write_point(line, name, &p));
 }
 
+/* NULL: standard output, of which main() says so. The exit code. */
+static int fail_to_write(const char *to)
+{
+	if (to)
+		fprintf(stderr, "hvhost: %s cannot be written: %m\n", to);
+	return EXIT_ERROR;
+}
+
 /* The exit code. */
 static int record_second(struct recorder *r, struct command *c)
 {
@@ -124,8 +133,7 @@ static int record_second(struct recorder *r, struct command *c)
 	json_array_foreach(json_object_get(status, "guests"), i, guest)
 		record_guest(r, guest, ms);
 	json_decref(status);
-	fflush(r->file);
-	return EXIT_OK;
+	return fflush(r->file) == 0 ? EXIT_OK : fail_to_write(r->to);
 }
 
 /* The exit code. */
@@ -174,6 +182,7 @@ int verb_record(int argc, char **argv)
 	}
 	if (c.json && !to)
 		return command_complain(&c, "--json tells what was recorded, so the recording has to go --to a file");
+	recorder.to = to;
 	if (to)
 		recorder.file = fopen(to, "we");
 	if (!recorder.file) {
@@ -183,10 +192,8 @@ int verb_record(int argc, char **argv)
 	(void)signal(SIGINT, on_signal);
 	(void)signal(SIGTERM, on_signal);
 	r = record(&recorder, &c, seconds);
-	if (ferror(recorder.file) || fflush(recorder.file) != 0) {
-		fprintf(stderr, "hvhost: %s: cannot be written\n", to ? to : "standard output");
-		r = EXIT_ERROR;
-	}
+	if (to && fclose(recorder.file) != 0 && r == EXIT_OK)
+		r = fail_to_write(to);
 	if (r == EXIT_OK && c.json) {
 		json_t *answer = json_pack("{s:i, s:s, s:I, s:f}", "schema", 1, "file", to, "guests",
 					   (json_int_t)recorder.n, "seconds",
@@ -195,8 +202,6 @@ int verb_record(int argc, char **argv)
 		ask_print_json(answer);
 		json_decref(answer);
 	}
-	if (to)
-		fclose(recorder.file);
 	free(recorder.guests);
 	return r;
 }

@@ -193,6 +193,18 @@ else
     skip "full run directories" "needs root and a mount namespace"
 fi
 
+# A full disk where the output goes: half an answer is no answer.
+overflows() {
+    local status
+    "$@" >/dev/full 2>"$run/err"
+    status=$?
+    [ "$status" = 1 ] && [ "$(wc -l <"$run/err")" = 1 ] && grep -qE ": standard output cannot be written(: No space left on device)?$" "$run/err"
+}
+for call in "$hvguestd --help" "$hvguestd --dump-config" "$hvguestd --example-config" "$hvguestctl --help" \
+    "$hvguestctl status --help" "$hvhost --help" "$hvhost simulate --hours 1 --fleet idle=1 --policy hvguest"; do
+    check "${call##*/}: nowhere to write to" overflows $call
+done
+
 # --- the order of things
 
 start_guest one --memory no
