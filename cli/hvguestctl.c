@@ -228,8 +228,8 @@ static void print_manual(void)
 
 		printf("*%s* ", v->name);
 		scdoc_print(v->operands ? v->operands : "");
-		fputs("\n\t", stdout);
-		scdoc_print(v->help);
+		printf("\n\t%c", toupper((unsigned char)v->help[0]));
+		scdoc_print(v->help + 1);
 		puts(".\n");
 		for (const struct completion_option *o = v->options; o->name; o++) {
 			printf("\t*--%s* ", o->name);

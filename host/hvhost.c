@@ -15,6 +15,7 @@
 #include "host/verbs.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,8 +93,8 @@ static void describe(const struct verb *v, const char *form)
 static void print_manual(void)
 {
 	for (size_t i = 0; i < N_VERBS; i++) {
-		printf("*%s*\n\t", verbs[i].name);
-		scdoc_print(verbs[i].help);
+		printf("*%s*\n\t%c", verbs[i].name, toupper((unsigned char)verbs[i].help[0]));
+		scdoc_print(verbs[i].help + 1);
 		puts(".\n");
 	}
 	puts("# OPTIONS OF THE VERBS\n\nEach has *--json*, *--run-dir* _DIR_ and *--api* _SOCKET_, too.\n");

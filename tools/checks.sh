@@ -189,6 +189,14 @@ test_check_docs()
 	planted_edit "a folder missing in the tree" README.md '/vss/{p;s/vss/gone/;}' \
 		"there is no folder gone/"
 	planted_edit "a README without a status table" README.md '1,3d' "no table of what works"
+	planted_edit "a link to a file that is not there" README.md '$a [more](docs/more.md)' \
+		"leads nowhere: docs/more.md"
+	planted_edit "a link to a heading that is not there" README.md '$a [more](#more-of-it)' \
+		"leads nowhere: #more-of-it"
+	plant_good_tree
+	printf '\n# More, of it\n[a](#more-of-it) [b](base/a.c) [c](https://x.example/y) `[d](no)`\n```\n[e](no)\n```\n' \
+		>>"$tree/README.md"
+	passes "check-docs follows links, and nothing that is code" "$tools/check-docs" "$tree"
 	plant_good_tree
 	: >"$tree/README.md"
 	passes "check-docs passes over an empty README" "$tools/check-docs" "$tree"
