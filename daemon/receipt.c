@@ -27,6 +27,20 @@ static json_t *time_text(uint64_t realtime_ns)
 	return json_string(with_ms);
 }
 
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* When @boot_ns of CLOCK_BOOTTIME was, by the clock as it is now: it may have been set meanwhile. */
+static json_t *boot_time_text(uint64_t boot_ns)
+{
+	return time_text(now_ns(CLOCK_REALTIME) - (now_ns(CLOCK_BOOTTIME) - boot_ns));
+}
+
 static const char *why_of(const struct freezer_result *r)
 {
 	switch (r->state) {
@@ -63,9 +77,9 @@ static json_t *frozen_entry(const struct freeze_plan_entry *entry, const struct 
 	if (fs && r->frozen_at_ns) {
 		json_object_set_new(fs, "freeze_us", json_integer((json_int_t)(r->freeze_ns / 1000)));
 		json_object_set_new(fs, "thaw_us", json_integer((json_int_t)(r->thaw_ns / 1000)));
-		json_object_set_new(fs, "frozen_at", time_text(r->frozen_at_ns));
+		json_object_set_new(fs, "frozen_at", boot_time_text(r->frozen_at_ns));
 		if (r->thawed_at_ns)
-			json_object_set_new(fs, "thawed_at", time_text(r->thawed_at_ns));
+			json_object_set_new(fs, "thawed_at", boot_time_text(r->thawed_at_ns));
 	}
 	return fs;
 }

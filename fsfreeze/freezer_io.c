@@ -113,7 +113,7 @@ int freezer_io_thaw(struct freezer_entry *entry, int fd)
 	error = ioctl(fd, FITHAW, 0) < 0 ? errno : 0;
 	entry->error = error;
 	entry->thaw_ns = freezer_io_now_ns(CLOCK_MONOTONIC) - begin_ns;
-	entry->thawed_at_ns = freezer_io_now_ns(CLOCK_REALTIME);
+	entry->thawed_at_ns = freezer_io_now_ns(CLOCK_BOOTTIME);
 	if (error == 0 || error == EINVAL) {
 		moved = freezer_entry_move(entry, FREEZER_ENTRY_THAWING, FREEZER_ENTRY_THAWED);
 		assert(moved);

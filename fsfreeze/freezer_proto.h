@@ -71,7 +71,8 @@ enum freezer_reason {
 
 /*
  * One file system. Who moves `state` writes the other fields before; who reads them reads `state`
- * first. Times are ns: frozen_at and thawed_at of CLOCK_REALTIME, the others are durations.
+ * first. Times are ns: frozen_at and thawed_at of CLOCK_BOOTTIME, which nobody sets while something is
+ * frozen; the others are durations.
  */
 struct freezer_entry {
 	char target[FREEZER_TARGET_SIZE];
@@ -119,8 +120,8 @@ struct freezer_result {
 	int error;             /* errno, positive; 0 = none */
 	uint64_t freeze_ns;    /* how long FIFREEZE took */
 	uint64_t thaw_ns;      /* how long FITHAW took */
-	uint64_t frozen_at_ns; /* CLOCK_REALTIME; 0 = never */
-	uint64_t thawed_at_ns; /* CLOCK_REALTIME; 0 = not yet */
+	uint64_t frozen_at_ns; /* CLOCK_BOOTTIME; 0 = never */
+	uint64_t thawed_at_ns; /* CLOCK_BOOTTIME; 0 = not yet */
 };
 
 enum freezer_message_type {

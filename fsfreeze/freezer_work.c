@@ -96,7 +96,7 @@ static void freeze_piece(struct worker *w, size_t i)
 		return;
 	}
 
-	entry->frozen_at_ns = freezer_io_now_ns(CLOCK_REALTIME);
+	entry->frozen_at_ns = freezer_io_now_ns(CLOCK_BOOTTIME);
 	if (!freezer_entry_move(entry, FREEZER_ENTRY_FREEZING, FREEZER_ENTRY_FROZEN))
 		(void)!freezer_io_thaw(entry, w->fds[i]);
 }

@@ -14,7 +14,7 @@
  * besides, at the same level. "bounce" freezes, and thaws as soon as everything is frozen. "reverse"
  * turns the planned order round, one after the other, which makes the freeze hang if one file system
  * holds the image of another. "grow" makes this process so large that the kernel needs a while to
- * take it down.
+ * take it down. "now" prints the time, in microseconds of CLOCK_BOOTTIME.
  *
  * HVGUEST_KERNEL_DIR in the environment: a folder with a file rcu_expedited that is to be used for
  * expediting; without it nothing is expedited. HVGUEST_STRICT: what cannot be frozen is a failure.
@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #define GROW_BYTES ((size_t)1 << 30)
 
@@ -171,6 +172,15 @@ static void grow(void)
 	puts(madvise(memory, GROW_BYTES, MADV_POPULATE_WRITE) == 0 ? "grown" : "grow: no memory");
 }
 
+/* On the clock of the record, in microseconds. */
+static void print_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &now);
+	printf("now %lld\n", (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+}
+
 /* False: stop. */
 static bool command(struct driver *d, const char *line)
 {
@@ -190,6 +200,8 @@ static bool command(struct driver *d, const char *line)
 		print_results(d);
 	else if (strcmp(line, "grow") == 0)
 		grow();
+	else if (strcmp(line, "now") == 0)
+		print_now();
 	else
 		return false;
 	return true;

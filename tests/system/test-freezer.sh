@@ -55,7 +55,8 @@ for _ in 1 2 3; do
 	start 15000 $all
 	tell grow && expect '^grow'
 	tell freeze && expect '^FROZEN' && expect_frozen $all
-	now=${EPOCHREALTIME/./}
+	tell now && expect '^now '
+	now=$(sed -n 's/^now //p' "$log" | tail -n 1)
 	kill -9 "$driver_pid"
 	expect_writes_end $all
 	gone "$helper_pid" || fail "the freezer outlives the daemon"

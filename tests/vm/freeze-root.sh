@@ -283,6 +283,16 @@ check "... and has said what it has thawed" eventually 60 hvguestd_said "/var wa
 check "a backup is made after that" backup last
 is "... which is consistent" "$(receipt .consistent)" true
 check "nobody hangs" nobody_hangs
+
+# --- while the clock is set
+
+check "all is frozen by hand" guest 'hvguestctl freeze --deadline 60'
+check "the clock is set meanwhile" guest 'date -s "+1 hour"'
+check "it is thawed, and consistent" guest 'hvguestctl thaw'
+check "the receipt has the time that has passed" receipt_is '.window_us < 60000000 and .window_us > 0' true
+check "... and when that was, by the clock as it is" receipt_is \
+    '[.file_systems[] | select(.frozen_at) | (.thawed_at[:19] + "Z" | fromdate) - (.frozen_at[:19] + "Z" | fromdate) < 60] | all' true
+check "the clock is set back" guest 'date -s "-1 hour"'
 check "the load ends" end_load
 
 # --- memory
