@@ -41,8 +41,9 @@ stock() {
     return 1
 }
 
+# value_is KEY VALUE [OPTION...]
 value_is() {
-    [ "$(kvp get "$1" 2>/dev/null)" = "$2" ]
+    [ "$(kvp get "$1" "${@:3}" 2>/dev/null)" = "$2" ]
 }
 
 start_host
@@ -77,8 +78,10 @@ done
 refuse "there is no sixth pool" 1 kvp list --pool 5
 refuse "there is no other verb" 2 kvp show
 if [ -n "$(getent passwd nobody)" ]; then
-    refuse "who is not root changes nothing" 1 setpriv --reuid=nobody --regid=nogroup --clear-groups \
-        "$hvguestctl" --api "$run/one/api.sock" kvp set color green
+    for verb in "set color green" "del color" "get color" list watch; do
+        refuse "who is not root does not $verb" 1 timeout 10 setpriv --reuid=nobody --regid=nogroup --clear-groups \
+            "$hvguestctl" --api "$run/one/api.sock" kvp $verb
+    done
 fi
 is "... and it is as it was" "$(kvp get color)" "dark red"
 
@@ -139,6 +142,33 @@ is "nothing that was acknowledged is lost" "$lost" 0
 is "nor what others wrote meanwhile" "$(kvp get down)" "while nobody was there"
 is "nor what was there" "$(kvp get color)" "dark red"
 ends "it ends when it is told to" "$one_pid"
+
+# --- another boot: what the host told in an older one is not true any more
+
+# stamped_by SED: the files are as if they had been written long before the machine booted, in the boot that it makes
+stamped_by() {
+    sed -i "$1" "$pools/.kvp_stamp" &&
+        touch -d "@$((EPOCHSECONDS - 864000 - $(cut -d. -f1 /proc/uptime)))" "$pools"/.kvp_pool_*
+}
+
+has_host() {
+    value_is VirtualMachineName one --pool auto-external
+}
+
+stop "$host_pid"
+append 3 NoLonger "on that host"
+check "pools of this boot are stamped" stamped_by ""
+start_guest one --memory no
+check "what the host told in this boot is there after a start" soon value_is NoLonger "on that host" --pool auto-external
+ends "it ends" "$one_pid"
+check "pools of another boot" stamped_by 's/^boot=.*/boot=another/'
+start_guest one --memory no
+check "... are those of this machine" soon value_is color "dark red"
+refuse "... but what the host told is not there" 1 kvp get NoLonger --pool auto-external
+check "... and neither is it in the file" sh -c "! grep -aq NoLonger '$pools/.kvp_pool_3'"
+start_host
+check "... until it tells anew" soon has_host
+ends "it ends" "$one_pid"
 
 # --- a disk that is full, and one that is read-only
 
