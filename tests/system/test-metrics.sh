@@ -33,6 +33,16 @@ lints() {
     get "$1" /metrics | promtool check metrics
 }
 
+# listens PID: whether the process has a socket of TCP that somebody could connect to
+listens() {
+    local inode
+    for inode in $(find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' | tr -dc '0-9\n'); do
+        cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v inode="$inode" '$4 == "0A" && $10 == inode { found = 1 }
+            END { exit !found }' && return 0
+    done
+    return 1
+}
+
 port=$(free_port)
 start_host --metrics-listen "127.0.0.1:$((port + 50))" --host-memory 64G --startup 1G --minimum 1000M --first-action 0
 start_guest one --memory yes --metrics-listen "127.0.0.1:$port"
@@ -67,6 +77,8 @@ is "the host's have another prefix" "$(get host /metrics | grep -v '^#' | grep -
 is "the host counts its guests" "$(of host hvhost_guests)" 1
 is "the host's name for what both know" "$(of host 'hvhost_heartbeat_state{vm="one",value="ok"}')" 1
 check "what is assigned" test "$(of host 'hvhost_dynamic_memory_vm_physical_bytes{vm="one"}')" -gt 1000000000
+is "the host's api.sock is root's" "$(stat -c '%a %U' "$run/host/api.sock")" "600 root"
+is "... and its read.sock the group's, too" "$(stat -c %a "$run/host/read.sock")" 660
 is "the host's TCP" "$(curl -s "http://127.0.0.1:$((port + 50))/metrics" | grep -c '^hvhost_build_info')" 1
 is "the host's read.sock changes nothing" \
     "$(get host /v1/guests/one/memory -X POST -d '{"assign": "auto"}' -o /dev/null -w '%{http_code}')" 404
@@ -101,6 +113,8 @@ start_guest two --memory no --read-group nogroup
 is "a guest without dynamic memory reports none" "$(get two /metrics | grep -c '^hvguest_memory_committed')" 0
 is "... and all others" "$(of two 'hvguest_host_state{value="connected"}')" 1
 check "... and passes promtool" lints two
+check "who is asked for TCP listens" listens "$one_pid"
+check "... and nobody else" eval '! listens "$two_pid"'
 is "read.sock is the group's" "$(stat -c %G "$run/two/read.sock")" nogroup
 # as_member COMMAND...: by somebody of that group, on a machine whose guest is this one
 as_member() {

@@ -76,7 +76,7 @@ is "... and notices are gone" "$(tail -n +$((lines + 1)) "$run/one.log" | grep -
 printf '[daemon]\nlog_level = info\n' >"$conf.d/more.conf"
 reload
 check "and come back" soon said 3 "has been read"
-check "a freeze holds" guest one freeze
+is "a freeze holds" "$(guest one freeze --json | jq -c '[.schema, .state, .deadline_seconds > 0]')" '[1,"frozen",true]'
 is "status answers in the middle of it" "$(guest_value one .backup.phase)" frozen
 curl -s -N --max-time 3 --unix-socket "$run/one/read.sock" http://localhost/v1/events >"$run/events"
 check "... and live state goes on" test "$(grep -c '"phase":"frozen"' "$run/events")" -ge 2
@@ -84,7 +84,7 @@ printf '[backup]\nfreeze_timeout = 34\n' >"$conf.d/more.conf"
 reload
 sleep 0.5
 is "nothing is read while frozen" "$(timeout)" 31
-check "thaw" guest one thaw
+is "thaw" "$(guest one thaw --json | jq -c '[.schema, .consistent, .timed_out]')" '[1,true,false]'
 check "the reload comes after the thaw" soon eval '[ "$(timeout)" = 34 ]'
 
 ends "the guest ends well" "$one_pid"
