@@ -284,6 +284,16 @@ static const char *name_of(const char *key)
 	return NULL;
 }
 
+/* For people: one of them is a number that stands for an answer. */
+static const char *value_of(const json_t *entry)
+{
+	const char *value = text_of(entry, "value");
+
+	if (strcmp(text_of(entry, "key"), "VirtualMachineDynamicMemoryBalancingEnabled") != 0)
+		return value;
+	return strcmp(value, "1") == 0 ? "on" : "off";
+}
+
 /* The well-known ones first, then whatever else there is. */
 static void print_host(const json_t *answer)
 {
@@ -293,7 +303,7 @@ static void print_host(const json_t *answer)
 	for (size_t known = 0; known < sizeof(told) / sizeof(told[0]); known++)
 		json_array_foreach(entries, i, entry)
 			if (strcmp(text_of(entry, "key"), told[known].key) == 0)
-				printf("%-20s %s\n", told[known].name, text_of(entry, "value"));
+				printf("%-20s %s\n", told[known].name, value_of(entry));
 	json_array_foreach(entries, i, entry)
 		if (!name_of(text_of(entry, "key")))
 			printf("%-20s %s\n", text_of(entry, "key"), text_of(entry, "value"));

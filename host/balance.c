@@ -158,6 +158,7 @@ int balance_new(struct event_base *base, const struct balancer_settings *setting
 	r = balancer_new(settings, clock_monotonic_ns(), &balance->core);
 	if (r)
 		return r; /* the conditions of both are the same */
+	show(balance, clock_monotonic_ns()); /* without guests there may be no pass for long */
 	*ret_balance = steal_ptr(balance);
 	return 0;
 }

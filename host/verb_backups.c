@@ -44,6 +44,8 @@ static void print_backups(const json_t *answer)
 	       terminal_end(stdout, TERMINAL_BOLD));
 	json_array_foreach(json_object_get(answer, "backups"), i, backup)
 		print_backup(backup);
+	if (json_array_size(json_object_get(answer, "backups")) == 0)
+		puts("none since the host was started");
 }
 
 /* Leaves those of @guest only. */

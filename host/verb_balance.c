@@ -95,7 +95,8 @@ static int print_balance(const json_t *b)
 		state = "paused";
 	else if (json_is_true(json_object_get(b, "dry_run")))
 		state = "dry run: decides, and orders nothing";
-	printf("%s, %lld guests%s\n", state, (long long)number(b, "guests"),
+	printf("%s, %lld guest%s%s\n", state, (long long)number(b, "guests"),
+	       number(b, "guests") == 1 ? "" : "s",
 	       json_is_true(json_object_get(b, "short")) ? ", memory is short" : "");
 	print_amount("budget", b, "budget_bytes", "the host's memory; - if there is no limit");
 	print_amount("reserve", b, "reserve_bytes", "of it, for the host");

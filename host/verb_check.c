@@ -130,8 +130,9 @@ static void print_check(const struct command *c, const struct findings *f, const
 		json_decref(json);
 		return;
 	}
-	snprintf(all_well, sizeof(all_well), "%" JSON_INTEGER_FORMAT " guests",
-		 json_integer_value(json_object_get(host, "guests")));
+	snprintf(all_well, sizeof(all_well), "%" JSON_INTEGER_FORMAT " guest%s",
+		 json_integer_value(json_object_get(host, "guests")),
+		 json_integer_value(json_object_get(host, "guests")) == 1 ? "" : "s");
 	findings_print(f, all_well);
 	print_amounts(host);
 }

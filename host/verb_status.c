@@ -65,6 +65,8 @@ static int print_status(const json_t *status)
 		print_guest_line(status);
 	json_array_foreach(guests, i, guest)
 		print_guest_line(guest);
+	if (guests && json_array_size(guests) == 0)
+		puts("no guest yet: hvguestd --lab joins the lab of this host, hvhost serve --qmp finds QEMU's VMs");
 	return EXIT_OK;
 }
 

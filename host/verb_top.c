@@ -124,21 +124,25 @@ static json_int_t number(const json_t *object, const char *key)
 
 static void print_host(const json_t *host, bool reads_keys)
 {
-	const char *budget = command_bytes(host, "budget_bytes").text;
 	enum terminal_colour starving = number(host, "starving") > 0 ? TERMINAL_BAD : TERMINAL_PLAIN;
 	char now[16];
 	time_t seconds = time(NULL);
 	struct tm tm;
 
 	strftime(now, sizeof(now), "%H:%M:%S", localtime_r(&seconds, &tm));
-	printf("%s  %lld guests, %s%s\n", now, (long long)number(host, "guests"),
+	printf("%s  %lld guest%s, %s%s\n", now, (long long)number(host, "guests"),
+	       number(host, "guests") == 1 ? "" : "s",
 	       json_is_true(json_object_get(host, "paused"))    ? "paused: nothing is moved"
 	       : json_is_true(json_object_get(host, "dry_run")) ? "dry run: nothing is moved"
 								: "balancing",
 	       reads_keys ? "  (q ends)" : "");
-	printf("assigned %s, demand %s, free %s of %s\n", command_bytes(host, "assigned_bytes").text,
-	       command_bytes(host, "demand_bytes").text, command_bytes(host, "free_bytes").text,
-	       strcmp(budget, "-") ? budget : "no limit");
+	printf("assigned %s, demand %s, ", command_bytes(host, "assigned_bytes").text,
+	       command_bytes(host, "demand_bytes").text);
+	if (json_is_integer(json_object_get(host, "budget_bytes")))
+		printf("free %s of %s\n", command_bytes(host, "free_bytes").text,
+		       command_bytes(host, "budget_bytes").text);
+	else
+		puts("no limit");
 	printf("missing %s, %s%lld starve%s, %lld do not obey\n\n",
 	       command_bytes(host, "missing_bytes").text, terminal_begin(stdout, starving),
 	       (long long)number(host, "starving"), terminal_end(stdout, starving),

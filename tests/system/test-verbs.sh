@@ -10,7 +10,10 @@ need_programs jq script
 watchdog 180
 . "$(dirname "$0")/lab.sh"
 
-start_host --startup 1G --minimum 1000M --first-action 0
+start_host --host-memory 64G --startup 1G --minimum 1000M --first-action 0
+check "a host without guests says how they come" eval 'host status | grep -q "^no guest yet: hvguestd --lab "'
+check "... and what it could give them" eval 'host top --count 1 | grep -q ", free 64 GiB of 64 GiB$"'
+is "... and that nothing was backed up" "$(host backups | tail -n 1)" "none since the host was started"
 start_guest one --memory yes --fcopy-roots "$run/from-host" --disks-helper "$build/disks/hvguest-disks"
 mkdir "$run/from-host" "$run/to" "$run/images"
 : >"$run/images/disk"
