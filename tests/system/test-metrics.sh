@@ -140,6 +140,7 @@ check "... with its name" grep -q "cannot listen on 127.0.0.1:$port: somebody do
 packaging=$(cd "$(dirname "$0")/../../packaging" && pwd)
 check "the alert rules are rules" promtool check rules "$packaging/prometheus/hvguest.rules.yml"
 check "the alert rules fire when they should" promtool test rules "$packaging/prometheus/hvguest.rules.test.yml"
+monitoring=$packaging/../docs/MONITORING.md
 # known: every name that a daemon can give, whether it has the value now or not
 known() {
     grep -ho '"hvguest_[a-z0-9_]*"' "$(dirname "$0")/../../daemon/metrics.c" | tr -d '"'
@@ -147,10 +148,11 @@ known() {
     get host /metrics | sed -n 's/^# TYPE \([a-z0-9_]*\) .*/\1/p'
 }
 named() {
-    grep -hoE '\bhv(guest|host)_[a-z0-9_]+' "$packaging"/grafana/*.json "$packaging/prometheus/hvguest.rules.yml" |
+    grep -hoE '\bhv(guest|host)_[a-z0-9_]+' "$packaging"/grafana/*.json "$packaging/prometheus/hvguest.rules.yml" \
+        "$monitoring" |
         sed -E 's/_(total|bucket|sum|count)$//' | sort -u
 }
-is "dashboards and rules name only what there is" "$(comm -23 <(named) <(known | sed 's/_total$//' | sort -u))" ""
+is "dashboards, rules and the text name only what there is" "$(comm -23 <(named) <(known | sed 's/_total$//' | sort -u))" ""
 for dashboard in "$packaging"/grafana/*.json; do
     check "$(basename "$dashboard"): panels do not lie on each other" jq -e '
         [.panels[] | .gridPos | . as $p | range($p.x; $p.x + $p.w) as $x | range($p.y; $p.y + $p.h) as $y | [$x, $y]] |
@@ -182,6 +184,10 @@ check "Prometheus scrapes the guest, and the host that it has found by HTTP" soo
 check "... and has its heartbeats" soon eval '[ "$(query "hvguest_heartbeats_total >= bool 2")" = 1 ]'
 is "... with the type" "$(curl -s "http://127.0.0.1:$prometheus_port/api/v1/metadata?metric=hvguest_memory_floor_bytes" |
     jq -r '.data.hvguest_memory_floor_bytes[0].type')" gauge
+while read -r expression; do
+    is "the text's example: $expression" "$(curl -s --max-time 5 "http://127.0.0.1:$prometheus_port/api/v1/query" \
+        --data-urlencode "query=$expression" | jq -r .status)" success
+done < <(sed -n '/^```promql$/,/^```$/{/^```/!p}' "$monitoring")
 stop "$prometheus_pid"
 
 ends "the guest ends well" "$one_pid"
