@@ -119,9 +119,12 @@ static void on_output(evutil_socket_t fd, short what, void *user)
 
 static int write_record(struct bind_hooks *h)
 {
-	struct hook_trace trace = {.pid = h->process.pid};
+	struct hook_trace trace = {0};
 	int r;
 
+	/* Who is being called back is so to the end, whatever becomes of this process. */
+	if (h->event == HOOK_FREEZE)
+		trace.pid = h->process.pid;
 	if (trace.pid)
 		trace.start_time = hook_process_start_time(trace.pid);
 	r = hook_record_write(h->config->run_dir, &h->list, h->sequence.items, &trace);
@@ -199,9 +202,14 @@ static int start(struct bind_hooks *h, const struct hook *hook, enum hook_event 
 	snprintf(name, sizeof(name), "HVGUEST_HOOK=%s", hook->name);
 	if (!h->config->hook_runner)
 		return hook_process_start(&h->process, hook->commands[event].argv, envp);
-	/* Who is called back is so to the end: nobody else does it. */
 	return hook_process_ask(&h->process, h->config->hook_runner, hook->commands[event].argv, envp,
 				event == HOOK_FREEZE);
+}
+
+static void explain_no_runner(const struct config *config, char *text, size_t size)
+{
+	snprintf(text, size, "nobody runs hooks at %s: systemctl start hvguest-hook.socket",
+		 config->hook_runner);
 }
 
 static void refuse_start(struct bind_hooks *h, int r)
@@ -209,8 +217,7 @@ static void refuse_start(struct bind_hooks *h, int r)
 	char text[192];
 
 	if (r == HOOK_PROCESS_NO_RUNNER)
-		snprintf(text, sizeof(text), "nobody runs hooks at %.107s: systemctl start hvguest-hook.socket",
-			 h->config->hook_runner);
+		explain_no_runner(h->config, text, sizeof(text));
 	refuse(h, r == HOOK_PROCESS_NO_RUNNER ? text : strerror(-r));
 }
 
@@ -407,7 +414,10 @@ void bind_hooks_back(struct bind_hooks *h, enum hook_event event)
 	perform(h);
 }
 
-/* A hook that was in the middle of FREEZE when its daemon died is ended before it is called back. */
+/*
+ * A hook that was in the middle of FREEZE when its daemon died is ended before it is called back; a runner
+ * has done so by now.
+ */
 static void end_leftover(const struct hook_trace *trace)
 {
 	if (trace->pid > 1 && trace->start_time &&
@@ -498,6 +508,8 @@ json_t *bind_hooks_plan(const struct bind_hooks *h, char *why, size_t size)
 						      hook->optional, "timeout_seconds",
 						      limit_ns / 1e9, "refused", hook->refused));
 	}
+	if (list->n > 0 && !*why && h->config->hook_runner && access(h->config->hook_runner, F_OK) < 0)
+		explain_no_runner(h->config, why, size);
 	hook_list_fini(list);
 	return plan;
 }

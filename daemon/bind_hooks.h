@@ -51,7 +51,7 @@ void bind_hooks_back(struct bind_hooks *h, enum hook_event event);
 
 /*
  * The hooks that a freeze would call now, in their order, for the plan. @why becomes "", or why they
- * would end it: one that is not optional must not be run, or they cannot be listed.
+ * would end it: one that is not optional must not be run, they cannot be listed, or nobody runs them.
  */
 json_t *bind_hooks_plan(const struct bind_hooks *h, char *why, size_t size);
 

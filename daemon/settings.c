@@ -293,8 +293,8 @@ const struct setting settings[] = {
 		.key = "command",
 		.option = "shutdown-command",
 		.argument = "PROGRAM|default",
-		.help = "takes this machine down, called with poweroff, reboot or hibernate, and "
-			"force if nobody is to be asked",
+		.help = "takes this machine down, with the rights of hvguestd; called with poweroff, "
+			"reboot or hibernate, and force if nobody is to be asked",
 		.value_help = "systemd-logind, systemctl or shutdown; with a lab host nothing, unless default is said",
 		.reloads = true,
 		.set = settings_set_shutdown_command,

@@ -19,7 +19,7 @@ struct hook_trace {
 
 /*
  * Writes down, in place of what was there, the hooks of @list that @items says have begun and have
- * not been called back; @running is the process of the one that runs now. Without any such hook
+ * not been called back; @running is the process of the one that runs FREEZE now. Without any such hook
  * the file is removed. Negative errno: the record is as it was.
  */
 _must_check_ int hook_record_write(const char *run_dir, const struct hook_list *list,

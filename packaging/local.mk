@@ -3,7 +3,7 @@ presetsdir = $(pkglibexecdir)/presets
 dist_presets_SCRIPTS = %D%/presets/mariadb %D%/presets/postgresql
 dist_presets_DATA = %D%/presets/session.sh
 
-EXTRA_DIST += %D%/hvguestd.service.in %D%/hvhost.service.in
+EXTRA_DIST += %D%/hvguest-hook@.service.in %D%/hvguestd.service.in %D%/hvhost.service.in
 
 # For those who watch: dashboards to import, rules to copy.
 grafanadir = $(datadir)/hvguest/grafana
@@ -12,21 +12,25 @@ prometheusdir = $(datadir)/hvguest/prometheus
 dist_prometheus_DATA = %D%/prometheus/hvguest.rules.yml
 EXTRA_DIST += %D%/prometheus/hvguest.rules.test.yml
 
+MADE_UNITS = %D%/hvguest-hook@.service %D%/hvguestd.service %D%/hvhost.service
+
 if HAVE_SYSTEMD
 systemdsystemunitdir = $(prefix)/lib/systemd/system
-systemdsystemunit_DATA = %D%/hvguestd.service %D%/hvhost.service
+systemdsystemunit_DATA = $(MADE_UNITS)
 dist_systemdsystemunit_DATA = \
 	%D%/hvguest-devices.target \
+	%D%/hvguest-hook.socket \
 	%D%/hvguest-module@.service \
 	%D%/hvguest-netplan.service
 udevrulesdir = $(prefix)/lib/udev/rules.d
 dist_udevrules_DATA = %D%/udev/60-hvguest.rules
 endif
-CLEANFILES += %D%/hvguestd.service %D%/hvhost.service
+CLEANFILES += $(MADE_UNITS)
 
-%D%/hvguestd.service %D%/hvhost.service: %D%/%.service: %D%/%.service.in Makefile
+$(MADE_UNITS): %D%/%.service: %D%/%.service.in Makefile
 	@$(MKDIR_P) %D%
-	$(AM_V_GEN)sed -e 's|[@]sbindir@|$(sbindir)|' -e 's|[@]bindir@|$(bindir)|' $(srcdir)/%D%/$*.service.in >$@.new && \
+	$(AM_V_GEN)sed -e 's|[@]sbindir@|$(sbindir)|' -e 's|[@]bindir@|$(bindir)|' \
+		-e 's|[@]libexecdir@|$(pkglibexecdir)|' $(srcdir)/%D%/$*.service.in >$@.new && \
 		mv $@.new $@
 
 # Profiles for AppArmor, which are loaded by whoever installs them there.

@@ -90,6 +90,7 @@ runner_faults() {
 be run: nobody runs hooks at $runner: systemctl start hvguest-hook.socket"
     is "no runner: hvguestd has run nothing itself" "$(calls)" ""
     rm -f "$runner"
+    refuse "no runner: the plan tells before" 1 guest one plan
     start_runner
     check "no runner: a backup when there is one" backup somebody
 

@@ -214,6 +214,11 @@ END
 vm_add_file etc/sysctl.d/vm.conf <<'END'
 kernel.hung_task_timeout_secs = 40
 END
+# Its runs are started by systemd, before / is frozen and after.
+vm_add_file usr/local/etc/hvguest/freeze-hook.d/10-calls 755 <<'END'
+#!/bin/sh
+echo "$1" >>/run/hook-calls
+END
 vm_add_lab <<END
 [backup]
 freeze_roots = all
@@ -282,6 +287,8 @@ check "it works" eventually 60 works
 check "... and has said what it has thawed" eventually 60 hvguestd_said "/var was left frozen by a predecessor"
 check "a backup is made after that" backup last
 is "... which is consistent" "$(receipt .consistent)" true
+is "the hook was called back after each freeze, once, however that ended" "$(guest 'cat /run/hook-calls' | xargs)" \
+    "freeze thaw freeze abort freeze abort freeze abort freeze thaw"
 check "nobody hangs" nobody_hangs
 
 # --- while the clock is set

@@ -49,6 +49,10 @@ is_not_active() {
 vm_stage=$vm_dir/nothing # nothing is installed but the packages
 mkdir -p "$vm_stage" "$vm_add/srv" && cp "$debs"/*.deb "$vm_add/srv/" && next_version ||
     bail_out "there are no packages in $debs"
+vm_add_file srv/hook 755 <<'END'
+#!/bin/sh
+echo "$1" >>/run/hook-calls
+END
 for name in kvp vss; do
     printf '[Unit]\nDescription=A stock daemon\n[Service]\nExecStart=/bin/sleep infinity\n' |
         vm_add_file "usr/local/lib/systemd/system/hv-$name-daemon.service"
@@ -99,8 +103,9 @@ check "it works" eventually 60 works
 # --- in use
 
 check "a monitor has nothing to complain about" eventually 60 guest 'hvguestctl check'
-check "data is frozen and thawed" guest 'mkdir -p /srv/data && truncate -s 32M /srv/data.ext4 &&
+check "data is frozen and thawed" guest 'mkdir -p /srv/data && ln -s /srv/hook /etc/hvguest/freeze-hook.d/10-hook && truncate -s 32M /srv/data.ext4 &&
     mkfs.ext4 -q /srv/data.ext4 && mount -o loop /srv/data.ext4 /srv/data && hvguestctl freeze && hvguestctl thaw'
+is "... and a hook is told" "$(guest 'cat /run/hook-calls' | xargs)" "freeze thaw"
 check "a key is kept" guest 'hvguestctl kvp set color blue'
 check "the host takes memory" guest 'hvhost memory guest --assign 640M'
 check "... and has it" eventually 60 status_is '.memory.ballooned_bytes > 200 * 1048576' true
@@ -129,8 +134,9 @@ check "/etc can be written to" guest 'umount /etc'
 
 check "the guest's package is removed" guest 'dpkg -r hvguest' 200
 check "nothing of it runs" guest '! pidof hvguestd hvguest-keeper hvguest-freezer'
+check "... nor waits for hooks" guest '! systemctl is-active hvguest-hook.socket && ! [ -e /run/hvguest/hook.sock ]'
 check "its configuration is kept" guest 'test -e /etc/hvguest/hvguest.conf'
-guest 'umount /srv/data; rm -r /etc/hvguest/hvguest.conf.d/lab.conf /etc/systemd/system/hvguestd.service.d'
+guest 'umount /srv/data; rm -r /etc/hvguest/freeze-hook.d/10-hook /etc/hvguest/hvguest.conf.d/lab.conf /etc/systemd/system/hvguestd.service.d'
 check "all packages are purged" guest 'dpkg -P hvguest hvhost hvguest-dev hvguest-doc' 200
 check "nothing of hvhost runs" guest '! pidof hvhost'
 check "nothing is left but the pools of key-value exchange" guest "$files | diff /run/files - |
