@@ -14,7 +14,8 @@
  * besides, at the same level. "bounce" freezes, and thaws as soon as everything is frozen. "reverse"
  * turns the planned order round, one after the other, which makes the freeze hang if one file system
  * holds the image of another. "grow" makes this process so large that the kernel needs a while to
- * take it down. "now" prints the time, in microseconds of CLOCK_BOOTTIME.
+ * take it down. "now" prints the time in microseconds, on CLOCK_BOOTTIME, which the record
+ * has, and on CLOCK_REALTIME.
  *
  * HVGUEST_KERNEL_DIR in the environment: a folder with a file rcu_expedited that is to be used for
  * expediting; without it nothing is expedited. HVGUEST_STRICT: what cannot be frozen is a failure.
@@ -172,13 +173,12 @@ static void grow(void)
 	puts(madvise(memory, GROW_BYTES, MADV_POPULATE_WRITE) == 0 ? "grown" : "grow: no memory");
 }
 
-/* On the clock of the record, in microseconds. */
-static void print_now(void)
+static long long now_us(clockid_t clock)
 {
 	struct timespec now;
 
-	(void)clock_gettime(CLOCK_BOOTTIME, &now);
-	printf("now %lld\n", (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	(void)clock_gettime(clock, &now);
+	return (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 /* False: stop. */
@@ -201,7 +201,7 @@ static bool command(struct driver *d, const char *line)
 	else if (strcmp(line, "grow") == 0)
 		grow();
 	else if (strcmp(line, "now") == 0)
-		print_now();
+		printf("now %lld %lld\n", now_us(CLOCK_BOOTTIME), now_us(CLOCK_REALTIME));
 	else
 		return false;
 	return true;
