@@ -54,10 +54,13 @@ static const char *why_of(const struct freezer_result *r)
 		return r->error ? "it refuses to be thawed" : "it is frozen";
 	case FREEZER_ENTRY_THAWED:
 		return r->error ? "somebody else thawed it before the host asked" : "";
-	case FREEZER_ENTRY_IDLE:
-	case FREEZER_ENTRY_QUEUED:
 	case FREEZER_ENTRY_FREEZING:
 	case FREEZER_ENTRY_THAWING:
+		return r->frozen_at_ns ? "the kernel had not come back from thawing it"
+				       : "the kernel had not come back from freezing it; when it does, "
+					 "it is thawed at once";
+	case FREEZER_ENTRY_IDLE:
+	case FREEZER_ENTRY_QUEUED:
 	case FREEZER_ENTRY_STATES:
 		return "its turn did not come";
 	}

@@ -435,15 +435,36 @@ static void on_frozen(struct snapshot *s)
 		s->now.user->on_frozen(s->now.self);
 }
 
+/* The first file system that a thread is still freezing, or has just come too late from; false: none. */
+static bool find_late(const struct snapshot *s, struct freezer_result *ret_result)
+{
+	size_t n = freezer_client_n_results(s->freezer);
+
+	for (size_t i = 0; i < n; i++) {
+		freezer_client_result(s->freezer, i, ret_result);
+		if (ret_result->state == FREEZER_ENTRY_FREEZING ||
+		    ret_result->state == FREEZER_ENTRY_THAWING)
+			return true;
+	}
+	return false;
+}
+
 static void on_failed(struct snapshot *s, const struct freezer_event *e)
 {
-	struct freezer_result r = {.target = "a file system"};
 	char result[FREEZER_TARGET_SIZE + 128];
+	struct freezer_result r;
 
-	if (e->failed < freezer_client_n_results(s->freezer))
+	if (e->failed < freezer_client_n_results(s->freezer)) {
 		freezer_client_result(s->freezer, e->failed, &r);
-	snprintf(result, sizeof(result), "nothing is frozen: %s could not be frozen: %s", r.target,
-		 strerror(e->error));
+		snprintf(result, sizeof(result), "nothing is frozen: %s could not be frozen: %s",
+			 r.target, strerror(e->error));
+	} else if (find_late(s, &r)) {
+		snprintf(result, sizeof(result), "nothing is frozen: the kernel had not frozen %s by the "
+			 "deadline", r.target);
+	} else {
+		snprintf(result, sizeof(result), "nothing is frozen: not everything could be frozen: %s",
+			 strerror(e->error));
+	}
 	finish(s, SNAPSHOT_END_FAILED, result, false, true);
 }
 

@@ -15,9 +15,11 @@
  *     IDLE -> QUEUED -> FREEZING -> FROZEN -> THAWING -> THAWED
  *               |          |  |        ^          |
  *               v          |  +--------|------> (its thread finds THAWING when FIFREEZE returns,
- *             IDLE         |           |          and thaws at once)
+ *       IDLE, FAILED       |           |          and thaws at once)
  *                          v           +--- thaw failed, still frozen
  *              FAILED, FOREIGN, UNSUPPORTED
+ *
+ * QUEUED becomes FAILED when what is dirty cannot be written back beforehand.
  *
  * Whoever succeeds in moving FROZEN to THAWING calls FITHAW, so it is called once. Moving FREEZING
  * to THAWING leaves it to the thread that freezes. Once a thaw has visited an entry, it is neither
@@ -57,7 +59,7 @@ static_assert(sizeof(reason_names) / sizeof(reason_names[0]) == FREEZER_REASONS,
 /* The states that may follow each; a new freeze begins with a new record entry. */
 static const uint32_t allowed_moves[] = {
 	[FREEZER_ENTRY_IDLE] = 0,
-	[FREEZER_ENTRY_QUEUED] = TO(IDLE) | TO(FREEZING),
+	[FREEZER_ENTRY_QUEUED] = TO(IDLE) | TO(FREEZING) | TO(FAILED),
 	[FREEZER_ENTRY_FREEZING] = TO(FROZEN) | TO(THAWING) | TO(FAILED) | TO(FOREIGN) |
 				   TO(UNSUPPORTED),
 	[FREEZER_ENTRY_FROZEN] = TO(THAWING),

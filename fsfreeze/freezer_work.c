@@ -9,7 +9,7 @@
  * level at the same time, one thread for each, because what takes long is waiting for grace periods
  * (rcu.c), and those who wait together share them.
  *
- * The first that cannot be frozen ends the job: what has not begun is left, what has is waited for.
+ * The first that cannot be written back or frozen ends the job: what has not begun is left, what has is waited for.
  * The main thread learns of the failure at once and thaws meanwhile. Who comes back from FIFREEZE
  * and finds that it has been given up thaws by itself.
  *
@@ -49,11 +49,19 @@ static void report(struct worker *w, _Atomic bool *what)
 		abort();
 }
 
+/* What cannot be written back would be missing from a copy, and FIFREEZE does not tell (syncfs(2)). */
 static void sync_piece(struct worker *w, size_t i)
 {
-	/* FIFREEZE reports the errors. */
-	if (freezer_entry_state(&w->record->entries[i]) == FREEZER_ENTRY_QUEUED)
-		(void)!syncfs(w->fds[i]);
+	struct freezer_entry *entry = &w->record->entries[i];
+
+	if (atomic_load(&w->failed) || freezer_entry_state(entry) != FREEZER_ENTRY_QUEUED ||
+	    syncfs(w->fds[i]) == 0)
+		return;
+	entry->error = errno;
+	if (freezer_entry_move(entry, FREEZER_ENTRY_QUEUED, FREEZER_ENTRY_FAILED))
+		report(w, &w->failed);
+	else
+		entry->error = 0; /* it has been called off */
 }
 
 static enum freezer_entry_state state_of_error(const struct worker *w, int error)

@@ -84,7 +84,9 @@ is "the others are named with the reason" "$(verdict "$data/inner")" \
 # What no kernel can freeze: a FUSE file system on a block device. Nobody serves it, so nobody may look
 # into it either; it ends with the descriptor.
 serve_nothing() {
-    mkdir "$data/fuse" && truncate -s 1M "$run/fuse.img" && loop=$(losetup -f --show "$run/fuse.img") ||
+    mkdir "$data/fuse" && truncate -s 1M "$run/fuse.img" && image_unmount "$data/full"
+has_nowhere_to_write
+loop=$(losetup -f --show "$run/fuse.img") ||
         return 1
     on_exit losetup -d "$loop"
     exec 9<>/dev/fuse &&
@@ -176,20 +178,59 @@ is "namespaces: the container's was frozen too" \
     "$(guest two receipt --json | jq -r ".file_systems[] | select(.target == \"$run/pod\") | .state")" frozen
 murder "$init_pid"
 
+# What has nowhere to write to any more: a file's data is given up, and that fails the freeze; for its own
+# an xfs retries for ever, and FIFREEZE waits for that.
+full=$run/small/full.img
+mkdir "$run/small" && mount -t tmpfs -o size=200M none "$run/small" && on_exit umount --lazy "$run/small"
+image_make xfs "$full" && image_mount "$full" "$data/full" || bail_out "no image on a tmpfs"
+on_exit rm -f "$run/small/rest" # or the xfs could not be unmounted
+
+fill_up() {
+    dd if=/dev/zero of="$run/small/rest" bs=1M status=none 2>/dev/null
+}
+
+# of_full FILTER: of its line in the receipt
+of_full() {
+    guest one receipt --json | jq -r ".file_systems[] | select(.target == \"$data/full\") | $1"
+}
+
+starts --freeze-roots "$data/full:$data/alone"
+fill_up
+dd if=/dev/zero of="$data/full/lost" bs=1M count=4 status=none
+check "full: the plan cannot know" guest one plan
+refuse "full: data cannot be written, so freeze fails" 1 guest one freeze
+is "full: the receipt has why" "$(of_full '.state + ": " + .reason')" "failed: No space left on device"
+is "full: and its class" "$(guest one receipt --json | jq -r .class)" failed
+is "full: one line of the log says so" \
+    "$(grep -c "nothing is frozen: $data/full could not be frozen: No space left on device" "$run/one.log")" 1
+write_alone
+check "full: the other one is not frozen" soon test -e "$run/wrote"
+(cd "$data/full" && touch {1..2000})
+refuse "hangs: what the file system has for itself cannot, and freeze fails at the deadline" 1 guest one freeze --deadline 1
+is "hangs: the receipt has why" "$(of_full .reason)" \
+    "the kernel had not come back from freezing it; when it does, it is thawed at once"
+is "hangs: one line of the log says so" \
+    "$(grep -c "nothing is frozen: the kernel had not frozen $data/full by the deadline" "$run/one.log")" 1
+write_alone
+check "hangs: the other one is not frozen" soon test -e "$run/wrote"
+rm "$run/small/rest"
+check "hangs: with room again it is not frozen either" timeout 20 touch "$data/full/free"
+image_unmount "$data/full"
+
 # One that has shut down after an error, as the kernel does by itself, cannot be frozen.
 image_unmount "$data/core"
 starts --freeze-roots "$data/inner:$data/alone"
 xfs_io -x -c shutdown "$data/inner"
-check "EIO: the plan cannot know" guest one plan
-refuse "EIO: freeze fails" 1 guest one freeze
-is "EIO: the receipt has the error of the one" \
+check "shut down: the plan cannot know" guest one plan
+refuse "shut down: freeze fails" 1 guest one freeze
+is "shut down: the receipt has the error of the one" \
     "$(guest one receipt --json | jq -r ".file_systems[] | select(.target == \"$data/inner\") | .state + \": \" + .reason")" \
     "failed: Input/output error"
-is "EIO: and its class" "$(guest one receipt --json | jq -r .class)" failed
-is "EIO: one line of the log says so" \
+is "shut down: and its class" "$(guest one receipt --json | jq -r .class)" failed
+is "shut down: one line of the log says so" \
     "$(grep -c "nothing was frozen: $data/inner could not be opened: Input/output error" "$run/one.log")" 1
 write_alone
-check "EIO: the other one is not frozen" soon test -e "$run/wrote"
+check "shut down: the other one is not frozen" soon test -e "$run/wrote"
 
 stop "$one_pid"
 umount "$data/inner" # which cannot be asked any more whether it is a mount
