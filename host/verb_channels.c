@@ -15,15 +15,22 @@
 
 #include <stdio.h>
 
-static int print_service(const json_t *answer)
+static int print_change(const json_t *answer)
 {
-	printf("%s: %s\n", command_text(answer, "service"), command_text(answer, "state"));
+	const char *what = json_object_get(answer, "service") ? "service" : "name";
+
+	printf("%s: %s\n", command_text(answer, what), command_text(answer, "state"));
 	return EXIT_OK;
 }
 
-static int change_service(int argc, char **argv, const char *usage, const char *rest)
+/* @n_words: 1, the guest; or 2, and a service of it. */
+static int change(int argc, char **argv, const char *usage, int n_words, const char *rest)
 {
-	_cleanup_command_ struct command c = {.usage = usage, .min_words = 2, .max_words = 2};
+	_cleanup_command_ struct command c = {
+		.usage = usage,
+		.min_words = n_words,
+		.max_words = n_words,
+	};
 	_cleanup_free_ char *path = NULL;
 	int r = command_parse(&c, argc, argv);
 
@@ -32,51 +39,31 @@ static int change_service(int argc, char **argv, const char *usage, const char *
 	path = command_guest_path(c.words[0], rest);
 	if (!path)
 		return EXIT_ERROR;
-	return command_ask(&c, "POST", path, json_pack("{s:s}", "service", c.words[1]),
-			   print_service);
+	return command_ask(&c, "POST", path,
+			   n_words == 2 ? json_pack("{s:s}", "service", c.words[1]) : NULL, print_change);
 }
 
 int verb_rescind(int argc, char **argv)
 {
-	return change_service(argc, argv, "rescind GUEST SERVICE [--json]", "/rescind");
+	return change(argc, argv, "rescind GUEST SERVICE [--json]", 2, "/rescind");
 }
 
 int verb_offer(int argc, char **argv)
 {
-	return change_service(argc, argv, "offer GUEST SERVICE [--json]", "/offer");
-}
-
-static int print_guest(const json_t *answer)
-{
-	printf("%s: %s\n", command_text(answer, "name"), command_text(answer, "state"));
-	return EXIT_OK;
-}
-
-static int change_guest(int argc, char **argv, const char *usage, const char *rest)
-{
-	_cleanup_command_ struct command c = {.usage = usage, .min_words = 1, .max_words = 1};
-	_cleanup_free_ char *path = NULL;
-	int r = command_parse(&c, argc, argv);
-
-	if (r >= 0)
-		return r;
-	path = command_guest_path(c.words[0], rest);
-	if (!path)
-		return EXIT_ERROR;
-	return command_ask(&c, "POST", path, NULL, print_guest);
+	return change(argc, argv, "offer GUEST SERVICE [--json]", 2, "/offer");
 }
 
 int verb_save(int argc, char **argv)
 {
-	return change_guest(argc, argv, "save GUEST [--json]", "/save");
+	return change(argc, argv, "save GUEST [--json]", 1, "/save");
 }
 
 int verb_restore(int argc, char **argv)
 {
-	return change_guest(argc, argv, "restore GUEST [--json]", "/restore");
+	return change(argc, argv, "restore GUEST [--json]", 1, "/restore");
 }
 
 int verb_move(int argc, char **argv)
 {
-	return change_guest(argc, argv, "move GUEST [--json]", "/move");
+	return change(argc, argv, "move GUEST [--json]", 1, "/move");
 }
