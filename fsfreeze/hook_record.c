@@ -5,9 +5,9 @@
  *
  * A database that a hook has locked stays locked if nobody calls the hook back. So before a hook
  * runs FREEZE, the command that calls it back is in a file; and as soon as that has been started,
- * it is out of it. If the daemon is killed, the next one reads the file. Between starting the
- * command and taking it out there is a moment in which a kill leads to a second call; the other
- * order would lead to none, which is worse.
+ * it is out of it. If the daemon is killed, or the command cannot be started, the next one reads
+ * the file. Between starting the command and taking it out there is a moment in which a kill leads
+ * to a second call; the other order would lead to none, which is worse.
  *
  *     {"version": 1, "running": {"pid": 123, "start_time": 456},
  *      "hooks": [{"name": "10-db", "layout": "hvguest", "limit_ns": 0, "abort": ["/...", "abort"]}]}
@@ -48,7 +48,7 @@ static json_t *words_of(const struct hook_command *command)
 
 static bool is_open(const struct hook_item *item)
 {
-	return item->begun && item->back.outcome == HOOK_NOT_RUN;
+	return item->begun && (item->back.outcome == HOOK_NOT_RUN || item->back.outcome == HOOK_NOT_STARTED);
 }
 
 static json_t *open_hooks(const struct hook_list *list, const struct hook_item *items)

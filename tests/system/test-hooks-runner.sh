@@ -94,6 +94,21 @@ be run: nobody runs hooks at $runner: systemctl start hvguest-hook.socket"
     start_runner
     check "no runner: a backup when there is one" backup somebody
 
+    # Gone while a hook holds: it is not forgotten.
+    begin
+    hook 10-good
+    check "no runner on the way back: frozen by hand" guest one freeze
+    stop "$runner_pid"
+    rm -f "$runner"
+    guest one thaw >/dev/null 2>&1
+    is "no runner on the way back: the hook is not called" "$(calls)" "10-good freeze,"
+    start_runner
+    stop "$one_pid"
+    one_starts
+    check "no runner on the way back: it is by the next hvguestd" soon grep -q "10-good abort" "$calls"
+    soon idle
+    check "no runner on the way back: once" [ ! -e "$run/one/hooks.json" ]
+
     # Kills of hvguestd while its runner has not begun: it is late, and there is nobody to hold for.
     begin
     hook 10-good

@@ -62,12 +62,15 @@ Test(hook_record, what_has_begun_and_was_not_called_back_is_found_again)
 	add("one", true, HOOK_NOT_RUN);
 	add("back", true, HOOK_RUNNING);
 	add("two", true, HOOK_NOT_RUN);
+	add("could not be called back", true, HOOK_NOT_STARTED);
+	add("failed when it was called back", true, HOOK_FAILED);
 	add("not begun", false, HOOK_NOT_RUN);
 	cr_assert(eq(int, hook_record_write(dir, &list, items, &running), 0));
 	read_back();
-	cr_assert(eq(sz, found.n, 2));
+	cr_assert(eq(sz, found.n, 3));
 	cr_assert(eq(str, found.hooks[0].name, (char *)(uintptr_t)"one"));
 	cr_assert(eq(str, found.hooks[1].name, (char *)(uintptr_t)"two"));
+	cr_assert(eq(str, found.hooks[2].name, (char *)(uintptr_t)"could not be called back"));
 	cr_assert(eq(u64, found.hooks[0].limit_ns, 5));
 	cr_assert(eq(str, found.hooks[0].commands[HOOK_ABORT].argv[1], (char *)(uintptr_t)"abort"));
 	cr_assert(eq(ptr, found.hooks[0].refused, NULL));
