@@ -379,11 +379,16 @@ static void complain_of_command(struct change *c, const char *name, const struct
 	complain(c, "%s %s%s%s", name, is_late ? "took too long" : "failed", line[0] ? ": " : "", line);
 }
 
-/* Runs @name with the words that follow, up to NULL. */
+/*
+ * Runs @name with the words that follow, up to NULL. What it needs a file for meanwhile ("netplan set"
+ * does) is beside the record: AppArmor's profile of hvguestd, which it stays in, has no /tmp.
+ */
 static int run(struct change *c, const char *name, ...)
 {
+	char folder[PATH_MAX];
 	char *environment[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, (char[]){"LC_ALL=C"},
-			       NULL};
+			       folder, NULL};
+	const char *record = c->system->record;
 	char program[PATH_MAX], words[8][512], *argv[9] = {program};
 	struct hook_process p;
 	const char *word;
@@ -398,6 +403,9 @@ static int run(struct change *c, const char *name, ...)
 	}
 	va_end(args);
 	argv[n < 9 ? n : 8] = NULL;
+	if (snprintf(folder, sizeof(folder), "TMPDIR=%.*s", (int)(strrchr(record, '/') - record),
+		     record) >= (int)sizeof(folder))
+		return -ENAMETOOLONG;
 
 	if (!hook_process_find(name, program, sizeof(program))) {
 		complain(c, "%s is not there", name);
@@ -432,13 +440,14 @@ static int clear_netplan(struct change *c)
 
 /*
  * netplan changes interfaces by itself; the others' commands only ask their managers to. The unit of
- * hvguestd may not do that, so there a unit of its own does it.
+ * hvguestd may not do that, so there a unit of its own does it. One that has not come to its end is
+ * ended before, and not waited for: it has read the files as they were.
  */
 static int apply_netplan(struct change *c)
 {
 	if (prctl(PR_CAPBSET_READ, CAP_NET_ADMIN, 0, 0, 0) != 0)
 		return run(c, "netplan", "apply", NULL);
-	return run(c, "systemctl", "start", "hvguest-netplan.service", NULL);
+	return run(c, "systemctl", "restart", "hvguest-netplan.service", NULL);
 }
 
 static int make_files_count(struct change *c)
