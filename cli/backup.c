@@ -121,6 +121,10 @@ static void print_receipts(const json_t *answer)
 	const json_t *receipt;
 	size_t i;
 
+	if (json_array_size(json_object_get(answer, "receipts")) == 0) {
+		puts("No backup has been made.");
+		return;
+	}
 	printf("%4s %8s %-24s %-10s %-12s %s\n", "N", "ID", "STARTED", "FOR", "CLASS", "RESULT");
 	json_array_foreach(json_object_get(answer, "receipts"), i, receipt)
 		printf("%4zu %8" JSON_INTEGER_FORMAT " %-24s %-10s %-12s %s\n", i + 1,

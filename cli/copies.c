@@ -46,6 +46,8 @@ static void print_copies(const json_t *answer)
 	const json_t *copy;
 	size_t i;
 
+	if (json_array_size(json_object_get(answer, "copies")) == 0)
+		puts("No file has been copied.");
 	json_array_foreach(json_object_get(answer, "copies"), i, copy)
 		printf("%s  %s  %s in %s, from the %s\n  sha256 %s\n", text_of(copy, "started"),
 		       text_of(copy, "path"), bytes_of(copy, "bytes").text,

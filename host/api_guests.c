@@ -56,7 +56,7 @@ static void change_service(struct httpd_request *request, struct host *h,
 		break;
 	case GUEST_NO_SERVICE:
 		httpd_reply_error(request, 400, "there is no such service",
-				  "heartbeat, dynmem, vss, shutdown are some");
+				  "heartbeat, dynmem, vss, shutdown, timesync, kvp and fcopy are");
 		break;
 	case GUEST_SAVED:
 		(void)api_guest_awake(h, request);
