@@ -411,7 +411,7 @@ static void measure_start(const bool *there)
 	struct bench_series start[GROUPS] = {0};
 	char name[64];
 
-	for (uint64_t i = bench_choose(21, 9, 2); i > 0; i--)
+	for (uint64_t i = bench_choose(21, 5, 2); i > 0; i--)
 		for (int g = 0; g < GROUPS; g++) {
 			if (!there[g])
 				continue;
@@ -487,7 +487,7 @@ static void measure_idle(const bool *there)
 		if (there[g])
 			(void)start_group((enum group)g);
 	sleep((unsigned int)bench_choose(SETTLE_S, SETTLE_S, 1));
-	for (uint64_t i = bench_choose(7, 4, 2); i > 0; i--) {
+	for (uint64_t i = bench_choose(7, 3, 2); i > 0; i--) {
 		uint64_t begin_ns = clock_monotonic_ns();
 		struct usage begin = look(), end;
 

@@ -316,7 +316,7 @@ static void measure_calls(struct daemon *ours, struct daemon *theirs, const char
 	static struct pair pair;
 
 	pair = (struct pair){0};
-	for (uint64_t round = bench_choose(9, 5, 1); round > 0; round--) {
+	for (uint64_t round = bench_choose(9, 3, 1); round > 0; round--) {
 		if (round % 2)
 			bench_add(&pair.ours, time_calls(ours, call, n, count));
 		bench_add(&pair.theirs, time_calls(theirs, call, n, count));
@@ -351,7 +351,7 @@ static void measure_echo(struct daemon *theirs, uint32_t n, uint64_t count)
 
 	get = all = (struct pair){0};
 	start_echo(&nobody);
-	for (uint64_t round = bench_choose(9, 5, 1); round > 0; round--) {
+	for (uint64_t round = bench_choose(9, 3, 1); round > 0; round--) {
 		double echo_us = time_calls(&nobody, get_one, n, bench_choose(200, 200, 3));
 
 		bench_add(&get.ours, echo_us);
@@ -383,9 +383,9 @@ static void measure(uint32_t n)
 	fill_pool(&theirs, n);
 	start_ours(&ours);
 	start_theirs(&theirs);
-	measure_echo(&theirs, n, bench_choose(count, count, 3));
-	measure_calls(&ours, &theirs, "get", get_one, n, bench_choose(count, count, 3));
-	measure_calls(&ours, &theirs, "set", set_one, n, bench_choose(count, count, 3));
+	measure_echo(&theirs, n, bench_choose(count, count / 3, 3));
+	measure_calls(&ours, &theirs, "get", get_one, n, bench_choose(count, count / 3, 3));
+	measure_calls(&ours, &theirs, "set", set_one, n, bench_choose(count, count / 3, 3));
 	measure_all(&ours, &theirs, n);
 	stop(&ours);
 	stop(&theirs);

@@ -200,7 +200,7 @@ static uint8_t *plain;
 static bool map_plain(int flags)
 {
 	plain = mmap(NULL, want_bytes, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+		     MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 	if (plain == MAP_FAILED)
 		plain = NULL;
 	return plain;
@@ -226,7 +226,7 @@ static bool take_4k(struct taken *taken)
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	off_t at;
 
-	if (fd < 0 || !map_plain(0) || madvise(plain, want_bytes, MADV_NOHUGEPAGE) < 0)
+	if (fd < 0 || !map_plain(MAP_NORESERVE) || madvise(plain, want_bytes, MADV_NOHUGEPAGE) < 0)
 		bench_die("4 KiB pages", errno);
 	touch(PAGE_BYTES);
 	if (mlock(plain, want_bytes) < 0)
@@ -347,7 +347,7 @@ static void measure_memset(struct size *size)
 {
 	uint64_t begin_ns;
 
-	if (!map_plain(0) || madvise(plain, want_bytes, MADV_HUGEPAGE) < 0)
+	if (!map_plain(MAP_NORESERVE) || madvise(plain, want_bytes, MADV_HUGEPAGE) < 0)
 		bench_die("memory", errno);
 	memset(plain, 1, want_bytes);
 	begin_ns = clock_monotonic_ns();

@@ -14,7 +14,7 @@ set -u
 build=$(cd "$1" && pwd) || exit 1
 case ${BENCH_MODE:-full} in
 full) counts=(500 1000 2000 4000) samples=7 seconds=2 last_seconds=5 ;;
-quick) counts=(4000) samples=3 seconds=3 last_seconds=3 ;;
+quick) counts=(4000) samples=3 seconds=2 last_seconds=2 ;;
 *) counts=(20) samples=1 seconds=1 last_seconds=1 ;; # called what a longer run would have
 esac
 most=${counts[-1]}
