@@ -86,7 +86,7 @@ Test(health, two_ends_at_once_are_both_seen)
 
 Test(health, only_so_many_have_a_place_and_those_can_still_speak)
 {
-	char name[16];
+	char name[24];
 
 	health_init(&h);
 	for (int i = 0; i < HEALTH_SOURCES_MAX; i++) {
