@@ -47,6 +47,12 @@ static void close_port(void *self, const char *why)
 	seen.closed++;
 }
 
+static json_t *port_traffic(const void *self)
+{
+	(void)self;
+	return json_pack("{s:i}", "openings", seen.opened);
+}
+
 /* A device of the kernel's driver, which becomes /dev/uio@uio with rings of half of @map_bytes. */
 static void make_device_as(const char *channel_id, int uio, int map_bytes)
 {
@@ -99,7 +105,7 @@ static void set_up(void)
 	config = (struct takeover_config){sysfs, dev, proc, run_dir, "/bin/false", 50000000,
 					  RETRY_NS, false};
 	service = (struct service){.name = "dynmem", .class_id = &vmbus_class_dynmem, .self = &seen,
-				   .open = open_port, .close = close_port};
+				   .open = open_port, .close = close_port, .traffic = port_traffic};
 	base = event_base_new();
 }
 
@@ -393,6 +399,7 @@ Test(uio_host, every_device_is_listed_with_what_is_made_of_it)
 	cr_expect(not(blocks_hibernation(list)));
 	d = json_array_get(json_object_get(list, "channels"), 0);
 	expect_text(json_string_value(json_object_get(d, "service")), "dynmem");
+	cr_expect(eq(i64, json_integer_value(json_object_get(d, "openings")), 1));
 	json_decref(list);
 
 	/* As it is when the kernel has followed the commands. */
