@@ -533,7 +533,7 @@ int main(int argc, char **argv)
 	lock_fd = open(LOCK_PATH, O_RDONLY | O_CLOEXEC);
 	if (lock_fd >= 0 && flock(lock_fd, LOCK_EX) < 0)
 		bench_die(LOCK_PATH, errno);
-	want_bytes = bench_choose(4 * GIB, GIB, GIB / 8);
+	want_bytes = bench_choose(4 * GIB, GIB / 2, GIB / 8);
 	if (available_bytes() < 2 * want_bytes + GIB) {
 		bench_skip("*flate_*", "needs more available memory");
 		bench_skip("memset_*", "needs more available memory");
