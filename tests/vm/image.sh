@@ -13,10 +13,10 @@
 # fetched is kept until its folder is removed: a test does not change because a mirror has.
 
 image_modules="virtio_pci virtio_console kvm_amd hv_vmbus hv_balloon uio_hv_generic"
-declare -A image_more_modules=([bookworm]="virtio_blk ext4 xfs btrfs loop dm_mod dm_snapshot dm_thin_pool" [trixie]="dax_hmem kmem virtio_balloon")
+declare -A image_more_modules=([bookworm]="virtio_blk virtio_net ext4 xfs btrfs loop dm_mod dm_snapshot dm_thin_pool" [trixie]="dax_hmem kmem virtio_balloon")
 declare -A image_system_packages=([bookworm]="systemd-sysv udev dbus kmod e2fsprogs lvm2 mount util-linux
     libaio1 libblkid1 libcap-ng0 libevent-core-2.1-7 libevent-extra-2.1-7 libfdisk1 libinih1 libjansson4
-    libmnl0 libmount1 libssl3 libsystemd0 liburcu8 libxxhash0")
+    libmnl0 libmount1 libssl3 libsystemd0 liburcu8 libxxhash0 iproute2 netplan.io network-manager")
 image_not_fetched=75
 image_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -93,8 +93,10 @@ image_tools() {
     done
 }
 
-# image_system ROOT DIR: puts an installed tree on a disk, with room for what a test adds
+# image_system ROOT DIR: puts an installed tree on a disk, with room for what a test adds. Nothing looks
+# after the network unless a test says so.
 image_system() {
+    rm -f "$1"/etc/systemd/system/*.wants/NetworkManager*.service
     mkdir -p "$2" && echo guest >"$1/etc/hostname" && dd if=/dev/urandom bs=16 count=1 2>/dev/null |
         od -An -tx1 | tr -d ' ' >"$1/etc/machine-id" || return 1
     truncate -s 2G "$2/root.ext4" && mke2fs -q -t ext4 -L root -d "$1" "$2/root.ext4"

@@ -12,6 +12,7 @@ VM_TESTS = \
 	%D%/hibernate.sh \
 	%D%/hotadd.sh \
 	%D%/hotplug.sh \
+	%D%/network.sh \
 	%D%/packages.sh \
 	%D%/takeover.sh \
 	%D%/uio-refused.sh \

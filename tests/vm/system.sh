@@ -60,6 +60,31 @@ vm_add_lab() {
         vm_enable_hvguestd && vm_enable hvhost.service
 }
 
+# vm_add_apparmor: the profiles that are shipped, before hvguestd is started, as apparmor.service does it;
+# fails if the build machine has no AppArmor
+vm_add_apparmor() {
+    local parser
+    parser=$(command -v apparmor_parser) && [ -d /etc/apparmor.d/abstractions ] || return 1
+    vm_audit=1
+    vm_add_file usr/sbin/apparmor_parser 755 <"$parser" && mkdir -p "$vm_add/etc/apparmor.d" &&
+        cp -a /etc/apparmor.d/{abi,abstractions,tunables} "$vm_add/etc/apparmor.d/" &&
+        vm_add_unit profiles.service <<'END'
+[Unit]
+Description=AppArmor profiles of the VM test
+Before=hvguestd.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/apparmor_parser --replace --skip-cache /usr/local/etc/apparmor.d/hvguestd
+RemainAfterExit=yes
+END
+}
+
+# vm_adapter NAME MAC: a network adapter of the guest. All are on one segment, on which nobody else is.
+vm_adapter() {
+    vm_arguments+=(-netdev "hubport,id=$1,hubid=0" -device "virtio-net-pci,netdev=$1,mac=$2,romfile=")
+}
+
 # The initramfs that finds the disk, and the disk.
 system_make_images() {
     local first=$vm_dir/first

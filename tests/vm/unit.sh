@@ -97,24 +97,6 @@ echo "profile $(cat /proc/self/attr/current)"
 END
 }
 
-# The profiles that are shipped, before hvguestd is started, as apparmor.service does it.
-add_apparmor() {
-    local parser
-    parser=$(command -v apparmor_parser) && [ -d /etc/apparmor.d/abstractions ] || return 1
-    vm_add_file usr/sbin/apparmor_parser 755 <"$parser" && mkdir -p "$vm_add/etc/apparmor.d" &&
-        cp -a /etc/apparmor.d/{abi,abstractions,tunables} "$vm_add/etc/apparmor.d/" &&
-        vm_add_unit profiles.service <<'END'
-[Unit]
-Description=AppArmor profiles of the VM test
-Before=hvguestd.service
-
-[Service]
-Type=oneshot
-ExecStart=/usr/sbin/apparmor_parser --replace --skip-cache /usr/local/etc/apparmor.d/hvguestd
-RemainAfterExit=yes
-END
-}
-
 # profile_of PID
 profile_of() {
     guest "cat /proc/$1/attr/current"
@@ -161,7 +143,7 @@ chronyd_selects_host() {
 truncate -s 512M "$store" && mke2fs -q -t ext4 "$store" || bail_out "no disk can be made"
 vm_disk store "$store"
 add_hook || bail_out "the hook cannot be added"
-add_apparmor && apparmor=yes vm_audit=1
+vm_add_apparmor && apparmor=yes
 vm_add_lab <<'END'
 [backup]
 freeze_roots = /srv/data
