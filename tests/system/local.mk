@@ -127,4 +127,5 @@ TESTS += $(RUN_SYSTEM_TESTS)
 PACKAGE_TESTS = %D%/test-packages.sh %D%/test-rpm.sh
 
 dist_check_SCRIPTS += $(SYSTEM_TESTS) $(FOREIGN_TESTS) $(PACKAGE_TESTS)
-EXTRA_DIST += tests/data/ip %D%/browser.sh %D%/clock-stand-in.c %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh %D%/tap.sh
+EXTRA_DIST += tests/data/ip %D%/browser.sh %D%/clock-stand-in.c %D%/freezer.sh %D%/databases.sh %D%/images.sh %D%/lab.sh
+EXTRA_DIST += %D%/tap.sh %D%/thrash.sh

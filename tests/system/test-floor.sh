@@ -10,6 +10,7 @@
 need_root
 in_private_mounts "$@"
 . "$(dirname "$0")/lab.sh"
+. "$(dirname "$0")/thrash.sh"
 watchdog 300
 take_turn
 
@@ -74,37 +75,6 @@ ends "it ends" "$one_pid"
 
 # --- stalls
 
-group=
-in_group() {
-    mkdir "$1" && group=$1 && on_exit rmdir "$group"
-}
-
-# make_group: a group of processes that may have 24 MiB, by either version of cgroups
-make_group() {
-    if in_group "/sys/fs/cgroup/memory/hvguest-test.$$"; then
-        echo $((24 * mib)) >"$group/memory.limit_in_bytes"
-    elif in_group "/sys/fs/cgroup/hvguest-test.$$"; then
-        echo $((24 * mib)) >"$group/memory.max"
-    else
-        return 1
-    fi 2>/dev/null
-}
-
-# thrash: three that read more than fits, in the group, until they are stopped. They write the file
-# themselves: page cache belongs to the group of who read or wrote it first.
-thrash() {
-    setsid bash -c 'echo $$ >"$1/cgroup.procs" && head -c "$3" /dev/zero >"$2" || exit
-        trap "trap \"\" TERM; kill 0; exit" TERM
-        for reader in 1 2 3; do while cat "$2"; do :; done >/dev/null & done
-        wait' thrash "$group" "$tap_dir/file" $((96 * mib)) 2>/dev/null &
-    thrash_pid=$!
-    on_exit stop "$thrash_pid"
-}
-
-stalled() {
-    awk '/^some/ { sub("avg10=", "", $2); exit !($2 + 0 > 4) }' /proc/pressure/memory
-}
-
 if [ ! -e /proc/pressure/memory ]; then
     skip "a machine that stalls" "this kernel does not measure stalls"
 elif ! make_group; then
@@ -112,7 +82,7 @@ elif ! make_group; then
 else
     start_guest one --stall-limit 2
     check "another guest connects" soon ready one
-    thrash
+    thrash 3
     if soon stalled; then
         assign 3G
         check "a request gets nothing while tasks wait for memory" soon ended "tasks wait for memory"
@@ -122,7 +92,7 @@ else
         ends "it ends" "$one_pid"
         start_guest one --stall-limit 0
         check "a guest without a limit connects" soon ready one
-        thrash
+        thrash 3
         assign 3G
         check "... and gives all the same" soon eval '[ "$(why .last_request.given_bytes)" = $((1024 * mib)) ]'
     else

@@ -10,10 +10,9 @@
 need_root
 in_private_mounts "$@"
 . "$(dirname "$0")/lab.sh"
+. "$(dirname "$0")/thrash.sh"
 watchdog 300
 take_turn
-
-mib=1048576
 
 # why GUEST FILTER: what jq finds in hvguestctl why
 why() {
@@ -65,34 +64,6 @@ check "... each term in its line" eval '[ "$(guest two why | grep -c "^ *+ ")" -
 
 # --- load
 
-group=
-in_group() {
-    mkdir "$1" && group=$1 && on_exit rmdir "$group"
-}
-
-make_group() {
-    if in_group "/sys/fs/cgroup/memory/hvguest-test.$$"; then
-        echo $((24 * mib)) >"$group/memory.limit_in_bytes"
-    elif in_group "/sys/fs/cgroup/hvguest-test.$$"; then
-        echo $((24 * mib)) >"$group/memory.max"
-    else
-        return 1
-    fi 2>/dev/null
-}
-
-thrash() {
-    setsid bash -c 'echo $$ >"$1/cgroup.procs" && head -c "$3" /dev/zero >"$2" || exit
-        trap "trap \"\" TERM; kill 0; exit" TERM
-        for reader in 1 2 3 4 5 6; do while cat "$2"; do :; done >/dev/null & done
-        wait' thrash "$group" "$tap_dir/file" $((96 * mib)) 2>/dev/null &
-    thrash_pid=$!
-    on_exit stop "$thrash_pid"
-}
-
-stalled() {
-    awk '/^some/ { sub("avg10=", "", $2); exit !($2 + 0 > 4) }' /proc/pressure/memory
-}
-
 share() {
     why "$1" "[.report.terms[] | select(.name == \"$2\") | .bytes] | add // 0"
 }
@@ -102,7 +73,7 @@ if [ ! -e /proc/pressure/memory ]; then
 elif ! make_group; then
     skip "a machine that stalls" "needs a memory cgroup"
 else
-    thrash
+    thrash 6
     if soon stalled; then
         check "tasks wait: the working set has a share for it" soon eval '[ "$(share two stalls)" -gt 0 ]'
         check "... and for what is read again" soon eval '[ "$(share two refaults)" -gt 0 ]'
