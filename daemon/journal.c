@@ -111,8 +111,8 @@ const struct log_event journal_events[N_EVENTS] = {
 		.what = "A backup is not consistent",
 		.more = "The copy that was made meanwhile, if any, is not worth more than"
 			" one after a power failure. hvguestctl receipt says what went "
-			"wrong. What cannot be frozen and does not matter, as the EFI "
-			"system partition, belongs into freeze_exclude.",
+			"wrong. What cannot be frozen and does not matter belongs into "
+			"freeze_exclude.",
 	},
 	[EVENT_BACKUP_IMPOSSIBLE] = {
 		.name = "backup-impossible",

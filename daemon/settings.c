@@ -157,7 +157,8 @@ const struct setting settings[] = {
 		.argument = "RULE[,RULE...]",
 		.help = "freeze nothing that a rule names: path:GLOB, type:GLOB, label:GLOB or "
 			"device:GLOB",
-		.value_help = "nothing",
+		/* The EFI system partition: vfat, which Linux cannot freeze, and hardly ever written. */
+		.value = "path:/boot/efi,path:/efi",
 		.reloads = true,
 		.set = settings_add_exclude,
 		.forget = settings_forget_exclude,

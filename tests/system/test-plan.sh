@@ -81,12 +81,19 @@ is "included by path" "$(plan '[.file_systems[] | select(.verdict == "freeze") |
 is "the others are named with the reason" "$(verdict "$data/inner")" \
     "null excluded: freeze_include does not name it"
 
+# The EFI system partition, which is vfat on a real guest, is left out unless the list says otherwise.
+mount -t tmpfs none /boot && mkdir /boot/efi && image_make ext4 "$run/efi.img" &&
+    image_mount "$run/efi.img" /boot/efi || bail_out "no file system on /boot/efi"
+starts --freeze-roots "/boot/efi:$data/alone"
+is "/boot/efi is excluded to begin with" "$(verdict /boot/efi)" "null excluded: freeze_exclude names it"
+starts --freeze-roots "/boot/efi:$data/alone" --freeze-exclude type:vfat
+is "but not by a list that does not name it" "$(verdict /boot/efi)" "0 freeze: will be frozen"
+image_unmount /boot/efi && umount /boot
+
 # What no kernel can freeze: a FUSE file system on a block device. Nobody serves it, so nobody may look
 # into it either; it ends with the descriptor.
 serve_nothing() {
-    mkdir "$data/fuse" && truncate -s 1M "$run/fuse.img" && image_unmount "$data/full"
-has_nowhere_to_write
-loop=$(losetup -f --show "$run/fuse.img") ||
+    mkdir "$data/fuse" && truncate -s 1M "$run/fuse.img" && loop=$(losetup -f --show "$run/fuse.img") ||
         return 1
     on_exit losetup -d "$loop"
     exec 9<>/dev/fuse &&
