@@ -187,8 +187,12 @@ start_one
 check "the next start says what was lost" soon grep -q \
     "the last keeper (process $last_keeper) was killed together with hvguestd.*freed the 512 MiB" \
     "$run/one.log"
-check "... and takes back what was added to vm.nr_overcommit_hugepages" eval \
-    '[ -z "$overcommit_before" ] || grep -q "nr_overcommit_hugepages is lowered by [1-9]" "$run/one.log"'
+if [ "${overcommit_before:-1}" = 0 ]; then
+    check "... and takes back what was added to vm.nr_overcommit_hugepages" \
+        grep -q "nr_overcommit_hugepages is lowered by [1-9]" "$run/one.log"
+else
+    skip "... and takes back what was added to vm.nr_overcommit_hugepages" "this machine has room for huge pages already"
+fi
 assign 1024
 agree "... and can give memory again" 512
 
