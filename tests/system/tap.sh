@@ -181,7 +181,8 @@ end_strays() {
 }
 
 # watchdog SECONDS: when they have passed, or this test has died, releases the mounts and ends it, and
-# if it has died, what it has left. The watchdog is not one of these itself.
+# if it has died, what it has left. The watchdog is not one of these itself. It asks a test to end until
+# that has: a signal that comes just before the shell begins to wait is seen only when that is over.
 watchdog() {
     HVGUEST_TEST_DIR='' setsid bash -c '
         '"$(declare -f release_mounts end_strays)"'
@@ -189,8 +190,7 @@ watchdog() {
         trap "" INT HUP
         while kill -0 "$1" && [ "$SECONDS" -lt "$2" ]; do sleep 0.2; done
         release_mounts "$3/.mounts"
-        kill -TERM "$1"
-        while kill -0 "$1"; do sleep 0.2; done
+        while kill -TERM "$1"; do sleep 0.2; done
         end_strays "$3"
         ' watchdog "$$" "$1" "$tap_dir" </dev/null >/dev/null 2>&1 &
     tap_watchdog=$!

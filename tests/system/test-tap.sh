@@ -17,12 +17,17 @@ cat >"$tap_dir/victim.sh" <<'END'
 in_private_mounts "$@"
 image_make ext4 "$tap_dir/image" && image_mount "$tap_dir/image" "$tap_dir/mnt" &&
     fsfreeze --freeze "$tap_dir/mnt" || exit
+started() {
+    until tr '\0' ' ' <"/proc/$1/cmdline" | grep -q '^sleep'; do sleep 0.01; done
+}
 sleep 21 &
 on_exit stop "$!"
+started "$!" # before that it is a shell, with that one's environment
 kill -STOP "$!"
 stopped=$!
 sleep 20 &
 on_exit stop "$!"
+started "$!"
 echo "$stopped $!" >"$2.started"
 watchdog "$3" # not before: how long the rest takes is nobody's business here
 echo "$$" >"$2"

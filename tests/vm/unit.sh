@@ -191,7 +191,7 @@ check "a module is loaded in place of the unit, by whoever has no more rights th
 
 check "data is mounted, later than hvguestd was started" mount_data
 check "a backup is made" backup backups
-check "its receipt says that it is consistent" guest "hvguestctl receipt"
+check "its receipt says that it is consistent" eventually 60 guest "hvguestctl receipt"
 is "... and that the data was frozen, where process 1 has it" "$(guest 'hvguestctl receipt --json' |
     jq -r '[.file_systems[] | select(.freeze_us) | .target] | join(" ")')" /srv/data
 check "... and it is kept" guest 'ls /run/hvguest/state/receipts/receipt-00000001.json'
