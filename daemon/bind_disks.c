@@ -336,7 +336,8 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 
 static int listen_to_kernel(struct bind_disks *b)
 {
-	int r = uevent_open(&b->fd);
+	static const char *const changes[] = {"change@/"};
+	int r = uevent_open(changes, 1, &b->fd);
 
 	if (r) {
 		b->problem = "the kernel's messages cannot be read: netlink is not permitted";

@@ -227,7 +227,7 @@ static int listen_to_kernel(struct bind_hotplug *b)
 		return 0;
 	}
 	b->work.n_offline = blocks_count(&b->known, BLOCK_OFFLINE);
-	r = uevent_open(&b->fd);
+	r = uevent_open_memory(&b->fd);
 	if (r) {
 		b->problem = "the kernel's messages cannot be read: netlink is not permitted";
 		log_warning("hotplug: %s (%s)", b->problem, strerror(-r));

@@ -135,6 +135,7 @@ const char *freeze_set_start(const struct freeze_set *set, struct freezer_client
 			.device = entry->mount->device,
 			.mount_id = entry->mount->mount_id,
 			.level = entry->level,
+			.disks = entry->disks,
 			.fd = set->fds[i],
 		};
 	}

@@ -142,6 +142,7 @@ int freezer_record_add(struct freezer_record *record, const struct freezer_targe
 	entry->device = target->device;
 	entry->mount_id = target->mount_id;
 	entry->level = target->level;
+	entry->disks = target->disks;
 	atomic_store(&entry->state, FREEZER_ENTRY_QUEUED);
 	record->n_entries++;
 	return 0;

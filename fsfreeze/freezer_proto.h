@@ -80,7 +80,7 @@ struct freezer_entry {
 	uint64_t device; /* of the superblock, as in mountinfo */
 	uint64_t mount_id;
 	uint32_t level;         /* 0 freezes first and thaws last; one level at a time */
-	uint32_t reserved;
+	uint32_t disks;         /* the same for those that share disks */
 	_Atomic uint32_t state; /* enum freezer_entry_state */
 	int32_t error;          /* errno, positive; 0 = none */
 	uint64_t freeze_ns;     /* how long FIFREEZE took */
@@ -168,6 +168,7 @@ struct freezer_target {
 	uint64_t device;
 	uint64_t mount_id;
 	unsigned int level; /* not less than that of the one before it */
+	unsigned int disks; /* the same for those that share disks */
 	int fd;             /* on the mount, verified */
 };
 

@@ -19,9 +19,11 @@ struct worker {
 	_Atomic bool failed;   /* a file system could not be frozen; the rest is given up */
 	_Atomic bool finished; /* all threads have returned; whoever reads it sets it to false */
 	struct crew crew;
-	void (*piece)(struct worker *w, size_t i); /* what the crew does, for each entry */
-	_Atomic uint32_t next; /* index of the entry that the next member takes */
-	uint32_t end;          /* of the entries of this round */
+	void (*piece)(struct worker *w, size_t i); /* what the crew does, for each number of a round */
+	_Atomic uint32_t next; /* the number that the next member takes */
+	uint32_t end;          /* of the numbers of this round */
+	uint16_t first_on[FREEZER_ENTRIES_MAX]; /* of each set of disks, its first entry */
+	_Atomic bool synced[FREEZER_ENTRIES_MAX]; /* some member has taken the entry to write it back */
 	size_t n_fds;
 	int fds[FREEZER_ENTRIES_MAX];
 };

@@ -14,7 +14,10 @@
  * frozen. The order still leads through them, from what is above to what is below, because writes
  * do.
  *
- * Both questions are answered by going over all links until nothing changes. That takes as many
+ * What links connect shares a disk, or several: partitions of one, volumes of one group, a loop device
+ * and the file system that holds its file.
+ *
+ * All questions are answered by going over all links until nothing changes. That takes as many
  * passes as the longest chain has links, which are few.
  */
 
@@ -28,6 +31,7 @@
 struct node {
 	struct freeze_node id;
 	unsigned int level;
+	unsigned int disks;
 	bool in_cycle;
 	bool alive;   /* may be in a cycle */
 	bool reached; /* from the node in question */
@@ -159,6 +163,29 @@ static void find_levels(struct graph *graph)
 	} while (changed);
 }
 
+/* Whatever is connected gets the smallest number in it. */
+static void find_disks(struct graph *graph)
+{
+	bool changed;
+
+	for (size_t i = 0; i < graph->n_nodes; i++)
+		graph->nodes[i].disks = (unsigned int)i;
+	do {
+		changed = false;
+		for (size_t i = 0; i < graph->n_edges; i++) {
+			struct node *upper = graph->edges[i].upper, *lower = graph->edges[i].lower;
+
+			if (upper->disks == lower->disks)
+				continue;
+			changed = true;
+			if (upper->disks > lower->disks)
+				upper->disks = lower->disks;
+			else
+				lower->disks = upper->disks;
+		}
+	} while (changed);
+}
+
 int freeze_graph_rank(const struct freeze_link *links, size_t n_links, const uint64_t *superblocks,
 		      size_t n, struct freeze_rank *ret_ranks)
 {
@@ -169,14 +196,16 @@ int freeze_graph_rank(const struct freeze_link *links, size_t n_links, const uin
 	if (r == 0) {
 		find_cycles(&graph);
 		find_levels(&graph);
+		find_disks(&graph);
 	}
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const struct node *node = find_node(
 			&graph, (struct freeze_node){FREEZE_NODE_FS, superblocks[i]});
 
-		ret_ranks[i] = (struct freeze_rank){0};
+		/* What nothing is known of is on disks of its own. */
+		ret_ranks[i] = (struct freeze_rank){.disks = (unsigned int)(graph.n_nodes + i)};
 		if (node)
-			ret_ranks[i] = (struct freeze_rank){node->level, node->in_cycle};
+			ret_ranks[i] = (struct freeze_rank){node->level, node->in_cycle, node->disks};
 	}
 	free(graph.nodes);
 	free(graph.edges);

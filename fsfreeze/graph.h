@@ -31,6 +31,7 @@ struct freeze_link {
 struct freeze_rank {
 	unsigned int level; /* greater than that of every file system whose data is kept on it */
 	bool in_cycle;      /* its data is kept on itself, by way of others or not */
+	unsigned int disks; /* the same for those that links connect, whichever way they lead */
 };
 
 /*

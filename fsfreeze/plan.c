@@ -296,6 +296,7 @@ static int rank(struct freeze_plan *plan, const struct freeze_table *table)
 	for (size_t i = 0; i < plan->n_entries; i++) {
 		plan->entries[i].level = ranks[i].level;
 		plan->entries[i].in_cycle = ranks[i].in_cycle;
+		plan->entries[i].disks = ranks[i].disks;
 	}
 	return 0;
 }

@@ -76,6 +76,7 @@ struct freeze_plan_entry {
 	enum freeze_verdict verdict;
 	unsigned int level; /* 0 is frozen first; those of one level at the same time */
 	bool in_cycle;      /* its data is kept on itself */
+	unsigned int disks; /* the same for those that share disks */
 	const char *reason; /* one English clause; static */
 	const struct freeze_mount *const *mounts; /* all of its mounts, in mount order */
 	size_t n_mounts;

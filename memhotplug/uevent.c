@@ -14,12 +14,15 @@
 
 #include "base/cleanup.h"
 
+#include <assert.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
 enum {
+	FILTER_MAX = UEVENT_BEGINNINGS_MAX * (UEVENT_BEGINNING_MAX * 2 + 1) + 1, /* instructions */
 	KERNEL_GROUP = 1,
 	RECEIVE_BUFFER = 1 << 20, /* bytes; a large DIMM is hundreds of blocks at once */
 };
@@ -85,14 +88,49 @@ int uevent_parse(const char *message, size_t size, struct uevent *ret_event)
 	return 0;
 }
 
-int uevent_open(int *ret_fd)
+/*
+ * Takes what begins with one of these, and drops the rest where it is sent. A message that ends within
+ * a beginning is dropped, too, whatever the next would be: the kernel's all have their KEY=value.
+ * Source: Linux Documentation/networking/filter.rst.
+ */
+static size_t make_filter(const char *const *beginnings, size_t n_beginnings,
+			  struct sock_filter filter[FILTER_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_beginnings; i++) {
+		size_t length = strlen(beginnings[i]);
+		size_t next = n + 2 * length + 1;
+
+		for (size_t at = 0; at < length; at++) {
+			filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, at);
+			filter[n] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+								 beginnings[i][at], 0, next - n - 1);
+			n++;
+		}
+		filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UEVENT_SIZE_MAX);
+	}
+	filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+	return n;
+}
+
+int uevent_open(const char *const *beginnings, size_t n_beginnings, int *ret_fd)
 {
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = KERNEL_GROUP};
 	const int size = RECEIVE_BUFFER;
+	struct sock_filter filter[FILTER_MAX];
+	struct sock_fprog program = {.filter = filter};
 	_cleanup_close_ int fd = -1;
+
+	assert(n_beginnings <= UEVENT_BEGINNINGS_MAX);
+	for (size_t i = 0; i < n_beginnings; i++)
+		assert(strlen(beginnings[i]) <= UEVENT_BEGINNING_MAX);
+	program.len = make_filter(beginnings, n_beginnings, filter);
 
 	fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 	if (fd < 0)
+		return negative_errno();
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
 		return negative_errno();
 	/* The second needs no capability, and may give less. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
@@ -101,6 +139,18 @@ int uevent_open(int *ret_fd)
 		return negative_errno();
 	*ret_fd = steal_fd(fd);
 	return 0;
+}
+
+int uevent_open_memory(int *ret_fd)
+{
+	static const char *const beginnings[] = {
+		"add@/devices/system/memory/",
+		"remove@/devices/system/memory/",
+		"online@/devices/system/memory/",
+		"offline@/devices/system/memory/",
+	};
+
+	return uevent_open(beginnings, sizeof(beginnings) / sizeof(beginnings[0]), ret_fd);
 }
 
 int uevent_receive(int fd, struct uevent *ret_event)

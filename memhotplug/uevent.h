@@ -13,6 +13,8 @@
 enum {
 	UEVENT_SIZE_MAX = 8192, /* bytes of a message; Linux include/linux/kobject.h, UEVENT_BUFFER_SIZE
 				 * and the header */
+	UEVENT_BEGINNINGS_MAX = 4,
+	UEVENT_BEGINNING_MAX = 40, /* bytes */
 };
 
 /* The conditions of this object. */
@@ -37,8 +39,16 @@ struct uevent {
 /* Reads one message of @size bytes. UEVENT_OTHER. */
 _must_check_ int uevent_parse(const char *message, size_t size, struct uevent *ret_event);
 
-/* A socket that is readable while the kernel has something to say; not blocking. Negative errno. */
-_must_check_ int uevent_open(int *ret_fd);
+/*
+ * A socket that is readable while the kernel has something to say that begins with one of the
+ * @n_beginnings strings, each "ACTION@PATH" as far as it matters; other messages wake nobody. Not
+ * blocking. @n_beginnings is UEVENT_BEGINNINGS_MAX at most, each of UEVENT_BEGINNING_MAX bytes.
+ * Negative errno.
+ */
+_must_check_ int uevent_open(const char *const *beginnings, size_t n_beginnings, int *ret_fd);
+
+/* The same for what uevent_receive() takes. */
+_must_check_ int uevent_open_memory(int *ret_fd);
 
 /*
  * The next message about a memory block; others are passed over. What does not come from the

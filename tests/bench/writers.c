@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Writers on file systems that are about to be frozen. Their pauses grow with their number, so that
- * 128 of them do not fill two processors by themselves.
+ * Writers on file systems that are about to be frozen. Their pauses grow with their number: however
+ * many they are, they write as often altogether, and 128 do not fill two processors by themselves.
  */
 
 #include "tests/bench/writers.h"
@@ -23,6 +23,7 @@ enum {
 	STACK_BYTES = 65536,
 	APPEND_BYTES = 512,
 	PROBE_BYTES = 64,
+	FEW = 8, /* file systems; fewer are not written to more often */
 	APPEND_MAX_BYTES = 1 << 20, /* then it begins anew */
 };
 
@@ -95,12 +96,13 @@ static void start(struct writer *w, const char *folder)
 struct writers *writers_new(const char *const *folders, size_t n)
 {
 	struct writers *writers = calloc(1, sizeof(*writers) + 2 * n * sizeof(writers->each[0]));
+	size_t scale = n > FEW ? n : FEW;
 
 	if (!writers)
 		bench_die("writers", ENOMEM);
 	writers->n = 2 * n;
-	writers->append_pause_us = n >= 32 ? 16000 : 4000;
-	writers->probe_pause_us = n >= 32 ? 2000 : 1000;
+	writers->append_pause_us = (useconds_t)(scale * 500);
+	writers->probe_pause_us = (useconds_t)(scale * 125);
 	for (size_t i = 0; i < writers->n; i++) {
 		writers->each[i].writers = writers;
 		writers->each[i].appends = i % 2;

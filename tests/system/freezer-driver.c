@@ -89,6 +89,7 @@ static void open_entry(struct driver *d, const struct freeze_plan_entry *entry)
 		.device = mount->device,
 		.mount_id = mount->mount_id,
 		.level = entry->level,
+		.disks = entry->disks,
 		.fd = fd,
 	};
 }

@@ -34,6 +34,41 @@ expect_writes_end $all
 gone "$helper_pid" || fail "the freezer outlives the daemon"
 end_case "the freezer thaws when the daemon is killed"
 
+# Threads of the freezer that are in syncfs(), of which x86-64 says 306.
+syncing()
+{
+	cat "/proc/$helper_pid"/task/*/syscall 2>/dev/null | grep -c '^306 '
+}
+
+# Three on a disk that does not answer, and one on another, which is the last in the order of freezing.
+if [ "$(uname -m)" = x86_64 ]; then
+	begin_case
+	mkdir "$work/other" && mount -t tmpfs tmpfs "$work/other" &&
+		make_fs ext4 "$work/other/image" 32M "$work/on-other" || fail "cannot make another disk"
+	for i in 1 2 3; do
+		make_fs ext4 "$ext4/image$i" 32M "$work/on$i" || fail "cannot make and mount image $i"
+	done
+	some="$work/on-other $work/on1 $work/on2 $work/on3"
+	sync -f "$ext4"
+	for m in $some; do echo "this was written" >"$m/file"; done
+	start 15000 $some
+	tell open && expect '^opened' && fsfreeze -f "$ext4" && tell freeze && expect '^freeze 4 0'
+	for ((i = 0; i < 500; i++)); do
+		[ "$(syncing)" != 2 ] || ! grep -q "this was written" "$work/other/image" || break
+		sleep 0.02
+	done
+	grep -q "this was written" "$work/other/image" || fail "the other disk is not written to"
+	[ "$(syncing)" = 2 ] || fail "not two file systems are written back, but $(syncing)"
+	! grep -q '^FROZEN' "$log" || fail "what cannot be written back is frozen: the case proves nothing"
+	fsfreeze -u "$ext4"
+	expect '^FROZEN' && expect_frozen $some
+	tell thaw && expect '^THAWED asked error=0' && expect_writes_end $some
+	stop
+	umount $some "$work/other"
+	rm -r "$ext4"/image? "$work/other" $some
+	end_case "two at a time are written back on one disk, and nobody waits for another disk"
+fi
+
 # Microseconds from $1 to when the record says that the last of the three file systems was thawed;
 # freezer_proto.h has the layout.
 thawed_after()

@@ -9,7 +9,12 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -95,7 +100,7 @@ Test(uevent, only_the_kernel_is_believed)
 	struct uevent event;
 	int fd, other;
 
-	if (uevent_open(&fd))
+	if (uevent_open_memory(&fd))
 		cr_skip_test("this machine has no netlink for us");
 	cr_expect(eq(int, uevent_receive(fd, &event), UEVENT_AGAIN));
 	cr_assert(eq(int, getsockname(fd, (struct sockaddr *)&to, &length), 0));
@@ -106,4 +111,46 @@ Test(uevent, only_the_kernel_is_believed)
 	cr_expect(eq(int, uevent_receive(fd, &event), UEVENT_AGAIN));
 	close(other);
 	close(fd);
+}
+
+/* Has the kernel say that something is so with a device that is everywhere. */
+static bool kernel_says(const char *action, const char *device)
+{
+	char path[64];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/mem/%s/uevent", device);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	done = fd >= 0 && write(fd, action, strlen(action)) == (ssize_t)strlen(action);
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+Test(uevent, only_what_was_asked_for_wakes)
+{
+	static const char *const beginnings[] = {"change@/devices/virtual/mem/null", "online@/no/such",
+						 "add@/devices/virtual/mem/zero"};
+	static const struct {
+		const char *action, *device;
+		bool wakes;
+	} rows[] = {
+		{"change", "full", false}, {"change", "null", true}, {"offline", "null", false},
+		{"change", "zero", false}, {"add", "zero", true},    {"add", "null", false},
+	};
+	struct pollfd wait = {.events = POLLIN};
+	char message[UEVENT_SIZE_MAX];
+
+	if (uevent_open(beginnings, 3, &wait.fd))
+		cr_skip_test("this machine has no netlink for us");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (!kernel_says(rows[i].action, rows[i].device))
+			cr_skip_test("the kernel cannot be asked to say something");
+		/* It is there when the write returns. Nobody else speaks of these devices. */
+		cr_expect(eq(int, poll(&wait, 1, 0), rows[i].wakes), "row %zu", i);
+		if (rows[i].wakes)
+			cr_expect(ge(int, (int)recv(wait.fd, message, sizeof(message), MSG_DONTWAIT), 60));
+	}
+	close(wait.fd);
 }
