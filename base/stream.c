@@ -4,10 +4,11 @@
  * Streams into files.
  *
  * A large file is written past the page cache, by libaio: its data is not read again soon, so
- * caching it would only push out what is, and when the last piece is written there is nothing left
- * for the final fsync() but the file's own record. All blocks are allocated at the beginning, so
- * that a disk that is too full says so before anything is sent, and what is written then does not
- * have to find room. The last piece is filled up to the alignment, and the file is cut to its size.
+ * caching it would only push out what is. A disk has a cache of its own, though, and is told again
+ * and again to empty it, while the next pieces come: so when the last one is written there is little
+ * left for the final fsync(). All blocks are allocated at the beginning, so that a disk that is too
+ * full says so before anything is sent, and what is written then does not have to find room. The last
+ * piece is filled up to the alignment, and the file is cut to its size.
  *
  * A file that fits into one piece, or is on a file system without O_DIRECT, goes through the page
  * cache. libaio would write that synchronously anyway, so it is not asked.
@@ -25,6 +26,9 @@
 
 enum {
 	ALIGN = 4096,
+	/* What the disk may have in its cache at the end, when somebody waits. Each flush is a commit. */
+	FLUSH_BYTES = 32 * STREAM_PIECE_BYTES,
+	REQUESTS_MAX = STREAM_IN_FLIGHT_MAX + 1, /* and a flush */
 };
 
 struct stream {
@@ -33,6 +37,9 @@ struct stream {
 	uint64_t size;
 	bool direct;
 	unsigned int n_busy;
+	uint64_t n_written; /* bytes, since the last flush began */
+	struct iocb flush;
+	bool flushing;
 	int error;
 };
 
@@ -62,7 +69,7 @@ static void set_direct(struct stream *s)
 {
 	int flags;
 
-	if (!s->aio && io_setup(STREAM_IN_FLIGHT_MAX, &s->aio) < 0) {
+	if (!s->aio && io_setup(REQUESTS_MAX, &s->aio) < 0) {
 		s->aio = NULL;
 		return;
 	}
@@ -77,6 +84,7 @@ int stream_begin(struct stream *s, int fd, uint64_t size)
 	s->size = size;
 	s->direct = false;
 	s->error = 0;
+	s->n_written = 0;
 	if (size > INT64_MAX - ALIGN)
 		return -EFBIG;
 	if (size > 0 && fallocate(fd, 0, 0, (off_t)size) < 0 && errno != EOPNOTSUPP)
@@ -125,17 +133,42 @@ static void piece_returned(struct stream *s, struct stream_piece *piece, long re
 	piece_ended(s, piece);
 }
 
+static void flush_returned(struct stream *s, long result)
+{
+	s->flushing = false;
+	/* The final fsync() would not say it again. */
+	if (result < 0 && s->error == 0)
+		s->error = (int)result;
+}
+
+/* One at a time; a kernel that has none is told at the end only. */
+static void begin_flush(struct stream *s)
+{
+	struct iocb *iocb = &s->flush;
+
+	if (s->flushing || s->n_written < FLUSH_BYTES)
+		return;
+	s->n_written = 0;
+	io_prep_fdsync(iocb, s->fd);
+	iocb->data = NULL;
+	s->flushing = io_submit(s->aio, 1, &iocb) == 1;
+}
+
+/* Until @n_busy pieces are on their way, or nothing at all. */
 static void wait_until(struct stream *s, unsigned int n_busy)
 {
-	struct io_event events[STREAM_IN_FLIGHT_MAX];
+	struct io_event events[REQUESTS_MAX];
 	int n;
 
-	while (s->n_busy > n_busy) {
-		n = io_getevents(s->aio, 1, STREAM_IN_FLIGHT_MAX, events, NULL);
+	while (s->n_busy > n_busy || (n_busy == 0 && s->flushing)) {
+		n = io_getevents(s->aio, 1, REQUESTS_MAX, events, NULL);
 		if (n < 0 && n != -EINTR)
 			abort(); /* not without a wrong argument; and buffers cannot be given back */
 		for (int i = 0; i < n; i++)
-			piece_returned(s, events[i].data, (long)events[i].res);
+			if (events[i].data)
+				piece_returned(s, events[i].data, (long)events[i].res);
+			else
+				flush_returned(s, (long)events[i].res);
 	}
 }
 
@@ -165,6 +198,8 @@ int stream_put(struct stream *s, struct stream_piece *piece)
 		s->error = submit(s, piece);
 		if (s->error == 0) {
 			wait_until(s, STREAM_IN_FLIGHT_MAX / 2);
+			s->n_written += piece->len;
+			begin_flush(s);
 			return s->error;
 		}
 	} else if (s->error == 0) {

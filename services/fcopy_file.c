@@ -8,9 +8,10 @@
  *
  * A host waits for the answer to each fragment, so a fragment costs one copy in memory and nothing
  * else before it is answered. It is summed up behind the answer, while the host makes the next one:
- * that time is there anyway, and the fragment is still in the cache. All that may block (a folder on a slow disk, a frozen file system) is
- * done by the thread, one job after the other: open, pieces, finish or discard. So an end that is
- * asked for at any moment comes after all that was asked for before it.
+ * that time is there anyway, and the fragment is still in the cache. All that may block (a folder on
+ * a slow disk, a frozen file system) is done by the thread, one job after the other: open, pieces,
+ * finish or discard. So an end that is asked for at any moment comes after all that was asked for
+ * before it.
  *
  * Pieces are N_PIECES. Of these the stream has half of STREAM_IN_FLIGHT_MAX on their way at most
  * when a job is done, and one is being filled: if there is no free one now, a job will end that

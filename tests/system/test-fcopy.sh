@@ -82,6 +82,10 @@ refuse "an owner that nobody is is refused" 2 "$hvguestd" --fcopy-owner nobody-o
 start_one --fcopy-mode 640 --fcopy-owner 12:34
 check "a file is copied" copy "$source/file:$root/file"
 check "... and whole" is_whole "$root/file"
+check "a large one is, too" \
+    eval 'head -c 75000000 /dev/urandom >"$source/large" && copy "$source/large:$root/large"'
+check "... and whole" cmp "$source/large" "$root/large"
+rm -f "$source/large" "$root/large"
 is "... with mode and owner of the configuration" "$(stat -c '%a %u %g' "$root/file")" "640 12 34"
 is "an empty file is, too" "$(copy "$source/empty:$root/empty" --json | jq -r '.copies[0].state')" done
 is "... and is empty" "$(stat -c %s "$root/empty")" 0
