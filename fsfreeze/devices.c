@@ -183,11 +183,11 @@ static bool ask_loop(const struct finder *f, const char *name, uint64_t block,
 /* What is known of where a loop device's file is. */
 enum backing {
 	BACKING_FOUND,
-	BACKING_ELSEWHERE, /* on a file system that is not in the table */
+	BACKING_ELSEWHERE, /* on a file system that is not in the table, but has this block device */
 	BACKING_UNKNOWN,
 };
 
-/* The superblock that holds the backing file of a loop device. */
+/* The superblock, or the block device, that holds the backing file of a loop device. */
 static enum backing find_backing(const struct finder *f, const char *dir, const char *name,
 				 uint64_t block, uint64_t *ret_device)
 {
@@ -247,7 +247,7 @@ static int link_loop(struct finder *f, const char *dir, const char *name, uint64
 	case BACKING_FOUND:
 		return add_link(f, block_node(block), fs_node(device));
 	case BACKING_ELSEWHERE:
-		return 0;
+		return link_block(f, block_node(block), device, mount);
 	case BACKING_UNKNOWN:
 		break;
 	}

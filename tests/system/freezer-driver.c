@@ -82,7 +82,7 @@ static void open_entry(struct driver *d, const struct freeze_plan_entry *entry)
 		       r == MOUNTS_VANISHED ? "VANISHED" : "ERROR", r);
 		return;
 	}
-	printf("plan %s %s\n", mount->target, mount->type);
+	printf("plan %s %s disks=%u\n", mount->target, mount->type, entry->disks);
 	d->targets[d->n_targets++] = (struct freezer_target){
 		.target = mount->target,
 		.type = mount->type,

@@ -69,6 +69,17 @@ if [ "$(uname -m)" = x86_64 ]; then
 	end_case "two at a time are written back on one disk, and nobody waits for another disk"
 fi
 
+begin_case
+make_fs ext4 "$work/hidden.img" 64M "$work/hidden" && make_fs ext4 "$work/hidden/image" 32M "$work/on-hidden" &&
+	umount -l "$work/hidden" || fail "cannot make an image on a file system that is not seen"
+start 15000 "$work/on-hidden" "$ext4"
+tell open && expect '^opened'
+[ "$(sed -n 's/^plan .* disks=//p' "$log" | uniq -c | xargs | cut -d' ' -f1)" = 2 ] || fail "they do not share disks"
+stop
+umount "$work/on-hidden"
+rm -r "$work/hidden.img" "$work/hidden" "$work/on-hidden"
+end_case "an image on a file system that is not seen is on the disks of that"
+
 # Microseconds from $1 to when the record says that the last of the three file systems was thawed;
 # freezer_proto.h has the layout.
 thawed_after()
