@@ -79,7 +79,11 @@ void timer_set(struct event *timer, uint64_t deadline_ns)
 		return;
 	}
 
-	/* Round up: a timer that comes a little early finds nothing to do and has to be set again. */
+	/*
+	 * A timer that comes a little early finds nothing to do and has to be set again: so round up, and
+	 * have libevent count from now on, and not from when its loop woke up.
+	 */
+	(void)event_base_update_cache_time(event_get_base(timer));
 	left = deadline_ns > now ? (deadline_ns - now + 999) / 1000 : 0;
 	tv.tv_sec = left / 1000000;
 	tv.tv_usec = left % 1000000;

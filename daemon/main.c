@@ -398,6 +398,20 @@ static int open_signals(struct daemon *d)
 	return EXIT_OK;
 }
 
+/* NULL: no memory. */
+static struct event_base *make_event_loop(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	/* Otherwise libevent's clock is up to a tick of the kernel's behind: timers come as much early. */
+	if (config && event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+		base = event_base_new_with_config(config);
+	if (config)
+		event_config_free(config);
+	return base;
+}
+
 static int start(struct daemon *d, int argc, char **argv)
 {
 	int r;
@@ -410,7 +424,7 @@ static int start(struct daemon *d, int argc, char **argv)
 	if (r)
 		return r;
 
-	d->base = event_base_new();
+	d->base = make_event_loop();
 	if (!d->base)
 		return fail("event loop", -ENOMEM);
 	r = snapshot_new(d->base, &d->config, &d->snapshot);

@@ -480,7 +480,10 @@ static void print_measure(const bool *there, struct bench_series of_parts[PARTS]
 static void measure_idle(const bool *there)
 {
 	static struct bench_series of_parts[PARTS][MEASURES], of_groups[GROUPS][MEASURES];
-	/* Whole multiples of the time between what wakes: a report each second, a heartbeat each two. */
+	/*
+	 * Whole multiples of the time between what wakes: a report each second, a heartbeat each two. The
+	 * host's time, each five, is within one window and not within the next.
+	 */
 	unsigned int window_s = (unsigned int)bench_choose(4, 2, 1);
 
 	for (int g = 0; g < GROUPS; g++)
