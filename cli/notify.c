@@ -31,11 +31,18 @@ enum {
 };
 
 static volatile sig_atomic_t ended;
+static volatile sig_atomic_t subscribed_fd = -1;
 
+/* It may come just before the next notice is waited for, so that wait has to end, too. */
 static void on_signal(int number)
 {
+	int saved = errno;
+
 	(void)number;
 	ended = 1;
+	if (subscribed_fd >= 0)
+		(void)shutdown(subscribed_fd, SHUT_RDWR);
+	errno = saved;
 }
 
 struct subscriber {
@@ -119,11 +126,13 @@ static void serve(struct subscriber *s, int fd)
 	struct hvguest_notice notice;
 	int r = 0;
 
+	subscribed_fd = fd;
 	while (!ended && (r == 0 || r == -EINTR)) {
 		r = hvguest_notify_next(fd, &notice);
 		if (r == 0)
 			on_notice(s, fd, &notice);
 	}
+	subscribed_fd = -1;
 	(void)close(fd);
 	let_go(s, "abort");
 }
