@@ -10,8 +10,8 @@
  * grace periods (rcu.c), and those who wait together share them.
  *
  * The first that cannot be written back or frozen ends the job: what has not begun is left, what has
- * is waited for. The main thread learns of the failure at once and thaws meanwhile. Who comes back from FIFREEZE
- * and finds that it has been given up thaws by itself.
+ * is waited for. The main thread learns of the failure at once and thaws meanwhile. Who comes back
+ * from FIFREEZE and finds that it has been given up thaws by itself.
  *
  * All of these threads have a descriptor table in common that does not have the command socket. So
  * if this process is killed while one of them hangs in the kernel, the socket closes with the main
