@@ -78,6 +78,30 @@ victim() {
 victim "ended by SIGTERM" 60 TERM
 victim "killed" 60 KILL
 victim "too slow" 1
+
+# stop: SIGCONT is for one that is stopped.
+cat >"$tap_dir/talker.sh" <<'END'
+trap 'echo "told to go on" >>"$1"' CONT
+trap 'echo "told to end" >>"$1"; sleep 0.2; ended=yes' TERM
+until [ -n "${ended:-}" ]; do
+    : >>"$1"
+    sleep 0.1
+done
+END
+
+# told HOW: what a process is told that stop ends: one that "runs", or "is stopped"
+told() {
+    rm -f "$tap_dir/told"
+    bash "$tap_dir/talker.sh" "$tap_dir/told" &
+    soon test -e "$tap_dir/told"
+    [ "$1" = runs ] || kill -STOP "$!"
+    stop "$!"
+    sort "$tap_dir/told" | xargs
+}
+
+is "stop: one that runs is told to end" "$(told runs)" "told to end"
+is "stop: one that is stopped is told to go on, too" "$(told "is stopped")" "told to end told to go on"
+
 # What `make check` runs each test with.
 cat >"$tap_dir/leaver.sh" <<'END'
 sleep 300 &
